@@ -1,0 +1,46 @@
+"""Greedy sparse recovery in JAX: hard, soft, and with learned structure.
+
+Solvers and sorting functions are here; `greedyjax.nets`, `greedyjax.training`,
+`greedyjax.problems`, `greedyjax.metrics` and `greedyjax.plotting` load when first used, so that
+importing greedyjax loads neither flax, optax nor matplotlib.
+"""
+
+import importlib
+from types import ModuleType
+
+from greedyjax._types import Recovery
+from greedyjax.pursuit import iht, omp, relative_tau, soft_iht, soft_omp, stack_real
+from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Recovery",
+    "hardsort",
+    "iht",
+    "metrics",
+    "nets",
+    "omp",
+    "plotting",
+    "problems",
+    "relative_tau",
+    "soft_iht",
+    "soft_omp",
+    "soft_topk_mask",
+    "softsort",
+    "stack_real",
+    "topk_mask",
+    "training",
+]
+
+_LAZY = ("metrics", "nets", "plotting", "problems", "training")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"greedyjax.{name}")
+    raise AttributeError(f"module 'greedyjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

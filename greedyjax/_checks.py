@@ -1,0 +1,119 @@
+"""Checks of arguments, made before anything is traced.
+
+Every message names the argument, what was expected and what came. Facts known from shapes and
+types are always checked; values only where they are concrete, so that nothing here is traced.
+"""
+
+import operator
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def fail(error: type[Exception], name: str, expected: str, got: str) -> NoReturn:
+    """Raises ``error`` with the one message format of this library."""
+    raise error(f"{name}: expected {expected}, got {got}")
+
+
+def is_traced(value: Any) -> bool:
+    """Whether the values of an array are unknown because JAX is tracing."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def static_int(name: str, value: Any, *, minimum: int, maximum: int | None = None, why="") -> int:
+    """Returns ``value`` as a Python int within bounds.
+
+    Raises:
+        TypeError: it is traced, or not an integer.
+        ValueError: it is out of bounds.
+    """
+    if is_traced(value):
+        raise TypeError(
+            f"{name}: expected a Python int, got a traced value; it sets the shapes of arrays, so "
+            f"mark it static: jax.jit(..., static_argnames={name!r})"
+        )
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
+        fail(TypeError, name, "an int", f"{value!r} of type {type(value).__name__}")
+    if number < minimum or (maximum is not None and number > maximum):
+        bounds = f">= {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        fail(ValueError, name, f"an int {bounds}{why}", str(number))
+    return number
+
+
+def inexact(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
+    """Returns ``value`` as a floating-point or complex array with ``ndim`` axes, all finite.
+
+    Raises:
+        TypeError: it is no array, or holds integers, booleans or objects.
+        ValueError: wrong number of axes or shape, or (if concrete) NaN or infinity.
+    """
+    array = as_array(name, value)
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        fail(TypeError, name, "floating-point or complex numbers", f"dtype {array.dtype}")
+    if array.ndim != ndim:
+        fail(ValueError, name, f"an array with {ndim} axes", f"shape {array.shape}")
+    if shape is not None and array.shape != shape:
+        fail(ValueError, name, f"shape {shape}", f"shape {array.shape}")
+    if not is_traced(array):
+        with jax.ensure_compile_time_eval():  # Under jit a constant has values too.
+            finite = bool(jnp.isfinite(array).all())
+        if not finite:
+            fail(ValueError, name, "finite numbers", "NaN or infinity")
+    return array
+
+
+def real(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
+    """As `inexact`, for arguments that cannot be complex."""
+    array = inexact(name, value, ndim=ndim, shape=shape)
+    if jnp.iscomplexobj(array):
+        fail(TypeError, name, "real numbers", f"dtype {array.dtype}")
+    return array
+
+
+def scalar_or_steps(name: str, value: Any, num_steps: int):
+    """Returns ``value`` broadcast to one positive real number per step, shape ``(num_steps,)``."""
+    array = as_array(name, value)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
+        fail(TypeError, name, "real numbers", f"dtype {array.dtype}")
+    if array.shape not in ((), (num_steps,)):
+        fail(ValueError, name, f"a scalar or shape ({num_steps},)", f"shape {array.shape}")
+    _bounded(name, array, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
+    return jnp.broadcast_to(array, (num_steps,))
+
+
+def scalar(name: str, value: Any, *, positive: bool):
+    """Returns ``value`` as a real scalar, positive or at least 0."""
+    array = as_array(name, value)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
+        fail(TypeError, name, "a real number", f"dtype {array.dtype}")
+    if array.shape != ():
+        fail(ValueError, name, "a scalar", f"shape {array.shape}")
+    if positive:
+        _bounded(name, array, "a positive, finite number", lambda a: (a > 0) & np.isfinite(a))
+    else:
+        _bounded(name, array, "a finite number >= 0", lambda a: (a >= 0) & np.isfinite(a))
+    return array
+
+
+def as_array(name: str, value: Any) -> jax.Array:
+    """Returns ``value`` as a JAX array, or says that it is none."""
+    if value is None or isinstance(value, (str, bytes, dict)):
+        fail(TypeError, name, "an array", type(value).__name__)
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from error
+
+
+def _bounded(name, array, expected, holds):
+    if is_traced(array):
+        return
+    values = np.asarray(array)
+    if not np.all(holds(values)):
+        fail(ValueError, name, expected, str(values) if values.ndim == 0 else f"{values.min():g}")

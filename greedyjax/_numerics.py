@@ -1,0 +1,76 @@
+"""Elementary functions whose derivatives are finite where the textbook ones are not."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+# Selection compares inner products, so these are never rounded to TF32 or bfloat16.
+PRECISION = lax.Precision.HIGHEST
+
+
+def matmul(a: Inexact[Array, "..."], b: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """Matrix product at the full precision of its arguments on every device."""
+    return jnp.matmul(a, b, precision=PRECISION)
+
+
+def real_dtype(dtype) -> jnp.dtype:
+    """The real dtype with the precision of ``dtype``: complex64 gives float32."""
+    return jnp.finfo(dtype).dtype
+
+
+def eps(dtype) -> float:
+    """Machine epsilon of ``dtype`` (of its parts, if complex)."""
+    return float(jnp.finfo(dtype).eps)
+
+
+def abs_sq(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
+    """``|z|^2`` without the square root that ``abs(z)**2`` would differentiate."""
+    if jnp.iscomplexobj(z):
+        return jnp.square(z.real) + jnp.square(z.imag)
+    return jnp.square(z)
+
+
+def safe_sqrt(square: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square root with derivative 0 at 0, where the true one is infinite."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+def magnitude(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
+    """``|z|`` with subgradient 0 at 0, for real and complex ``z``."""
+    return safe_sqrt(abs_sq(z)) if jnp.iscomplexobj(z) else jnp.abs(z)
+
+
+def norm(z: Inexact[Array, " n"]) -> Float[Array, ""]:
+    """``||z||_2`` over all entries, with gradient 0 at ``z = 0``."""
+    return safe_sqrt(jnp.sum(abs_sq(z)))
+
+
+def safe_inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """``1 / x``, and 0 with gradient 0 where ``x`` is 0."""
+    nonzero = x != 0
+    return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
+
+
+def largest_part(z: Inexact[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
+    """Largest absolute real or imaginary part, 1 where all are 0; a constant to derivatives.
+
+    Dividing by it brings any data to unit scale, so that squares neither overflow nor vanish.
+    A result that is exactly invariant under that change of units may treat it as a constant.
+    """
+    z = lax.stop_gradient(z)
+    parts = jnp.maximum(jnp.abs(z.real), jnp.abs(z.imag)) if jnp.iscomplexobj(z) else jnp.abs(z)
+    largest = jnp.max(parts, axis=axis, initial=0)
+    return jnp.where(largest > 0, largest, 1)
+
+
+def first_argmax(scores: Float[Array, " n"]) -> Int[Array, ""]:
+    """Lowest index of the largest score.
+
+    ``jnp.argmax`` reduces pairs, which XLA does not vectorise on a CPU; two plain reductions
+    take half its time there and break ties the same way.
+    """
+    scores = lax.stop_gradient(scores)
+    n = scores.shape[-1]
+    index = jnp.where(scores == jnp.max(scores), jnp.arange(n, dtype=jnp.int32), n - 1)
+    return jnp.min(index)

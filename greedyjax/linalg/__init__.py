@@ -1,0 +1,1 @@
+"""Operators, a growing orthonormal basis, and norms: what the solvers compute with."""

@@ -1,0 +1,40 @@
+"""The norm of an operator, by power iteration."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from greedyjax._numerics import abs_sq, eps, norm, real_dtype, safe_inverse
+from greedyjax._types import Operator
+
+_MAX_ITERATIONS = 300
+
+
+def operator_norm_sq(A: Operator, dtype) -> Float[Array, ""]:
+    """``||A||^2``, the largest eigenvalue of ``A* A``.
+
+    Power iteration from a fixed pseudo-random vector, stopped when the estimate is stationary. The
+    vector is a constant to derivatives: at an eigenvector the Rayleigh quotient has the gradient
+    of the eigenvalue, so nothing differentiates the iteration.
+    """
+    tolerance = eps(dtype) ** (2 / 3)
+    start = jax.random.normal(jax.random.key(0), (A.shape[1],), real_dtype(dtype)).astype(dtype)
+    frozen = jax.tree.map(lax.stop_gradient, A)
+
+    def unit(v):
+        return v * safe_inverse(norm(v))
+
+    def refine(state):
+        i, v, value, _ = state
+        u = frozen.rmatvec(frozen.matvec(v))
+        return i + 1, unit(u), norm(u), value
+
+    def moving(state):
+        i, _, value, previous = state
+        return (i < _MAX_ITERATIONS) & (jnp.abs(value - previous) > tolerance * value)
+
+    infinite = jnp.asarray(jnp.inf, real_dtype(dtype))
+    state = refine((0, unit(start), infinite, infinite))
+    _, v, _, _ = lax.while_loop(moving, refine, state)
+    return jnp.sum(abs_sq(A.matvec(v)))

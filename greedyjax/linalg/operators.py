@@ -1,0 +1,122 @@
+"""Matrices as pairs of products, with complex arithmetic done by real products."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from greedyjax import _checks
+from greedyjax._numerics import abs_sq, largest_part, matmul, safe_inverse, safe_sqrt
+from greedyjax._types import Operator
+
+
+class Dense(NamedTuple):
+    """A matrix held as its real parts, ``(1, m, n)`` if real and ``(2, m, n)`` if complex.
+
+    Under vmap the products below become one real matrix product over the batch. For a complex
+    matrix that is the product with ``[Re A; Im A]``, which costs half of a complex product where
+    the other factor is real, as soft rows are.
+    """
+
+    parts: Float[Array, "parts m n"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        return self.parts.shape[1:]
+
+    @property
+    def matrix(self) -> Inexact[Array, "m n"]:
+        """The matrix itself."""
+        return _join(self.parts)
+
+    def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
+        """Returns ``A x``."""
+        m = self.shape[0]
+        products = matmul(_split(x), self._stacked.T)  # Rows: parts of x; columns: parts of A.
+        if len(self.parts) == 1:
+            return _join(products)
+        real_and_imaginary = products[:, :m], products[:, m:]
+        if len(products) == 1:
+            return lax.complex(real_and_imaginary[0][0], real_and_imaginary[1][0])
+        (re_re, im_re), (re_im, im_im) = real_and_imaginary
+        return lax.complex(re_re - im_im, re_im + im_re)
+
+    def rmatvec(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
+        """Returns ``A* y``."""
+        if len(self.parts) == 1:
+            return _join(matmul(_split(y), self.parts[0]))
+        re, im = y.real, y.imag
+        sides = jnp.stack([jnp.concatenate([re, im]), jnp.concatenate([im, -re])])
+        return _join(matmul(sides, self._stacked))
+
+    def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
+        """Returns atom ``j``."""
+        return _join(self.parts[:, :, j])
+
+    def scale_columns(self, scale: Float[Array, " n"]) -> "Dense":
+        """Returns ``A diag(scale)``."""
+        return Dense(self.parts * scale)
+
+    @property
+    def _stacked(self) -> Float[Array, "rows n"]:
+        return self.parts.reshape(-1, self.shape[1])
+
+
+def dense(matrix: Inexact[Array, "m n"]) -> Dense:
+    """Wraps an array."""
+    return Dense(_split(matrix))
+
+
+def as_operator(A: Any) -> Operator:
+    """Returns ``A`` if it has ``shape``, ``matvec`` and ``rmatvec``, and a checked `Dense` if not.
+
+    Raises:
+        TypeError: integers, or no array at all.
+        ValueError: not two axes, no rows or columns, or NaN or infinity in a concrete array.
+    """
+    if all(hasattr(A, name) for name in ("shape", "matvec", "rmatvec")):
+        return A
+    array = _checks.inexact("A", A, ndim=2)
+    if 0 in array.shape:
+        _checks.fail(ValueError, "A", "at least one row and one column", f"shape {array.shape}")
+    return dense(array)
+
+
+def as_dense(A: Any) -> Dense:
+    """Returns ``A`` as a `Dense`, applying a matrix-free operator to the identity."""
+    operator = as_operator(A)
+    if isinstance(operator, Dense):
+        return operator
+    identity = jnp.eye(operator.shape[1], dtype=operator_dtype(operator))
+    return dense(jax.vmap(operator.matvec, out_axes=1)(identity))
+
+
+def operator_dtype(operator: Operator) -> jnp.dtype:
+    """The dtype of ``A x`` for a real ``x`` of low precision: that of the operator itself."""
+    if isinstance(operator, Dense):
+        dtype = operator.parts.dtype
+        return dtype if len(operator.parts) == 1 else jnp.result_type(dtype, jnp.complex64)
+    own = getattr(operator, "dtype", None)
+    if own is not None:
+        return jnp.dtype(own)
+    x = jax.ShapeDtypeStruct((operator.shape[1],), jnp.float32)
+    return jax.eval_shape(operator.matvec, x).dtype
+
+
+def unit_columns(A: Dense) -> tuple[Dense, Float[Array, " n"]]:
+    """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero."""
+    largest = largest_part(A.parts, axis=(0, 1))
+    scaled = A.parts / largest
+    inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled), axis=(0, 1))))
+    return Dense(scaled * inverse), inverse / largest
+
+
+def _split(z: Inexact[Array, "..."]) -> Float[Array, "parts ..."]:
+    return jnp.stack([z.real, z.imag]) if jnp.iscomplexobj(z) else z[None]
+
+
+def _join(parts: Float[Array, "parts ..."]) -> Inexact[Array, "..."]:
+    return lax.complex(parts[0], parts[1]) if len(parts) == 2 else parts[0]

@@ -1,0 +1,217 @@
+"""Iterative hard thresholding, hard and soft: one step with two selectors."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from greedyjax import _checks
+from greedyjax._numerics import eps, largest_part, magnitude, norm, safe_inverse
+from greedyjax._types import Matrix, Operator, Recovery, Scalar
+from greedyjax.linalg.norms import operator_norm_sq
+from greedyjax.linalg.operators import Dense, as_operator
+from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
+from greedyjax.sorting import HardSort
+
+
+def iht(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    *,
+    sparsity: int,
+    num_steps: int,
+    step_size: Scalar | None = None,
+    weights: Float[Array, " n"] | None = None,
+    x0: Inexact[Array, " n"] | None = None,
+) -> Recovery:
+    """Weighted iterative hard thresholding.
+
+    ``u = x + eta A*(y - A x)``, then ``x = u`` on the ``sparsity`` largest ``|w_j u_j|`` and 0
+    elsewhere. Weights choose entries; they never scale them. Two products with ``A`` a step;
+    ``jax.vmap(iht, (None, 0))`` makes each one matrix product over a batch.
+
+    Args:
+        A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.
+        y: measurements, shape ``(m,)``.
+        sparsity: number of entries kept, static, between 1 and ``n``.
+        num_steps: number of steps, static, at least 0.
+        step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
+        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        x0: start, shape ``(n,)``; None means 0.
+
+    Returns:
+        A `Recovery`; ``support`` lists the kept entries by falling score, -1 where they are 0.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> found = gj.iht(A, jnp.array([0.0, 2.0]), sparsity=1, num_steps=50)
+        >>> found.x.round(3).tolist()
+        [0.0, 2.0, 0.0]
+
+    References:
+        Blumensath and Davies, "Iterative hard thresholding for compressed sensing", 2009; weighted
+        selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
+    """
+    problem, sparsity, num_steps = _prepare(A, y, weights, sparsity, num_steps, step_size, x0)
+    final, _ = _threshold(problem, HardSort(), sparsity, num_steps)
+    used = jnp.take(final.x, final.support) != 0
+    return _recovery(problem, final._replace(support=jnp.where(used, final.support, -1)), num_steps)
+
+
+def soft_iht(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    *,
+    sparsity: int,
+    tau: Scalar | Float[Array, " num_steps"],
+    num_steps: int,
+    step_size: Scalar | None = None,
+    weights: Float[Array, " n"] | None = None,
+    x0: Inexact[Array, " n"] | None = None,
+) -> Recovery:
+    """Soft-IHT: `iht` with the 0-1 mask replaced by `soft_topk_mask`.
+
+    ``u = x + eta A*(y - A x)``, then ``x = d u`` with ``d`` the soft mask of ``|w_j u_j|``. As
+    ``tau`` goes to 0 it tends to `iht` wherever scores differ; equal scores share the mask.
+    Differentiable in ``A``, ``y``, ``tau``, ``step_size``, ``weights`` and ``x0``.
+
+    Args:
+        A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.
+        y: measurements, shape ``(m,)``.
+        sparsity: number of entries kept, static, between 1 and ``n``.
+        tau: temperature > 0 in the units of ``x``; one, or one per step; traced.
+        num_steps: number of steps, static, at least 0.
+        step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
+        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        x0: start, shape ``(n,)``; None means 0.
+
+    Returns:
+        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> found = gj.soft_iht(A, jnp.array([0.0, 2.0]), sparsity=1, tau=0.01, num_steps=50)
+        >>> found.x.round(3).tolist()
+        [0.0, 2.0, 0.0]
+
+    References:
+        Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
+    """
+    problem, sparsity, num_steps = _prepare(A, y, weights, sparsity, num_steps, step_size, x0)
+    selectors = soft_selectors(tau, num_steps, problem.args.scale / problem.matrix_scale)
+    final, _ = _threshold(problem, selectors, sparsity, num_steps)
+    return _recovery(problem, final, num_steps)
+
+
+class IHTPath(NamedTuple):
+    """The choices that hard IHT met, and its answer.
+
+    Attributes:
+        x: the answer, shape ``(n,)``.
+        proposals: ``u`` before each thresholding, shape ``(num_steps, n)``; weights times their
+            magnitudes are the scores it chose by.
+    """
+
+    x: Inexact[Array, " n"]
+    proposals: Inexact[Array, "num_steps n"]
+
+
+def iht_path(
+    A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, num_steps: int, step_size, weights=None
+) -> IHTPath:
+    """Runs `iht` and returns what it chose from, for losses that score the choice itself."""
+    problem, sparsity, num_steps = _prepare(A, y, weights, sparsity, num_steps, step_size, None)
+    final, proposals = _threshold(problem, HardSort(), sparsity, num_steps, record=True)
+    scale = problem.args.scale / problem.matrix_scale
+    return IHTPath(scale * final.x, scale * proposals)
+
+
+class _Problem(NamedTuple):
+    """The problem at unit scale: ``A / matrix_scale`` and ``y / scale``, with its own step size.
+
+    Its solution is ``matrix_scale / scale`` times that of the problem given.
+    """
+
+    A: Operator
+    matrix_scale: Float[Array, ""]
+    args: Arguments
+    step_size: Float[Array, ""]
+    x0: Inexact[Array, " n"]
+
+
+class _State(NamedTuple):
+    x: Inexact[Array, " n"]
+    support: Int[Array, " sparsity"]
+    stationary: Bool[Array, ""]
+
+
+def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Problem, int, int]:
+    A = as_operator(A)
+    n = A.shape[1]
+    sparsity = _checks.static_int(
+        "sparsity", sparsity, minimum=1, maximum=n, why=f" for A of shape {tuple(A.shape)}"
+    )
+    num_steps = _checks.static_int("num_steps", num_steps, minimum=0)
+    args = arguments(A, y, weights)
+    dtype, real = args.y.dtype, args.scale.dtype
+
+    matrix_scale = jnp.ones((), real)
+    if isinstance(A, Dense):
+        matrix_scale = largest_part(A.parts).astype(real)
+        A = Dense(A.parts.astype(real) / matrix_scale)
+    if step_size is None:
+        norm_sq = operator_norm_sq(A, dtype)
+        step = jnp.where(norm_sq > 0, safe_inverse(norm_sq), 1)
+    else:
+        step = _checks.scalar("step_size", step_size, positive=True).astype(real)
+        step = step * matrix_scale * matrix_scale
+
+    if x0 is None:
+        start = jnp.zeros(n, dtype)
+    else:
+        start = _checks.inexact("x0", x0, ndim=1, shape=(n,))
+        if jnp.iscomplexobj(start) and not jnp.issubdtype(dtype, jnp.complexfloating):
+            _checks.fail(TypeError, "x0", f"real numbers, as A and y are {dtype}", str(start.dtype))
+        start = start.astype(dtype) * (matrix_scale / args.scale)
+    return _Problem(A, matrix_scale, args, step, start), sparsity, num_steps
+
+
+def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, record=False):
+    """All steps, and each step's ``u`` if asked to record it."""
+    A, _, args, step_size, x0 = problem
+    tolerance = eps(args.y.dtype) ** 0.5
+
+    def step(state, inputs):
+        _, selector = inputs
+        u = state.x + step_size * A.rmatvec(args.y - A.matvec(state.x))
+        mask, support = selector.keep(args.weights * magnitude(u), sparsity)
+        x = mask * u
+        moved, size = lax.stop_gradient((norm(x - state.x), norm(x)))
+        return _State(x, support, moved <= tolerance * size), (u if record else None)
+
+    # Before the first step the support is that of x0.
+    support = HardSort().keep(args.weights * magnitude(x0), sparsity)[1]
+    state = _State(x0, support, jnp.asarray(False))
+    return run(step, state, selectors, num_steps)
+
+
+def _recovery(problem: _Problem, final: _State, num_steps: int) -> Recovery:
+    A, matrix_scale, args, *_ = problem
+    return Recovery(
+        x=(args.scale / matrix_scale) * final.x,
+        support=final.support,
+        residual_norm=args.scale * norm(args.y - A.matvec(final.x)),
+        num_steps=jnp.asarray(num_steps, jnp.int32),
+        converged=final.stationary,
+    )

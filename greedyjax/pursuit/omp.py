@@ -1,0 +1,200 @@
+"""Orthogonal matching pursuit, hard and soft: one step with two selectors."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import PRECISION, magnitude, matmul, norm
+from greedyjax._types import Matrix, Recovery, Scalar
+from greedyjax.linalg.basis import Basis, empty_basis, extend
+from greedyjax.linalg.operators import Dense, as_dense, unit_columns
+from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
+from greedyjax.sorting import HardSort
+
+
+def omp(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    *,
+    sparsity: int,
+    weights: Float[Array, " n"] | None = None,
+    rtol: Scalar = 0.0,
+) -> Recovery:
+    """Weighted orthogonal matching pursuit.
+
+    From ``r = y`` each step adds the atom ``argmax_j |w_j a_j* r| / ||a_j||`` not chosen before
+    and sets ``r`` to what least squares on the chosen atoms leaves of ``y``. Weights choose atoms;
+    they never enter the fit. One product with ``A`` a step; ``jax.vmap(omp, (None, 0))`` makes it
+    one matrix product over a batch. Differentiable in ``A`` and ``y`` on the support found.
+
+    Args:
+        A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
+            (whose columns are then computed once). Columns need not have norm 1.
+        y: measurements, shape ``(m,)``.
+        sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
+        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        rtol: stops once ``||r|| <= rtol ||y||``; traced, >= 0. In a batch each signal stops on
+            its own.
+
+    Returns:
+        A `Recovery`; ``support`` is in the order of choice, with -1 in unused slots.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> gj.omp(A, jnp.array([0.0, 2.0]), sparsity=1).x.tolist()
+        [0.0, 2.0, 0.0]
+
+    References:
+        Pati, Rezaiifar and Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993; weighted
+        selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
+    """
+    rtol = _checks.scalar("rtol", rtol, positive=False)
+    problem, sparsity = _prepare(A, y, weights, sparsity)
+    return _recovery(problem, _pursue(problem, HardSort(), sparsity, rtol), rtol)
+
+
+def soft_omp(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    *,
+    sparsity: int,
+    tau: Scalar | Float[Array, " sparsity"],
+    weights: Float[Array, " n"] | None = None,
+) -> Recovery:
+    """Soft-OMP: `omp` with the argmax replaced by the first row of softsort.
+
+    Each step adds the mean atom ``A p`` with ``p = softmax(|w_j a_j* r| / tau)`` over unit-norm
+    columns, and ``x = P^T z`` with ``z`` the least-squares coefficients of ``y`` over the ``A p``.
+    As ``tau`` goes to 0 it tends to `omp` wherever the largest score is unique; equal scores share
+    a row. Differentiable in ``A``, ``y``, ``tau`` and ``weights``, with finite gradients on
+    degenerate input: a row that adds no direction to the earlier ones adds nothing.
+
+    Args:
+        A: matrix of shape ``(m, n)`` or an operator, as in `omp`.
+        y: measurements, shape ``(m,)``.
+        sparsity: number of soft atoms, static, between 1 and ``min(m, n)``.
+        tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
+            `relative_tau`.
+        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+
+    Returns:
+        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> gj.soft_omp(A, jnp.array([0.0, 2.0]), sparsity=1, tau=0.01).x.round(3).tolist()
+        [0.0, 2.0, 0.0]
+
+    References:
+        Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
+    """
+    problem, sparsity = _prepare(A, y, weights, sparsity)
+    selectors = soft_selectors(tau, sparsity, problem.args.scale)
+    return _recovery(problem, _pursue(problem, selectors, sparsity))
+
+
+class OMPPath(NamedTuple):
+    """The choices that hard OMP met, and its answer.
+
+    Attributes:
+        x: the answer, shape ``(n,)``.
+        correlations: ``a_j* r / ||a_j||`` before each step, shape ``(sparsity, n)``, in the units
+            of ``y``; weights times their magnitudes are the scores it chose by.
+    """
+
+    x: Inexact[Array, " n"]
+    correlations: Inexact[Array, "sparsity n"]
+
+
+def omp_path(A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, weights=None) -> OMPPath:
+    """Runs `omp` and returns what it chose from, for losses that score the choice itself."""
+    problem, sparsity = _prepare(A, y, weights, sparsity)
+    pursuit = _pursue(problem, HardSort(), sparsity, rtol=0.0)
+    # The residual before a step is y less the projections of the steps before it.
+    removed = pursuit.projections[:, None] * pursuit.basis.vectors
+    residuals = problem.args.y - (jnp.cumsum(removed, axis=0) - removed)
+    correlations = jax.vmap(problem.A.rmatvec)(residuals)
+    return OMPPath(_recovery(problem, pursuit).x, problem.args.scale * correlations)
+
+
+class _Problem(NamedTuple):
+    """Unit-norm columns, the factors that made them so, and the other arguments."""
+
+    A: Dense
+    column_scale: Float[Array, " n"]
+    args: Arguments
+
+
+class _Pursuit(NamedTuple):
+    """The end of a pursuit of ``y / scale``.
+
+    ``x`` over unit columns; ``projections`` are ``q_i* y`` on the basis; ``taken`` tells which
+    steps were taken before the stop.
+    """
+
+    x: Inexact[Array, " n"]
+    support: Array
+    residual: Inexact[Array, " m"]
+    basis: Basis
+    projections: Inexact[Array, " k"]
+    taken: Bool[Array, " k"]
+
+
+def _prepare(A, y, weights, sparsity) -> tuple[_Problem, int]:
+    A = as_dense(A)
+    m, n = A.shape
+    sparsity = _checks.static_int(
+        "sparsity", sparsity, minimum=1, maximum=min(m, n), why=f" for A of shape {(m, n)}"
+    )
+    args = arguments(A, y, weights)
+    return _Problem(*unit_columns(A), args), sparsity
+
+
+def _pursue(problem: _Problem, selectors, sparsity: int, rtol=None) -> _Pursuit:
+    """The pursuit itself; ``rtol=None`` never stops, so that gradients at ``r = 0`` are right."""
+    A, _, args = problem
+    m, n = A.shape
+    threshold = None if rtol is None else (rtol * norm(args.y)).astype(args.scale.dtype)
+
+    def step(state, inputs):
+        residual, basis, memory = state
+        slot, selector = inputs
+        active = True if threshold is None else norm(residual) > threshold
+        scores = args.weights * magnitude(A.rmatvec(residual))
+        row, memory = selector.next(scores, memory)
+        basis, q = extend(basis, selector.atom(A, row), slot, active)
+        projection = jnp.vdot(q, residual, precision=PRECISION)
+        residual = residual - projection * q
+        return (residual, basis, memory), (row, projection, jnp.asarray(active))
+
+    state = (args.y, empty_basis(sparsity, m, args.y.dtype), selectors.start(n))
+    (residual, basis, _), outputs = run(step, state, selectors, sparsity)
+    rows, projections, taken = outputs
+    x = selectors.combine(rows, matmul(projections, basis.transform), n)
+    support = jnp.where(taken, selectors.support(rows), -1)
+    return _Pursuit(x, support, residual, basis, projections, taken)
+
+
+def _recovery(problem: _Problem, pursuit: _Pursuit, rtol=0.0) -> Recovery:
+    args = problem.args
+    residual_norm = norm(pursuit.residual)
+    return Recovery(
+        x=args.scale * (problem.column_scale * pursuit.x),
+        support=pursuit.support,
+        residual_norm=args.scale * residual_norm,
+        num_steps=jnp.sum(pursuit.taken, dtype=jnp.int32),
+        converged=residual_norm <= rtol * norm(args.y),
+    )

@@ -1,0 +1,83 @@
+"""A problem's own units and structure: its real form, and a temperature that fits it."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import magnitude
+from greedyjax._types import Matrix, Scalar
+from greedyjax.linalg.operators import as_dense, unit_columns
+from greedyjax.pursuit._driver import arguments
+
+
+def stack_real(
+    A: Inexact[Array, "m n"], y: Inexact[Array, "*batch m"]
+) -> tuple[Float[Array, "rows n"], Float[Array, "*batch rows"]]:
+    """The real system ``[Re A; Im A] x = [Re y; Im y]`` of a complex one whose ``x`` is real.
+
+    It has twice the equations and the same column norms; solving it uses that ``x`` is real, which
+    a complex solver does not know.
+
+    Args:
+        A: shape ``(m, n)``, real or complex.
+        y: shape ``(..., m)``, one or more measurement vectors.
+
+    Returns:
+        Real arrays of shapes ``(2 m, n)`` and ``(..., 2 m)``; those given where both are real.
+
+    Raises:
+        TypeError: integers.
+        ValueError: shapes that do not fit, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A_real, y_real = gj.stack_real(jnp.array([[1 + 2j, 3j]]), jnp.array([4 - 1j]))
+        >>> A_real.tolist(), y_real.tolist()
+        ([[1.0, 0.0], [2.0, 3.0]], [4.0, -1.0])
+    """
+    A = _checks.inexact("A", A, ndim=2)
+    y = _checks.inexact("y", y, ndim=max(jnp.ndim(y), 1))
+    if y.shape[-1] != len(A):
+        _checks.fail(ValueError, "y", f"shape (..., {len(A)})", f"shape {y.shape}")
+    if not (jnp.iscomplexobj(A) or jnp.iscomplexobj(y)):
+        return A, y
+    return jnp.concatenate([A.real, A.imag]), jnp.concatenate([y.real, y.imag], axis=-1)
+
+
+def relative_tau(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    fraction: Scalar,
+    *,
+    weights: Float[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    """``fraction * max_j |w_j a_j* y| / ||a_j||``: a temperature in units of the largest score.
+
+    Softsort sees only ``scores / tau``, so an absolute temperature means something else on every
+    problem. With this one `soft_omp` of ``c y`` is ``c`` times that of ``y``. For the IHT family,
+    whose scores are those of ``eta A* y``, multiply it by the step size.
+
+    Args:
+        A: matrix of shape ``(m, n)`` or an operator.
+        y: measurements, shape ``(m,)``.
+        fraction: > 0, traced.
+        weights: real, shape ``(n,)``. None means ones.
+
+    Returns:
+        A scalar; ``fraction`` itself where every score is 0.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> float(gj.relative_tau(jnp.eye(2), jnp.array([0.5, -4.0]), 0.25))
+        1.0
+    """
+    A = as_dense(A)
+    args = arguments(A, y, weights)
+    fraction = _checks.scalar("fraction", fraction, positive=True).astype(args.scale.dtype)
+    scores = args.weights * magnitude(unit_columns(A)[0].rmatvec(args.y))
+    largest = jnp.max(scores)
+    return fraction * jnp.where(largest > 0, args.scale * largest, 1)

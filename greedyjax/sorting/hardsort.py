@@ -1,0 +1,118 @@
+"""Sorting as a 0-1 matrix, and the selector of the hard solvers."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from greedyjax import _checks
+from greedyjax._numerics import first_argmax
+from greedyjax.linalg.operators import Dense
+
+
+def hardsort(scores: Float[Array, " n"], *, k: int | None = None) -> Float[Array, "k n"]:
+    """First ``k`` rows of the permutation matrix that sorts ``scores`` in descending order.
+
+    Row ``i`` is one-hot at the ``i``-th largest score; equal scores keep their order. It is the
+    limit of `softsort` as ``tau`` goes to 0, and constant where it is differentiable.
+
+    Args:
+        scores: real, shape ``(n,)``.
+        k: number of rows, static; all ``n`` if None.
+
+    Returns:
+        Shape ``(k, n)``, in the dtype of ``scores``.
+
+    Raises:
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, or ``k`` is not
+            between 1 and ``n``.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> gj.hardsort(jnp.array([1.0, 3.0, 2.0]), k=2).tolist()
+        [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    scores, k = check_scores(scores, k)
+    order = lax.top_k(lax.stop_gradient(scores), k)[1]
+    return (order[:, None] == jnp.arange(len(scores))).astype(scores.dtype)
+
+
+def topk_mask(scores: Float[Array, " n"], *, k: int) -> Float[Array, " n"]:
+    """1 at the ``k`` largest scores, 0 elsewhere; of equal scores the first are kept.
+
+    Args:
+        scores: real, shape ``(n,)``.
+        k: number of entries to keep, static.
+
+    Returns:
+        Shape ``(n,)``, in the dtype of ``scores``: the column sums of `hardsort`.
+
+    Raises:
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, or ``k`` is not
+            between 1 and ``n``.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> gj.topk_mask(jnp.array([1.0, 3.0, 2.0]), k=2).tolist()
+        [0.0, 1.0, 1.0]
+    """
+    scores, k = check_scores(scores, k)
+    return _keep(scores, k)[0]
+
+
+class HardSort(NamedTuple):
+    """The selector of the hard solvers: a row is an index, a mask is 0 or 1.
+
+    A row is kept as the index of its one, so that an atom is a gather instead of a product.
+    """
+
+    def start(self, num_atoms: int) -> Bool[Array, " n"]:
+        """What the selector remembers: the atoms already taken."""
+        return jnp.zeros(num_atoms, bool)
+
+    def next(
+        self, scores: Float[Array, " n"], taken: Bool[Array, " n"]
+    ) -> tuple[Int[Array, ""], Bool[Array, " n"]]:
+        """The first atom of largest score among those not yet taken."""
+        row = first_argmax(jnp.where(taken, -1, scores))
+        return row, taken | (jnp.arange(len(scores)) == row)
+
+    def atom(self, A: Dense, row: Int[Array, ""]) -> Inexact[Array, " m"]:
+        """The column that ``row`` selects."""
+        return A.column(row)
+
+    def combine(
+        self, rows: Int[Array, " k"], coefficients: Inexact[Array, " k"], num_atoms: int
+    ) -> Inexact[Array, " n"]:
+        """``P^T z``: the coefficients put where the rows point."""
+        x = jnp.zeros(num_atoms, coefficients.dtype)
+        return x.at[rows].set(coefficients, unique_indices=True, mode="promise_in_bounds")
+
+    def support(self, rows: Int[Array, " k"]) -> Int[Array, " k"]:
+        """The atoms that the rows select."""
+        return rows
+
+    def keep(
+        self, scores: Float[Array, " n"], k: int
+    ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
+        """The 0-1 mask of the ``k`` largest scores, and their indices."""
+        return _keep(scores, k)
+
+
+def check_scores(scores, k: int | None) -> tuple[Float[Array, " n"], int]:
+    """The argument checks that every sorting function shares."""
+    scores = _checks.real("scores", scores, ndim=1)
+    n = len(scores)
+    if n == 0:
+        _checks.fail(ValueError, "scores", "at least one score", f"shape {scores.shape}")
+    return scores, n if k is None else _checks.static_int("k", k, minimum=1, maximum=n)
+
+
+def _keep(scores, k):
+    indices = lax.top_k(lax.stop_gradient(scores), k)[1]
+    mask = jnp.zeros_like(lax.stop_gradient(scores))
+    ones = jnp.ones(k, scores.dtype)
+    return mask.at[indices].set(ones, unique_indices=True, mode="promise_in_bounds"), indices

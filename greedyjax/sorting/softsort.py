@@ -1,0 +1,162 @@
+"""Softsort (Prillo and Eisenschlos, ICML 2020), its top-k mask, and the soft selector."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from greedyjax import _checks
+from greedyjax._numerics import largest_part, matmul
+from greedyjax._types import Scalar
+from greedyjax.linalg.operators import Dense
+from greedyjax.sorting.hardsort import check_scores
+
+
+def softsort(
+    scores: Float[Array, " n"], *, tau: Scalar, k: int | None = None
+) -> Float[Array, "k n"]:
+    """First ``k`` rows of the soft permutation matrix that sorts ``scores`` in descending order.
+
+    ``P[i, j] = softmax_j(-|v_(i) - v_j| / tau)`` with ``v_(i)`` the ``i``-th largest score. Rows
+    sum to 1 and tend to those of `hardsort` as ``tau`` goes to 0 where scores differ; equal scores
+    share a row's mass equally. Gradients are finite everywhere, with subgradient 0 of ``|.|`` at 0.
+
+    Args:
+        scores: real, shape ``(n,)``.
+        tau: temperature > 0, in the units of ``scores``; traced.
+        k: number of rows, static; all ``n`` if None.
+
+    Returns:
+        Shape ``(k, n)``, in the dtype of ``scores``.
+
+    Raises:
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, ``tau`` is not
+            positive, or ``k`` is not between 1 and ``n``.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> gj.softsort(jnp.array([1.0, 3.0, 2.0]), tau=0.1, k=1).round(3).tolist()
+        [[0.0, 1.0, 0.0]]
+
+    References:
+        Prillo and Eisenschlos, "SoftSort: a continuous relaxation for the argsort operator", 2020.
+    """
+    scores, k = check_scores(scores, k)
+    scores, tau = _to_unit_scale(scores, tau)
+    largest = _top_values(scores, k)[0]
+    return jax.nn.softmax(-jnp.abs(largest[:, None] - scores) / tau)
+
+
+def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
+    """Column sums of the first ``k`` rows of `softsort`, without building them.
+
+    ``d_j = sum_{i<=k} softmax_j(-|v_(i) - v_j| / tau)``, in ``O(n + k^2)`` time and memory. The
+    entries sum to ``k`` and tend to `topk_mask` as ``tau`` goes to 0 where scores differ. An entry
+    can exceed 1 near a tie of three or more of the largest scores, as the dense sum does.
+
+    Args:
+        scores: real, shape ``(n,)``.
+        k: number of entries to keep, static.
+        tau: temperature > 0, in the units of ``scores``; traced.
+
+    Returns:
+        Shape ``(n,)``, in the dtype of ``scores``.
+
+    Raises:
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, ``tau`` is not
+            positive, or ``k`` is not between 1 and ``n``.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> gj.soft_topk_mask(jnp.array([1.0, 3.0, 2.0]), k=2, tau=0.1).round(3).tolist()
+        [0.0, 1.0, 1.0]
+
+    References:
+        The soft gate of Soft-IHT: Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy
+        unfolding", arXiv 2505.15661.
+    """
+    scores, k = check_scores(scores, k)
+    scores, tau = _to_unit_scale(scores, tau)
+    return _soft_keep(scores, k, tau)[0]
+
+
+class SoftSort(NamedTuple):
+    """The selector of the soft solvers: rows of `softsort`, and its mask."""
+
+    tau: Float[Array, ""]
+
+    def start(self, num_atoms: int) -> tuple[()]:
+        """What the selector remembers: nothing, a soft row may repeat."""
+        del num_atoms
+        return ()
+
+    def next(self, scores: Float[Array, " n"], memory: tuple[()]):
+        """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax."""
+        return jax.nn.softmax((scores - lax.stop_gradient(jnp.max(scores))) / self.tau), memory
+
+    def atom(self, A: Dense, row: Float[Array, " n"]) -> Inexact[Array, " m"]:
+        """``A p``: the mean of the atoms under ``row``."""
+        return A.matvec(row)
+
+    def combine(
+        self, rows: Float[Array, "k n"], coefficients: Inexact[Array, " k"], num_atoms: int
+    ) -> Inexact[Array, " n"]:
+        """``P^T z``: the coefficients spread as the rows say."""
+        del num_atoms
+        return matmul(coefficients, rows.astype(coefficients.dtype))
+
+    def support(self, rows: Float[Array, "k n"]) -> Int[Array, " k"]:
+        """The largest entry of each row."""
+        return jnp.argmax(rows, axis=1).astype(jnp.int32)
+
+    def keep(
+        self, scores: Float[Array, " n"], k: int
+    ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
+        """The soft mask of the ``k`` largest scores, and their indices."""
+        return _soft_keep(scores, k, self.tau)
+
+
+def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
+    """``tau / scale``, no smaller than what has a finite square of its inverse.
+
+    For scores of unit scale such a temperature is far below their rounding: it is the hard limit,
+    where the derivative with respect to ``tau`` is 0.
+    """
+    smallest = jnp.finfo(scale.dtype).tiny ** 0.4
+    return jnp.maximum(tau.astype(scale.dtype) / scale, smallest)
+
+
+def _to_unit_scale(scores, tau):
+    scale = largest_part(scores)
+    return scores / scale, temperature(_checks.scalar("tau", tau, positive=True), scale)
+
+
+def _top_values(scores, k):
+    # top_k's own derivative is a scatter that XLA runs one element at a time on a CPU. Telling it
+    # that the indices are distinct and in bounds makes it a hundred times faster.
+    indices = lax.top_k(lax.stop_gradient(scores), k)[1]
+    return scores.at[indices].get(unique_indices=True, mode="promise_in_bounds"), indices
+
+
+def _soft_keep(scores, k, tau):
+    # With a_1 >= ... >= a_k the largest scores, Z_i the normaliser of row i and j below them all,
+    # exp(-(a_i - v_j)/tau) = exp(-(a_i - a_k)/tau) exp(-(a_k - v_j)/tau) separates, so the rows
+    # are never formed: f_i and t_j are those factors, K the block of the rows on the k entries.
+    a, indices = _top_values(scores, k)
+    below = jnp.ones(scores.shape, bool)
+    below = below.at[indices].set(False, unique_indices=True, mode="promise_in_bounds")
+
+    K = jnp.exp(-jnp.abs(a[:, None] - a) / tau)
+    f = jnp.exp(-(a - a[-1]) / tau)
+    # Inside the where, so that an entry above a_k never reaches exp with a positive argument.
+    t = jnp.where(below, jnp.exp(-jnp.where(below, a[-1] - scores, 0) / tau), 0)
+    inverse_Z = 1 / (jnp.sum(K, axis=1) + f * jnp.sum(t))
+
+    outside = t * jnp.sum(f * inverse_Z)
+    inside = matmul(inverse_Z, K)
+    mask = outside.at[indices].set(inside, unique_indices=True, mode="promise_in_bounds")
+    return mask, indices
