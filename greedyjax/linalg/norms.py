@@ -38,3 +38,9 @@ def operator_norm_sq(A: Operator, dtype) -> Float[Array, ""]:
     state = refine((0, unit(start), infinite, infinite))
     _, v, _, _ = lax.while_loop(moving, refine, state)
     return jnp.sum(abs_sq(A.matvec(v)))
+
+
+def step_size_of(A: Operator, dtype) -> Float[Array, ""]:
+    """``1 / ||A||^2``, the step for which IHT never increases the residual; 1 if ``A = 0``."""
+    norm_sq = operator_norm_sq(A, dtype)
+    return jnp.where(norm_sq > 0, safe_inverse(norm_sq), 1)

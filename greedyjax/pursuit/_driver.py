@@ -11,7 +11,7 @@ from greedyjax._numerics import largest_part, real_dtype
 from greedyjax._types import Operator
 from greedyjax.linalg.operators import operator_dtype
 from greedyjax.sorting import HardSort, SoftSort
-from greedyjax.sorting.softsort import temperature
+from greedyjax.sorting._softsort import temperature
 
 
 class Arguments(NamedTuple):

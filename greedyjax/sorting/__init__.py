@@ -5,7 +5,7 @@ A selector answers two questions about a score vector: which atom comes next (`n
 them with indices and a 0-1 mask, `SoftSort` with soft rows and a soft mask.
 """
 
-from greedyjax.sorting.hardsort import HardSort, hardsort, topk_mask
-from greedyjax.sorting.softsort import SoftSort, soft_topk_mask, softsort
+from greedyjax.sorting._hardsort import HardSort, hardsort, topk_mask
+from greedyjax.sorting._softsort import SoftSort, soft_topk_mask, softsort
 
 __all__ = ["HardSort", "SoftSort", "hardsort", "soft_topk_mask", "softsort", "topk_mask"]

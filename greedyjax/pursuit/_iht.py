@@ -7,9 +7,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, largest_part, magnitude, norm, safe_inverse
+from greedyjax._numerics import eps, largest_part, magnitude, norm
 from greedyjax._types import Matrix, Operator, Recovery, Scalar
-from greedyjax.linalg.norms import operator_norm_sq
+from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense, as_operator
 from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
 from greedyjax.sorting import HardSort
@@ -171,8 +171,7 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
         matrix_scale = largest_part(A.parts).astype(real)
         A = Dense(A.parts.astype(real) / matrix_scale)
     if step_size is None:
-        norm_sq = operator_norm_sq(A, dtype)
-        step = jnp.where(norm_sq > 0, safe_inverse(norm_sq), 1)
+        step = step_size_of(A, dtype)
     else:
         step = _checks.scalar("step_size", step_size, positive=True).astype(real)
         step = step * matrix_scale * matrix_scale

@@ -11,7 +11,7 @@ from greedyjax import _checks
 from greedyjax._numerics import largest_part, matmul
 from greedyjax._types import Scalar
 from greedyjax.linalg.operators import Dense
-from greedyjax.sorting.hardsort import check_scores
+from greedyjax.sorting._hardsort import check_scores
 
 
 def softsort(

@@ -1,0 +1,99 @@
+"""OMP-Net: Soft-OMP with trainable weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import magnitude
+from greedyjax.nets._unrolled import Choices, Unrolled
+from greedyjax.pursuit import omp, soft_omp
+from greedyjax.pursuit._omp import omp_path
+from greedyjax.sorting._choice import next_choice_loss
+
+
+class OMPNet(Unrolled):
+    """Soft-OMP unrolled into ``sparsity`` layers that share one weight per atom.
+
+    Maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix and the temperature are
+    fixed; take gradients with respect to ``nnx.Param``, or train with `greedyjax.training.fit`.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: number of layers, static, between 1 and ``min(m, n)``.
+        tau: temperature > 0 in the units of the measurements; one, or one per layer.
+        weights: initial weights, real, shape ``(n,)``. None means ones.
+
+    Attributes:
+        weights: ``nnx.Param`` of shape ``(n,)``; only magnitudes matter.
+        tau: array; may be set to another temperature at any time.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import OMPNet
+        >>> net = OMPNet(jnp.eye(3), sparsity=1)
+        >>> net(jnp.array([[0.0, 2.0, 0.0]])).shape, net.harden()(jnp.array([0.0, 2.0, 0.0])).shape
+        ((1, 3), (3,))
+
+    References:
+        Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
+    """
+
+    def __init__(
+        self,
+        A: Inexact[Array, "m n"],
+        *,
+        sparsity: int,
+        tau: Any = 1e-3,
+        weights: Float[Array, " n"] | None = None,
+    ) -> None:
+        shape = _checks.inexact("A", A, ndim=2).shape
+        sparsity = _checks.static_int(
+            "sparsity", sparsity, minimum=1, maximum=min(shape), why=f" for A of shape {shape}"
+        )
+        tau = _checks.scalar_or_steps("tau", tau, sparsity)
+        super().__init__(A, sparsity=sparsity, tau=tau, weights=weights)
+
+    def __call__(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch n"]:
+        """Recovers one signal or a batch of any shape with the soft solver."""
+
+        def solve(y):
+            weights = self.weights[...]
+            return soft_omp(self.A, y, sparsity=self.sparsity, tau=self.tau, weights=weights).x
+
+        return self._over_batch(solve, Y)
+
+    def harden(self) -> Callable[[Inexact[Array, "*batch m"]], Inexact[Array, "*batch n"]]:
+        """Hard OMP with the weights as they are now: same shapes in and out as the network."""
+        A, weights, sparsity = self.A, self.weights[...], self.sparsity
+
+        def solve(y):
+            return omp(A, y, sparsity=sparsity, weights=weights).x
+
+        return lambda Y: self._over_batch(solve, Y)
+
+    def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
+        """The scores ``|w_j a_j* r|`` before each step of hard OMP with the current weights."""
+        weights = self.weights[...]
+
+        def solve(y):
+            frozen = lax.stop_gradient(weights)
+            path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
+            return Choices(jnp.abs(weights) * magnitude(path.correlations), path.x)
+
+        return self._over_batch(solve, Y)
+
+    def choice_loss(
+        self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
+    ) -> Float[Array, ""]:
+        """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions."""
+        tau = jnp.broadcast_to(self.tau, len(scores))
+        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, tau))

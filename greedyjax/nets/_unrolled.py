@@ -1,0 +1,50 @@
+"""What every unrolled network shares: its parameters, and batches of any shape."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import real_dtype
+
+
+class Choices(NamedTuple):
+    """What the hard solver met with a network's weights, for losses that score the choice itself.
+
+    Attributes:
+        scores: shape ``(..., steps, n)``; differentiable in the weights and in nothing else.
+        x: the hard solver's answers, shape ``(..., n)``; constants.
+    """
+
+    scores: Float[Array, "*batch steps n"]
+    x: Inexact[Array, "*batch n"]
+
+
+class Unrolled(nnx.Module):
+    """A solver unrolled into weight-tied layers; ``weights`` is its one trainable parameter."""
+
+    def __init__(self, A: Inexact[Array, "m n"], *, sparsity: int, tau: Any, weights: Any) -> None:
+        self.A = _checks.inexact("A", A, ndim=2)
+        self.sparsity = sparsity
+        n = self.A.shape[1]
+        real = real_dtype(self.A.dtype)
+        if weights is None:
+            weights = jnp.ones(n, real)
+        # A copy: training one network must not touch the array of another.
+        weights = jnp.array(_checks.real("weights", weights, ndim=1, shape=(n,)), real)
+        self.weights = nnx.Param(weights)
+        self.tau = jnp.asarray(tau, real)
+
+    def _over_batch(self, solve, Y: Inexact[Array, "*batch m"]):
+        """Applies ``solve`` to each signal of a batch of any shape, as one flat vmap."""
+        Y = _checks.as_array("Y", Y)
+        m = self.A.shape[0]
+        if Y.ndim == 0 or Y.shape[-1] != m:
+            _checks.fail(ValueError, "Y", f"shape (..., {m})", f"shape {Y.shape}")
+        Y = _checks.inexact("Y", Y, ndim=Y.ndim)
+        batch = Y.shape[:-1]
+        out = jax.vmap(solve)(Y.reshape(-1, m))
+        return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)

@@ -1,0 +1,118 @@
+"""Random measurement matrices with unit columns."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Complex, Float, Inexact, Key
+
+from greedyjax import _checks
+
+# Up to here (frequency * column) fits in int32, which JAX's default integers are.
+_LARGEST_FOURIER_SIZE = 2**16
+
+
+def partial_fourier(
+    key: Key[Array, ""],
+    num_measurements: int,
+    num_atoms: int,
+    *,
+    dtype=jnp.float32,
+) -> Complex[Array, "m n"]:
+    """Random rows of the discrete Fourier transform.
+
+    Entry ``(k, j)`` is ``exp(-2 pi i f_k j / n) / sqrt(m)``. The frequencies ``f_1 < ... < f_m``
+    are drawn without replacement from the integers strictly between ``-n/2`` and ``n/2``, each
+    equally likely. Every column has norm 1.
+
+    Args:
+        key: random key.
+        num_measurements: number of rows ``m``, at most the number of such frequencies, which is
+            ``n`` for odd ``n`` and ``n - 1`` for even ``n``.
+        num_atoms: number of columns ``n``, at most 65536.
+        dtype: float32 or float64, the precision of the real and imaginary parts.
+
+    Returns:
+        The matrix, shape ``(m, n)``; complex64 for float32, complex128 for float64.
+
+    Raises:
+        TypeError: a size is not a static int, or ``dtype`` is not float32 or float64.
+        ValueError: a size is out of bounds.
+
+    Example:
+        >>> import jax
+        >>> from greedyjax.problems import partial_fourier
+        >>> A = partial_fourier(jax.random.key(0), 20, 256)
+        >>> A.shape, str(A.dtype)
+        ((20, 256), 'complex64')
+
+    Source: the matrix of the experiments in Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep
+    greedy unfolding", arXiv:2505.15661 (2025).
+    """
+    num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1, maximum=_LARGEST_FOURIER_SIZE)
+    highest = (num_atoms - 1) // 2
+    num_measurements = _checks.static_int(
+        "num_measurements",
+        num_measurements,
+        minimum=1,
+        maximum=2 * highest + 1,
+        why=f" (the frequencies below n/2 for num_atoms = {num_atoms})",
+    )
+    dtype = _real_dtype(dtype)
+    frequencies = jnp.arange(-highest, highest + 1, dtype=jnp.int32)
+    frequencies = jnp.sort(jax.random.permutation(key, frequencies)[:num_measurements])
+    columns = jnp.arange(num_atoms, dtype=jnp.int32)
+    # Whole turns are dropped in exact integers: hundreds of them would cost float32 three digits
+    # of the angle.
+    turns = jnp.mod(frequencies[:, None] * columns[None, :], num_atoms).astype(dtype) / num_atoms
+    angle = -2 * jnp.pi * turns
+    return lax.complex(jnp.cos(angle), jnp.sin(angle)) / num_measurements**0.5
+
+
+def gaussian(
+    key: Key[Array, ""],
+    num_measurements: int,
+    num_atoms: int,
+    *,
+    dtype=jnp.float32,
+) -> Float[Array, "m n"]:
+    """Independent normal entries, every column then scaled to norm 1.
+
+    Args:
+        key: random key.
+        num_measurements: number of rows ``m``.
+        num_atoms: number of columns ``n``.
+        dtype: float32 or float64.
+
+    Returns:
+        The matrix, shape ``(m, n)``, of type ``dtype``.
+
+    Raises:
+        TypeError: a size is not a static int, or ``dtype`` is not float32 or float64.
+        ValueError: a size is smaller than 1.
+
+    Example:
+        >>> import jax
+        >>> from greedyjax.problems import gaussian
+        >>> A = gaussian(jax.random.key(0), 20, 256)
+        >>> A.shape, str(A.dtype)
+        ((20, 256), 'float32')
+
+    Source: the standard ensemble of compressed sensing; Foucart and Rauhut, "A Mathematical
+    Introduction to Compressive Sensing" (2013), chapter 9.
+    """
+    num_measurements = _checks.static_int("num_measurements", num_measurements, minimum=1)
+    num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
+    shape = (num_measurements, num_atoms)
+    return unit_columns(jax.random.normal(key, shape, _real_dtype(dtype)))
+
+
+def unit_columns(A: Inexact[Array, "m n"]) -> Inexact[Array, "m n"]:
+    """Scales every column of ``A`` to norm 1; none may be zero."""
+    return A / jnp.linalg.norm(A, axis=0, keepdims=True).astype(A.dtype)
+
+
+def _real_dtype(dtype) -> jnp.dtype:
+    dtype = jnp.dtype(dtype)
+    if dtype not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)):
+        _checks.fail(TypeError, "dtype", "float32 or float64", str(dtype))
+    return dtype

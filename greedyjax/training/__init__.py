@@ -1,0 +1,7 @@
+"""Training of the networks, and weights without training."""
+
+from greedyjax.training import losses
+from greedyjax.training._counting import count_weights
+from greedyjax.training._fit import FitResult, fit
+
+__all__ = ["FitResult", "count_weights", "fit", "losses"]

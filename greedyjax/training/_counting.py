@@ -1,0 +1,70 @@
+"""Weights by iterated counting: the baseline that needs no gradient."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import abs_sq, real_dtype, safe_inverse
+from greedyjax.pursuit import omp
+
+
+def count_weights(
+    A: Inexact[Array, "m n"],
+    Y: Inexact[Array, "num m"],
+    *,
+    sparsity: int,
+    num_rounds: int = 8,
+    exponent: float = 0.25,
+    floor: float = 1e-4,
+    batch_size: int = 256,
+) -> Float[Array, " n"]:
+    """Weights from measurements alone: recover, count which atoms were used, and repeat.
+
+    Each round recovers every signal by hard OMP with the weights so far, starting from ones, and
+    sets ``w_j = (mean over the signals of |x_j|^2 / ||x||^2 + floor) ** exponent``. Exponents
+    near 1 lock the first guess in: on hard problems 0.25 was measured to work and 1 to fail.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        Y: measurements, shape ``(num, m)``.
+        sparsity: atoms per signal, static, between 1 and ``min(m, n)``.
+        num_rounds: static, at least 1.
+        exponent: > 0.
+        floor: > 0, the energy fraction of an atom never used.
+        batch_size: signals recovered at a time, static.
+
+    Returns:
+        Positive weights, shape ``(n,)``.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.training import count_weights
+        >>> weights = count_weights(jnp.eye(3), jnp.array([[0.0, 2.0, 0.0]]), sparsity=1)
+        >>> weights.round(2).tolist()
+        [0.10000000149011612, 1.0, 0.10000000149011612]
+    """
+    A = _checks.inexact("A", A, ndim=2)
+    Y = _checks.inexact("Y", Y, ndim=2)
+    if Y.shape[1] != A.shape[0] or len(Y) == 0:
+        _checks.fail(ValueError, "Y", f"shape (num, {A.shape[0]})", f"shape {Y.shape}")
+    num_rounds = _checks.static_int("num_rounds", num_rounds, minimum=1)
+    batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
+    exponent_ = _checks.scalar("exponent", exponent, positive=True)
+    floor_ = _checks.scalar("floor", floor, positive=True)
+    dtype = real_dtype(jnp.result_type(A, Y))
+
+    def energy_fractions(y, weights):
+        energy = abs_sq(omp(A, y, sparsity=sparsity, weights=weights).x)
+        return energy * safe_inverse(jnp.sum(energy))
+
+    def one_round(weights, _):
+        fractions = lax.map(lambda y: energy_fractions(y, weights), Y, batch_size=batch_size)
+        return ((jnp.mean(fractions, axis=0) + floor_) ** exponent_).astype(dtype), None
+
+    return jax.lax.scan(one_round, jnp.ones(A.shape[1], dtype), length=num_rounds)[0]

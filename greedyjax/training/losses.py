@@ -1,0 +1,89 @@
+"""What a network can be trained to do: functions of ``(net, Y, X)`` for `greedyjax.training.fit`.
+
+A loss is the mean over a batch of a loss per signal; ``X`` is None where no signals are known.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax._numerics import abs_sq, safe_inverse
+from greedyjax.nets._unrolled import Unrolled
+
+
+def reconstruction(
+    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+) -> Float[Array, ""]:
+    """Batch mean of ``||x_hat - x||_2^2``, the paper's loss; of ``Re(x_hat)`` where ``X`` is real.
+
+    Args:
+        net: maps ``Y`` to recovered signals.
+        Y: measurements, shape ``(batch, m)``.
+        X: signals, shape ``(batch, n)``.
+
+    Returns:
+        A scalar in the squared units of ``X``.
+
+    Raises:
+        ValueError: ``X`` is None.
+
+    References:
+        Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
+    """
+    if X is None:
+        raise ValueError(
+            "X: expected the true signals, got None; losses.selection learns from Y alone"
+        )
+    return jnp.mean(squared_error(net(Y), X))
+
+
+def hard_reconstruction(
+    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+) -> Float[Array, ""]:
+    """`reconstruction` of the hard solver with the network's weights: a ``val_loss`` for `fit`.
+
+    It has no gradient in the weights. Arguments, result and errors are those of `reconstruction`.
+    """
+    if X is None:
+        raise ValueError("X: expected the true signals, got None")
+    return jnp.mean(squared_error(net.harden()(Y), X))
+
+
+def selection(
+    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None = None
+) -> Float[Array, ""]:
+    """Scores every choice of the hard solver, instead of what it leads to.
+
+    The hard solver runs with the current weights, and nothing differentiates it. At each of its
+    steps the weights should prefer the atoms that carry the signal's energy,
+    ``t_j = |x_j|^2 / ||x||^2``: for OMP-Net ``-log sum_j p_j (t_j + 1e-6)`` with
+    ``p = softmax(|w_j a_j* r| / tau)``, for IHT-Net a logistic loss on either side of the
+    threshold. The gradient is local and bounded, where that of `reconstruction` passes through
+    every later choice.
+
+    Without ``X`` the targets are the energies of the solver's own answers, held constant: wrong
+    atoms scatter over the signals, right ones recur, so the weights sharpen themselves.
+
+    Args:
+        net: its ``tau`` is the temperature of the choices, in the units of their scores.
+        Y: measurements, shape ``(batch, m)``.
+        X: signals, shape ``(batch, n)``, or None to learn from the measurements alone.
+
+    Returns:
+        A scalar without units.
+    """
+    scores, answers = net.choices(Y)
+    energy = abs_sq(answers if X is None else X)
+    # Divided before it is squared, a signal in any units keeps a finite energy.
+    targets = lax.stop_gradient(energy * safe_inverse(jnp.sum(energy, axis=-1, keepdims=True)))
+    return jnp.mean(jax.vmap(net.choice_loss)(scores, targets))
+
+
+def squared_error(
+    X_hat: Inexact[Array, "batch n"], X: Inexact[Array, "batch n"]
+) -> Float[Array, " batch"]:
+    """``||x_hat - x||_2^2`` of each signal, of ``Re(x_hat)`` where ``X`` is real."""
+    if not jnp.iscomplexobj(X):
+        X_hat = X_hat.real
+    return jnp.sum(abs_sq(X_hat - X), axis=-1)

@@ -1,0 +1,83 @@
+"""What the tests share: one tolerance table, one comparison, one random problem."""
+
+import numpy as np
+
+DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
+
+# dtype -> (rtol, atol) for a few dozen steps on a well-conditioned problem of unit scale: about a
+# thousand roundings, and atol a tenth of that for the entries that should be zero. A test that
+# needs more passes its own and says why.
+_TOLERANCES = {
+    np.dtype(np.float32): (1e-4, 1e-5),
+    np.dtype(np.float64): (1e-10, 1e-11),
+    np.dtype(np.complex64): (1e-4, 1e-5),
+    np.dtype(np.complex128): (1e-10, 1e-11),
+}
+
+
+def tolerance(dtype):
+    """The house (rtol, atol) of a dtype; integers and booleans have to agree exactly."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "biu":
+        return 0.0, 0.0
+    return _TOLERANCES[dtype]
+
+
+def assert_close(actual, expected, dtype=None, *, rtol=None, atol=None):
+    """Asserts equal shapes, and equal values to the tolerance of `dtype`.
+
+    Args:
+        actual: What the library gave.
+        expected: What the oracle gave, in any precision.
+        dtype: Whose tolerance to use; that of `actual` by default.
+        rtol: Overrides the table's relative tolerance; say why where it is used.
+        atol: Overrides the table's absolute tolerance; say why where it is used.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    # assert_allclose broadcasts scalars and lets NaN equal NaN; neither is agreement here.
+    assert actual.shape == expected.shape, f"shape: got {actual.shape}, expected {expected.shape}"
+    house_rtol, house_atol = tolerance(actual.dtype if dtype is None else dtype)
+    np.testing.assert_allclose(
+        actual,
+        expected,
+        rtol=house_rtol if rtol is None else rtol,
+        atol=house_atol if atol is None else atol,
+        equal_nan=False,
+    )
+
+
+def random_problem(seed, m, n, k, dtype, noise=0.0):
+    """A Gaussian dictionary with unit columns and a k-sparse signal measured through it.
+
+    The nonzero entries have magnitudes in [1, 2] and random signs (phases where `dtype` is
+    complex): none is small enough for a solver to miss by rounding.
+
+    Args:
+        seed: Seed of the NumPy generator; single and double precision draw the same numbers.
+        m: Number of measurements.
+        n: Number of atoms.
+        k: Number of nonzero entries of the signal.
+        dtype: dtype of the three arrays.
+        noise: Norm of the noise relative to that of the clean measurements.
+
+    Returns:
+        NumPy arrays A (m, n), x (n,) and y (m,).
+    """
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(dtype)
+
+    def normal(*shape):
+        real = rng.standard_normal(shape)
+        return real + 1j * rng.standard_normal(shape) if dtype.kind == "c" else real
+
+    A = normal(m, n)
+    A = (A / np.linalg.norm(A, axis=0)).astype(dtype)
+    direction = normal(k)
+    x = np.zeros(n, direction.dtype)
+    x[rng.choice(n, size=k, replace=False)] = rng.uniform(1, 2, k) * direction / np.abs(direction)
+    x = x.astype(dtype)
+    # Measured in double precision, so that y is the rounding of the exact A x.
+    y = A.astype(np.promote_types(dtype, np.float64)) @ x
+    e = normal(m)
+    y = y + noise * np.linalg.norm(y) / np.linalg.norm(e) * e
+    return A, x, y.astype(dtype)

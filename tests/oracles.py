@@ -1,0 +1,317 @@
+"""Plain NumPy oracles: every definition written out as a loop, in double precision.
+
+Nothing here is imported from the library or tuned for speed. Each function is the textbook
+statement of what the library computes in another way, so that agreement means something.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Solution(NamedTuple):
+    """What a solver found; the fields that `greedyjax.Recovery` shares."""
+
+    x: np.ndarray
+    support: np.ndarray
+    residual_norm: float
+    num_steps: int
+
+
+def _double(array):
+    array = np.asarray(array)
+    return array.astype(np.promote_types(array.dtype, np.float64))
+
+
+def _softmax(v):
+    e = np.exp(v - np.max(v))
+    return e / np.sum(e)
+
+
+def _per_step(tau, num_steps):
+    """One temperature per step, from a scalar or from one value per step."""
+    return np.broadcast_to(np.asarray(tau, dtype=np.float64), (num_steps,))
+
+
+def _column_norms(A):
+    return np.array([np.linalg.norm(A[:, j]) for j in range(A.shape[1])])
+
+
+# --- Sorting -------------------------------------------------------------------------------------
+
+
+def softsort(scores, tau, k=None):
+    """Row i is softmax_j(-|v_(i) - v_j| / tau), v_(1) >= v_(2) >= ...; first k rows."""
+    v = _double(scores)
+    n = v.size
+    k = n if k is None else k
+    descending = sorted(v, reverse=True)
+    P = np.zeros((k, n))
+    for i in range(k):
+        P[i] = _softmax(np.array([-abs(descending[i] - v[j]) / tau for j in range(n)]))
+    return P
+
+
+def hardsort(scores, k=None):
+    """Row i is one-hot at the i-th largest score; of equal scores the lower index comes first."""
+    v = _double(scores)
+    n = v.size
+    k = n if k is None else k
+    order = sorted(range(n), key=lambda j: (-v[j], j))
+    P = np.zeros((k, n))
+    for i in range(k):
+        P[i, order[i]] = 1.0
+    return P
+
+
+def soft_topk_mask(scores, k, tau):
+    """Column sums of the first k softsort rows, from the dense matrix."""
+    return softsort(scores, tau, k).sum(axis=0)
+
+
+def topk_mask(scores, k):
+    """1 on the k largest scores, 0 elsewhere."""
+    return hardsort(scores, k).sum(axis=0)
+
+
+# --- Orthogonal matching pursuit -----------------------------------------------------------------
+
+
+def _omp_scores(A, r, weights):
+    """|w_j a_j* r| / ||a_j||, and 0 for an atom that is all zeros."""
+    scores = np.zeros(A.shape[1])
+    for j in range(A.shape[1]):
+        norm = np.linalg.norm(A[:, j])
+        if norm > 0:
+            scores[j] = abs(weights[j] * np.vdot(A[:, j], r)) / norm
+    return scores
+
+
+def _omp_path(A, y, sparsity, weights, rtol):
+    """The chosen atoms, their coefficients, and the residual before each step and after the last.
+
+    Coefficients are NumPy's minimum-norm ones, so a dependent column shares its value with the
+    columns it depends on; compare A x there, not x.
+    """
+    residuals, chosen = [y], []
+    z = np.zeros(0, A.dtype)
+    for _ in range(sparsity):
+        r = residuals[-1]
+        if np.linalg.norm(r) <= rtol * np.linalg.norm(y):
+            break
+        scores = _omp_scores(A, r, weights)
+        scores[chosen] = -np.inf
+        chosen.append(int(np.argmax(scores)))
+        z = np.linalg.lstsq(A[:, chosen], y, rcond=None)[0]
+        residuals.append(y - A[:, chosen] @ z)
+    return chosen, z, residuals
+
+
+def omp(A, y, sparsity, weights=None, rtol=0.0):
+    """Weighted OMP: the best atom by normalised score, then least squares on all atoms so far."""
+    A, y = _double(A), _double(y)
+    n = A.shape[1]
+    w = np.ones(n) if weights is None else _double(weights)
+    chosen, z, residuals = _omp_path(A, y, sparsity, w, rtol)
+    x = np.zeros(n, np.result_type(A, y))
+    x[chosen] = z
+    support = np.full(sparsity, -1)
+    support[: len(chosen)] = chosen
+    return Solution(x, support, np.linalg.norm(residuals[-1]), len(chosen))
+
+
+def soft_omp(A, y, sparsity, tau, weights=None):
+    """Soft-OMP on normalised columns: B gains the column A p, p = softmax(scores / tau)."""
+    A, y = _double(A), _double(y)
+    n = A.shape[1]
+    w = np.ones(n) if weights is None else _double(weights)
+    norms = _column_norms(A)
+    norms[norms == 0] = 1.0
+    A = A / norms
+    P = np.zeros((0, n))
+    z = np.zeros(0, A.dtype)
+    r = y
+    for tau_k in _per_step(tau, sparsity):
+        p = _softmax(_omp_scores(A, r, w) / tau_k)
+        P = np.vstack([P, p])
+        B = A @ P.T
+        z = np.linalg.lstsq(B, y, rcond=None)[0]
+        r = y - B @ z
+    support = np.array([int(np.argmax(p)) for p in P])
+    return Solution(P.T @ z / norms, support, np.linalg.norm(r), sparsity)
+
+
+# --- Iterative hard thresholding -----------------------------------------------------------------
+
+
+def _default_step_size(A):
+    """1 / ||A||^2; 1 for A = 0, where every step size gives the same iterates."""
+    norm = np.linalg.norm(A, 2)
+    return 1.0 / norm**2 if norm > 0 else 1.0
+
+
+def _thresholding(A, y, num_steps, step_size, weights, x0, select):
+    """x <- gate * u with u = x + eta A*(y - A x); also every u, and the rows of the last gate."""
+    A, y = _double(A), _double(y)
+    n = A.shape[1]
+    w = np.ones(n) if weights is None else _double(weights)
+    eta = _default_step_size(A) if step_size is None else step_size
+    x = np.zeros(n, np.result_type(A, y)) if x0 is None else _double(x0)
+    gradient_steps, rows = [], None
+    for step in range(num_steps):
+        u = x + eta * (A.conj().T @ (y - A @ x))
+        rows = select(np.abs(w * u), step)
+        x = rows.sum(axis=0) * u
+        gradient_steps.append(u)
+    return x, rows, gradient_steps
+
+
+def _thresholding_solution(A, y, x, rows, sparsity, num_steps):
+    # After no step at all nothing has been chosen.
+    support = np.full(sparsity, -1) if rows is None else np.argmax(rows, axis=1)
+    return Solution(x, support, np.linalg.norm(_double(y) - _double(A) @ x), num_steps)
+
+
+def iht(A, y, sparsity, num_steps, step_size=None, weights=None, x0=None):
+    """Weighted IHT: a gradient step, then only the `sparsity` largest |w_j u_j| are kept."""
+    x, rows, _ = _thresholding(
+        A, y, num_steps, step_size, weights, x0, lambda v, step: hardsort(v, sparsity)
+    )
+    return _thresholding_solution(A, y, x, rows, sparsity, num_steps)
+
+
+def soft_iht(A, y, sparsity, tau, num_steps, step_size=None, weights=None, x0=None):
+    """Soft-IHT: a gradient step, then the column sums of the first softsort rows as a gate."""
+    taus = _per_step(tau, num_steps)
+    x, rows, _ = _thresholding(
+        A, y, num_steps, step_size, weights, x0, lambda v, step: softsort(v, taus[step], sparsity)
+    )
+    return _thresholding_solution(A, y, x, rows, sparsity, num_steps)
+
+
+# --- Learning ------------------------------------------------------------------------------------
+
+
+def _energy_fractions(x):
+    energy = np.abs(x) ** 2
+    total = energy.sum()
+    return energy / total if total > 0 else energy
+
+
+def omp_selection_loss(A, Y, X, weights, sparsity, tau, path_weights=None):
+    """Mean over signals of -(1/K) sum_i log sum_j p_ij (t_j + 1e-6) along the hard OMP path.
+
+    p_i = softmax(score(r_{i-1}) / tau) and t_j = |x_j|^2 / ||x||^2.
+
+    Args:
+        A: Dictionary (m, n).
+        Y: Measurements (num, m).
+        X: Signals (num, n), or None to take them from OMP's own answers.
+        weights: The weights (n,) that score each choice.
+        sparsity: Number of steps K.
+        tau: Temperature.
+        path_weights: The weights that drive the hard path; `weights` by default. Held fixed while
+            `weights` moves, they make finite differences the gradient that the library defines,
+            even where a moving path would jump.
+    """
+    A, Y, w = _double(A), _double(Y), _double(weights)
+    path_w = w if path_weights is None else _double(path_weights)
+    losses = []
+    for i, y in enumerate(Y):
+        _, _, residuals = _omp_path(A, y, sparsity, path_w, 0.0)
+        # A path that has reached r = 0 goes on with r = 0: K choices are scored in any case.
+        residuals += [residuals[-1]] * (sparsity + 1 - len(residuals))
+        x = omp(A, y, sparsity, path_w).x if X is None else _double(X[i])
+        t = _energy_fractions(x)
+        total = 0.0
+        for r in residuals[:sparsity]:
+            p = _softmax(_omp_scores(A, r, w) / tau)
+            total += np.log(np.sum(p * (t + 1e-6)))
+        losses.append(-total / sparsity)
+    return np.mean(losses)
+
+
+def iht_selection_loss(
+    A, Y, X, weights, sparsity, tau, num_layers, step_size=None, path_weights=None
+):
+    """Mean over signals and hard IHT layers of the weighted logistic loss of keeping S.
+
+    -s sum_{j in S} t_j log sigma(z_j) - (s/n) sum_{j not in S} log sigma(-z_j), where
+    z = (|w u| - theta) / tau, theta lies halfway between the s-th and the (s+1)-th largest |w u|,
+    S holds the s largest entries of x (fewer if x has fewer that are nonzero), and
+    t_j = |x_j|^2 / ||x||^2.
+
+    Args:
+        A: Dictionary (m, n).
+        Y: Measurements (num, m).
+        X: Signals (num, n), or None to take them from IHT's own answers.
+        weights: The weights (n,) that score each layer.
+        sparsity: Number of entries kept, below n.
+        tau: Temperature.
+        num_layers: Number of IHT steps.
+        step_size: Of the gradient step; 1/||A||^2 by default.
+        path_weights: The weights that drive the path and set theta, both of which the library
+            holds constant; `weights` by default.
+    """
+    A, Y, w = _double(A), _double(Y), _double(weights)
+    n = A.shape[1]
+    path_w = w if path_weights is None else _double(path_weights)
+    losses = []
+    for i, y in enumerate(Y):
+        answer, _, gradient_steps = _thresholding(
+            A, y, num_layers, step_size, path_w, None, lambda v, step: hardsort(v, sparsity)
+        )
+        x = answer if X is None else _double(X[i])
+        t = _energy_fractions(x)
+        in_S = (topk_mask(np.abs(x), sparsity) == 1) & (x != 0)
+        total = 0.0
+        for u in gradient_steps:
+            descending = sorted(np.abs(path_w * u), reverse=True)
+            theta = (descending[sparsity - 1] + descending[sparsity]) / 2
+            for j in range(n):
+                z = (abs(w[j] * u[j]) - theta) / tau
+                # log sigma(z) = -log(1 + e^-z), which logaddexp computes without overflow.
+                if in_S[j]:
+                    total += sparsity * t[j] * np.logaddexp(0.0, -z)
+                else:
+                    total += sparsity / n * np.logaddexp(0.0, z)
+        losses.append(total / num_layers)
+    return np.mean(losses)
+
+
+def count_weights(A, Y, sparsity, num_rounds=8, exponent=0.25, floor=1e-4):
+    """w_j = (mean energy fraction of atom j in OMP's answers + floor)^exponent, repeated from 1."""
+    n = np.shape(A)[1]
+    w = np.ones(n)
+    for _ in range(num_rounds):
+        counts = np.zeros(n)
+        for y in Y:
+            counts += _energy_fractions(omp(A, y, sparsity, w).x)
+        w = (counts / len(Y) + floor) ** exponent
+    return w
+
+
+# --- Derivatives ---------------------------------------------------------------------------------
+
+
+def finite_difference(f, x, eps=1e-6):
+    """Central differences of a real-valued function, in the convention of `jax.grad`.
+
+    For real x the entries are df/dx_j. For complex x = a + ib they are df/da_j - i df/db_j, which
+    is what `jax.grad` returns; its conjugate is the direction of steepest ascent.
+
+    Args:
+        f: Takes an array like x in double precision, returns a real scalar.
+        x: Real or complex array of any shape.
+        eps: Half the distance between the two points of each difference.
+    """
+    x = _double(x)
+    gradient = np.zeros_like(x)
+    directions = (1.0, 1j) if np.iscomplexobj(x) else (1.0,)
+    for index in np.ndindex(x.shape):
+        for direction in directions:
+            step = np.zeros_like(x)
+            step[index] = eps * direction
+            slope = (float(f(x + step)) - float(f(x - step))) / (2 * eps)
+            gradient[index] += np.conj(direction) * slope
+    return gradient
