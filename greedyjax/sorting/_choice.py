@@ -29,12 +29,13 @@ def kept_choice_loss(
     ``k`` largest nonzero targets.
     """
     n = len(scores)
+    # Averages the k-th and the next by a product: indexing them would hide the top_k from XLA,
+    # which then sorts everything, five times slower. Below all n scores comes 0.
     largest = lax.top_k(lax.stop_gradient(scores), min(k + 1, n))[0]
-    following = largest[k] if k < n else 0.0
-    z = (scores - (largest[k - 1] + following) / 2) / tau
+    halfway = jnp.zeros(len(largest), scores.dtype).at[k - 1 :].set(0.5)
+    z = (scores - jnp.dot(largest, halfway)) / tau
 
     chosen = lax.top_k(targets, k)[1]
     wanted = jnp.zeros(n, bool).at[chosen].set(True, unique_indices=True) & (targets > 0)
-    kept = jnp.sum(jnp.where(wanted, targets * jax.nn.log_sigmoid(z), 0))
-    left_out = jnp.sum(jnp.where(wanted, 0, jax.nn.log_sigmoid(-z)))
-    return -k * kept - k / n * left_out
+    log_likelihood = jax.nn.log_sigmoid(jnp.where(wanted, z, -z))
+    return -k * jnp.sum(jnp.where(wanted, targets, 1 / n) * log_likelihood)

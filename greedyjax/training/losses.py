@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax._numerics import abs_sq, safe_inverse
+from greedyjax.metrics import squared_error
 from greedyjax.nets._unrolled import Unrolled
 
 
@@ -75,15 +76,5 @@ def selection(
     """
     scores, answers = net.choices(Y)
     energy = abs_sq(answers if X is None else X)
-    # Divided before it is squared, a signal in any units keeps a finite energy.
     targets = lax.stop_gradient(energy * safe_inverse(jnp.sum(energy, axis=-1, keepdims=True)))
     return jnp.mean(jax.vmap(net.choice_loss)(scores, targets))
-
-
-def squared_error(
-    X_hat: Inexact[Array, "batch n"], X: Inexact[Array, "batch n"]
-) -> Float[Array, " batch"]:
-    """``||x_hat - x||_2^2`` of each signal, of ``Re(x_hat)`` where ``X`` is real."""
-    if not jnp.iscomplexobj(X):
-        X_hat = X_hat.real
-    return jnp.sum(abs_sq(X_hat - X), axis=-1)

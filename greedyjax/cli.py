@@ -1,0 +1,175 @@
+"""The command ``greedyjax``."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+import greedyjax
+
+_DESCRIPTION = """\
+Greedy sparse recovery with learned structure.
+
+Find a sparse x from few measurements y = A x + e. Greedy solvers (OMP, IHT) pick
+columns of A one after another; greedyjax learns from examples, or from measurements
+alone, which columns deserve it: one weight per column.
+"""
+_TRAIN = """\
+Learns one weight per column of A from your own signals, and compares the hard solver
+with and without them.
+
+DATA.npz holds
+  A        (m, n)    measurement matrix or dictionary, real or complex
+  Y        (num, m)  measurements, one signal per row
+  X        (num, n)  true signals; without them weights are learned from Y alone
+  Y_val, X_val       signals to validate on; otherwise the last third of Y and X
+  support  (s,)      columns that are in use, if known: adds the oracle's result
+Arrays are computed with in single precision. Their units do not matter.
+"""
+_RECOVER = """\
+Recovers signals from measurements with a model that `greedyjax train` wrote.
+
+Y.npy holds one signal (m,) or many (num, m); X.npy receives (n,) or (num, n).
+"""
+_DEMO = """\
+Learns weights on the first seconds of a real 12-lead electrocardiogram, in a wavelet
+basis, and recovers later seconds from 64 random measurements per 256 samples: with
+and without the weights, next to other methods. Takes a minute or two.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code, 2 for anything the user can mend."""
+    options = _parser().parse_args(arguments)
+    from greedyjax.commands._files import CommandError
+
+    try:
+        options.run(options)
+    except CommandError as error:
+        print(f"greedyjax {options.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"greedyjax {options.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("greedyjax", description=_DESCRIPTION, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=greedyjax.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo", help="learn structure on a real ECG", description=_DEMO, formatter_class=raw
+    )
+    demo.add_argument(
+        "--draws", type=_integer(1), default=3, metavar="N",
+        help="random measurement matrices to average over (default 3)",
+    )  # fmt: skip
+    _add_seed(demo)
+    _add_out(demo, "demo-out", "metrics.json, recovery.png, weights.png")
+    demo.set_defaults(run=_lazily("_demo", "demo"))
+
+    train = commands.add_parser(
+        "train", help="learn weights from your own arrays", description=_TRAIN, formatter_class=raw
+    )
+    _add_train_options(train)
+    _add_seed(train)
+    _add_out(train, "train-out", "model.npz, metrics.json, history.csv, training.png, weights.png")
+    train.set_defaults(run=_lazily("_train", "train"))
+
+    recover = commands.add_parser(
+        "recover", help="recover signals with a model", description=_RECOVER, formatter_class=raw
+    )
+    recover.add_argument("model", metavar="MODEL.npz", help="a model that train wrote")
+    recover.add_argument("measurements", metavar="Y.npy", help="measurements")
+    recover.add_argument("--out", required=True, metavar="X.npy", help="where the signals go")
+    recover.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
+    recover.add_argument(
+        "--batch-size", type=_integer(1), default=1024, metavar="B",
+        help="signals at a time (default 1024)",
+    )  # fmt: skip
+    recover.add_argument("--overwrite", action="store_true", help="replace an existing X.npy")
+    recover.set_defaults(run=_lazily("_recover", "recover"))
+    return parser
+
+
+def _add_train_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA.npz", help="your arrays, see above")
+    add("--method", choices=("omp", "iht"), required=True, help="the solver to learn weights for")
+    add("--sparsity", type=_integer(1), required=True, metavar="S", help="nonzeros of a signal")
+    add(
+        "--loss", choices=("selection", "reconstruction"), default="selection",
+        help="score each choice of the solver (default), or the error of what it recovers "
+        "(needs X)",
+    )  # fmt: skip
+    add(
+        "--real", action="store_true",
+        help="X is real: solve the real system [Re A; Im A] x = [Re y; Im y]",
+    )  # fmt: skip
+    add(
+        "--num-layers", type=_integer(1), default=30, metavar="L",
+        help="steps of IHT (default 30); OMP takes S",
+    )  # fmt: skip
+    add(
+        "--step-size", type=_positive, metavar="E",
+        help="step size of IHT (default 1 / ||A||^2)",
+    )  # fmt: skip
+    add(
+        "--tau", type=_positive, metavar="T",
+        help="temperature as a fraction of the largest score (default 0.1, and 0.002 for the "
+        "reconstruction loss)",
+    )  # fmt: skip
+    add(
+        "--epochs", type=_integer(1), metavar="N",
+        help="passes over the training signals (default: as many as make 400 steps)",
+    )  # fmt: skip
+    add(
+        "--batch-size", type=_integer(1), default=64, metavar="B",
+        help="signals per step (default 64)",
+    )  # fmt: skip
+    add(
+        "--learning-rate", type=_positive, default=3e-2, metavar="R",
+        help="of Adam, decaying to 0 by a cosine (default 0.03)",
+    )  # fmt: skip
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_integer(0), default=0, help="of all randomness (default 0)")
+
+
+def _add_out(parser: argparse.ArgumentParser, default: str, names: str) -> None:
+    help = f"folder for {names} (default {default}); other files in it stay"
+    parser.add_argument("--out", default=default, metavar="DIR", help=help)
+
+
+def _lazily(module: str, name: str) -> Callable[[argparse.Namespace], None]:
+    """Imports a command only when it runs, so that --help is quick."""
+    return lambda options: getattr(import_module(f"greedyjax.commands.{module}"), name)(options)
+
+
+def _integer(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if value < minimum:
+            message = f"expected an integer >= {minimum}, got {text!r}"
+            raise argparse.ArgumentTypeError(message)
+        return value
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return value

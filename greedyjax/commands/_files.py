@@ -1,0 +1,218 @@
+"""Files that the commands read and write: checked before computing, never half written."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+_MARK = "written_by"
+_MODEL_FORMAT = 1
+
+
+class CommandError(Exception):
+    """Something the user can mend; the command prints it in one line and exits with 2."""
+
+
+class Model(NamedTuple):
+    """What `greedyjax train` learned, as stored in ``model.npz``.
+
+    Attributes:
+        A: the matrix as given, shape ``(m, n)``.
+        weights: shape ``(n,)``.
+        method: "omp" or "iht".
+        sparsity: atoms per signal.
+        tau: temperature of the soft solver, in the units of the data.
+        real: whether the real system ``[Re A; Im A]`` is solved.
+        num_layers: steps of IHT; 0 for OMP.
+        step_size: of IHT; 0 for OMP.
+    """
+
+    A: np.ndarray
+    weights: np.ndarray
+    method: str
+    sparsity: int
+    tau: float
+    real: bool
+    num_layers: int
+    step_size: float
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an ``.npz``, refusing pickled ones."""
+    loaded = _load(path)
+    if not isinstance(loaded, Mapping):
+        raise CommandError(f"{path}: expected an .npz with named arrays, got a single array")
+    arrays = {}
+    with loaded:
+        for name in loaded:
+            try:
+                arrays[name] = loaded[name]
+            except Exception as error:  # A damaged archive raises whatever zlib, zip or NumPy do.
+                raise _unreadable(f"{path}: key {name!r}", error) from error
+    return arrays
+
+
+def read_npy(path: str | Path) -> np.ndarray:
+    """Opens one array without reading it into memory, refusing a pickled one."""
+    loaded = _load(path, mmap_mode="r")
+    if not isinstance(loaded, np.ndarray):
+        raise CommandError(f"{path}: expected an .npy with one array, got an .npz")
+    return loaded
+
+
+def numbers(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.ndarray:
+    """Checks floating-point or complex numbers, all finite; letters in ``shape`` are any length."""
+    wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+    if not np.issubdtype(array.dtype, np.inexact):
+        raise CommandError(f"{name}: expected floating-point or complex numbers, got {array.dtype}")
+    fits = len(shape) == array.ndim and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise CommandError(f"{name}: expected shape {wanted}, got {array.shape}")
+    if 0 in array.shape:
+        raise CommandError(f"{name}: expected at least one number, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise CommandError(f"{name}: expected finite numbers, got NaN or infinity")
+    return array
+
+
+def write_model(path: Path, model: Model) -> None:
+    """Writes a model; it loads without pickle."""
+    arrays = {**model._asdict(), "format": _MODEL_FORMAT}
+    with replacing(path) as file:
+        np.savez(file, **{name: np.asarray(value) for name, value in arrays.items()})
+
+
+def read_model(path: str | Path) -> Model:
+    """Reads and checks what `write_model` wrote."""
+    arrays = read_npz(path)
+    if not {*Model._fields, "format"} <= set(arrays):
+        missing = sorted({*Model._fields, "format"} - set(arrays))
+        raise CommandError(f"{path}: expected a model of greedyjax train, got no {missing[0]!r}")
+    if arrays["format"] != _MODEL_FORMAT:
+        got = arrays["format"]
+        raise CommandError(f"{path}: expected model format {_MODEL_FORMAT}, got {got}")
+    try:
+        settings = {
+            name: cast(arrays[name].item())
+            for name, cast in Model.__annotations__.items()
+            if cast is not np.ndarray
+        }
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{path}: expected one value per setting, got {error}") from error
+    A = numbers(f"{path}: A", arrays["A"], ("m", "n"))
+    weights = numbers(f"{path}: weights", arrays["weights"], (A.shape[1],))
+    if settings["method"] not in ("omp", "iht"):
+        raise CommandError(f"{path}: expected method omp or iht, got {settings['method']!r}")
+    return Model(A=A, weights=weights, **settings)
+
+
+def claim_folder(folder: Path, names: tuple[str, ...], command: str) -> None:
+    """Makes the output folder, and refuses to replace files there that are not ours.
+
+    A folder is ours if its ``metrics.json`` says that this program wrote it. Whatever else a
+    folder holds stays as it is.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{folder}: cannot make the folder: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"{folder}: the folder cannot be written to")
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and not _is_ours(folder / "metrics.json"):
+        raise CommandError(
+            f"{folder / taken[0]}: exists and was not written by greedyjax; "
+            "move it or choose another --out"
+        )
+    # From here on the folder is ours, even if the command is interrupted.
+    write_json(folder / "metrics.json", {"finished": False}, command)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return str(json.loads(path.read_text()).get(_MARK, "")).startswith("greedyjax")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def write_json(path: Path, content: dict[str, Any], command: str) -> None:
+    """Writes results with what they were computed by."""
+    packages = ("greedyjax", "jax", "flax", "optax", "numpy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    machine = {"device": jax.devices()[0].device_kind, "processors": os.cpu_count()}
+    marked = {_MARK: f"greedyjax {command}", **content, "versions": versions, "machine": machine}
+    with replacing(path) as file:
+        file.write((json.dumps(marked, indent=2) + "\n").encode())
+
+
+def write_csv(path: Path, columns: Mapping[str, np.ndarray], index: str) -> None:
+    """Writes columns of equal length, numbered from 0."""
+    with replacing(path) as file:
+        rows = zip(*columns.values(), strict=True)
+        lines = [[index, *columns], *([i, *map(_short, row)] for i, row in enumerate(rows))]
+        text = "".join(",".join(map(str, line)) + "\n" for line in lines)
+        file.write(text.encode())
+
+
+def draw(path: Path, plot: Callable[..., Any], *args: Any, **settings: Any) -> bool:
+    """Draws a picture with a function of `greedyjax.plotting`; False without matplotlib."""
+    try:
+        import matplotlib.figure
+    except ImportError:
+        return False
+    figure = plot(*args, figure=matplotlib.figure.Figure(layout="constrained"), **settings)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+    return True
+
+
+@contextmanager
+def replacing(path: Path):
+    """A binary file that takes the place of ``path`` only once it is written whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _load(path, **settings):
+    try:
+        return np.load(path, allow_pickle=False, **settings)
+    except FileNotFoundError as error:
+        raise CommandError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise CommandError(f"{path}: expected a file, got a folder") from error
+    except Exception as error:  # As above: a damaged file raises whatever its reader does.
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(what, error: Exception) -> CommandError:
+    if "allow_pickle" in str(error) or "pickle" in str(error):
+        return CommandError(f"{what}: holds pickled objects, which are refused as unsafe")
+    return CommandError(f"{what}: cannot be read as NumPy data: {error or type(error).__name__}")

@@ -1,0 +1,62 @@
+"""How the commands train: one optimizer, and temperatures relative to the scores."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from greedyjax import metrics, relative_tau
+from greedyjax.nets import IHTNet, OMPNet
+
+# Of the largest score: the temperature at which a soft solver recovers. On the paper's problem it
+# is the 1e-3 of the paper.
+SOFT_TAU = 2e-3
+DEFAULT_STEPS = 400
+
+
+@lru_cache
+def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
+    """Adam with gradients clipped to norm 1 and a cosine decay; cached, so compiled once."""
+    schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+
+@jax.jit
+def score_scale(A, Y, step_size=1.0) -> jax.Array:
+    """Mean over the signals of the largest first score: the unit of the temperatures."""
+    return step_size * jnp.mean(jax.vmap(lambda y: relative_tau(A, y, 1.0))(Y))
+
+
+def score_scale_of(net: OMPNet | IHTNet, Y) -> float:
+    """`score_scale` for the scores of this network's family."""
+    return float(score_scale(net.A, Y, getattr(net, "step_size", 1.0)))
+
+
+def in_batches(recover, Y, batch_size: int = 1024) -> np.ndarray:
+    """Applies a jitted function of ``(batch, m)`` to any number of signals.
+
+    The last batch is filled up with zeros, so that one compilation serves all.
+    """
+    batch_size = min(batch_size, len(Y))
+    answers = []
+    for start in range(0, len(Y), batch_size):
+        batch = np.asarray(Y[start : start + batch_size])
+        padded = np.zeros((batch_size, *batch.shape[1:]), batch.dtype)
+        padded[: len(batch)] = batch
+        answers.append(np.asarray(recover(padded))[: len(batch)])
+    return np.concatenate(answers)
+
+
+def hidden_error(net: OMPNet | IHTNet, Y, weights) -> float:
+    """`metrics.hidden_measurement_error` of the hard solver of a network with given weights."""
+    settings = {}
+    if isinstance(net, IHTNet):
+        settings = {"num_layers": net.num_layers, "step_size": net.step_size}
+
+    def recover(A, Y):
+        sparsity = min(net.sparsity, len(A)) if isinstance(net, OMPNet) else net.sparsity
+        return type(net)(A, sparsity=sparsity, weights=weights, **settings).harden()(Y)
+
+    return float(jax.jit(lambda A, Y: metrics.hidden_measurement_error(A, Y, recover))(net.A, Y))

@@ -1,0 +1,57 @@
+"""`greedyjax recover`: many signals with a stored model."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from greedyjax import stack_real
+from greedyjax.commands import _files, _learning
+from greedyjax.commands._files import CommandError
+from greedyjax.nets import IHTNet, OMPNet
+
+
+def recover(options: Namespace) -> None:
+    """Reads measurements, recovers them batch by batch, and writes the signals."""
+    model = _files.read_model(options.model)
+    Y = _files.read_npy(options.measurements)
+    single = Y.ndim == 1
+    Y = Y[None] if single else Y
+    Y = _files.numbers(str(options.measurements), Y, ("num", len(model.A)))
+    out = Path(options.out)
+    if out.exists() and not options.overwrite:
+        raise CommandError(f"{out}: exists; choose another --out or pass --overwrite")
+    if not out.parent.is_dir():
+        raise CommandError(f"{out.parent}: no such folder")
+
+    net = _network(model)
+    solver = jax.jit(net if options.soft else net.harden())
+
+    def solve(batch):
+        batch = jnp.asarray(batch)
+        return solver(stack_real(model.A, batch)[1] if model.real else batch)
+
+    starts = range(0, len(Y), options.batch_size)
+    with _files.replacing(out) as file:
+        for start in tqdm(starts, "recover", unit="batch", disable=None):
+            X = _learning.in_batches(solve, Y[start : start + options.batch_size])
+            if start == 0:
+                _write_header(file, X, (X.shape[1],) if single else (len(Y), X.shape[1]))
+            file.write(np.ascontiguousarray(X).tobytes())
+    print(f"wrote {out}: {len(Y)} signals of {model.A.shape[1]} coefficients")
+
+
+def _network(model: _files.Model) -> OMPNet | IHTNet:
+    A = stack_real(model.A, np.zeros(len(model.A), model.A.dtype))[0] if model.real else model.A
+    shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": model.weights}
+    if model.method == "omp":
+        return OMPNet(A, **shared)
+    return IHTNet(A, num_layers=model.num_layers, step_size=model.step_size, **shared)
+
+
+def _write_header(file, X: np.ndarray, shape: tuple[int, ...]) -> None:
+    settings = {"descr": np.lib.format.dtype_to_descr(X.dtype), "fortran_order": False}
+    np.lib.format.write_array_header_2_0(file, {**settings, "shape": shape})

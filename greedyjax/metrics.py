@@ -1,0 +1,117 @@
+"""How good a recovery is, with the true signals and without them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import abs_sq, matmul, safe_inverse, safe_sqrt
+
+
+def squared_error(
+    X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]
+) -> Float[Array, "*batch"]:
+    """``||x_hat - x||_2^2`` of each signal, of ``Re(x_hat)`` where ``X`` is real.
+
+    Args:
+        X_hat: recovered signals, shape ``(..., n)``.
+        X: true signals, shape ``(..., n)``.
+
+    Returns:
+        Shape ``(...)``, in the squared units of ``X``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.metrics import squared_error
+        >>> squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0]])).tolist()
+        [4.0]
+    """
+    if not jnp.iscomplexobj(X):
+        X_hat = X_hat.real
+    return jnp.sum(abs_sq(X_hat - X), axis=-1)
+
+
+def nmse(
+    X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]
+) -> Float[Array, "*batch"]:
+    """Normalised squared error ``||x_hat - x||^2 / ||x||^2`` of each signal; 0 where ``x = 0``.
+
+    Arguments are those of `squared_error`; the result has no units.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.metrics import nmse
+        >>> nmse(jnp.array([[1.0, 2.0]]), jnp.array([[2.0, 2.0]])).tolist()
+        [0.125]
+    """
+    return squared_error(X_hat, X) * safe_inverse(jnp.sum(abs_sq(X), axis=-1))
+
+
+def snr_db(X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]) -> Float[Array, ""]:
+    """Signal-to-noise ratio of a set, ``-10 log10`` of its mean `nmse`, in dB.
+
+    The mean is taken before the logarithm, so a few failures weigh as much as they cost.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.metrics import snr_db
+        >>> float(snr_db(jnp.array([[0.9, 0.0]]), jnp.array([[1.0, 0.0]])).round(3))
+        20.0
+    """
+    return -10 * jnp.log10(jnp.mean(nmse(X_hat, X)))
+
+
+def hidden_measurement_error(
+    A: Inexact[Array, "m n"],
+    Y: Inexact[Array, "num m"],
+    recover: Callable[[Inexact[Array, "kept n"], Inexact[Array, "num kept"]], Array],
+) -> Float[Array, ""]:
+    """Relative error of predicting measurements that the solver did not see.
+
+    A check that needs no true signal: a tenth of the rows of ``A`` and ``Y`` is hidden, signals
+    are recovered from the rest, and ``A x_hat`` is compared with what was hidden; in turn for
+    every tenth. Recoveries that only fit the measurements they saw have errors near 1 or above.
+
+    Args:
+        A: matrix, shape ``(m, n)`` with ``m >= 2``.
+        Y: measurements, shape ``(num, m)``.
+        recover: function of the kept rows ``(A, Y)`` to signals ``(num, n)``; traced.
+
+    Returns:
+        ``sqrt(sum |y_hidden - A_hidden x_hat|^2 / sum |y_hidden|^2)``, a scalar without units.
+
+    Raises:
+        ValueError: wrong shapes, NaN or infinity.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from greedyjax import metrics, omp, problems
+        >>> A, Y, *_ = problems.sparse_in_levels(
+        ...     jax.random.key(0), num_signals=8, num_measurements=60, sparsity=4)
+        >>> recover = lambda A, Y: jax.vmap(lambda y: omp(A, y, sparsity=4).x)(Y)
+        >>> bool(metrics.hidden_measurement_error(A, Y, recover) < 0.01)
+        True
+    """
+    A = _checks.inexact("A", A, ndim=2)
+    Y = _checks.inexact("Y", Y, ndim=2)
+    m = len(A)
+    if m < 2:
+        _checks.fail(ValueError, "A", "at least 2 rows, to hide one of them", f"shape {A.shape}")
+    if Y.shape[1] != m:
+        _checks.fail(ValueError, "Y", f"shape (num, {m})", f"shape {Y.shape}")
+    # Rows i, i + folds, i + 2 folds, ...: as many in each fold, so that one compilation serves all.
+    size = max(1, m // 10)
+    folds = m // size
+    hidden = jnp.arange(size) * folds + jnp.arange(folds)[:, None]
+    kept = jnp.stack([jnp.setdiff1d(jnp.arange(m), rows, size=m - size) for rows in hidden])
+
+    def one_fold(rows):
+        hidden, kept = rows
+        X_hat = recover(A[kept], Y[:, kept])
+        predicted = matmul(X_hat, A[hidden].T)
+        return jnp.sum(abs_sq(Y[:, hidden] - predicted)), jnp.sum(abs_sq(Y[:, hidden]))
+
+    errors, energies = jax.lax.map(one_fold, (hidden, kept))
+    return safe_sqrt(jnp.sum(errors) * safe_inverse(jnp.sum(energies)))

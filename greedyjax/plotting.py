@@ -1,0 +1,160 @@
+"""Pictures of what was learned and recovered; they need matplotlib.
+
+Every function draws on a matplotlib figure, a new one unless it is given, and returns it. Colours
+are those of Okabe and Ito, which colour-blind readers can tell apart.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+BLACK, ORANGE, BLUE, GREEN, RED = "#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00"
+GREY = "#BBBBBB"
+
+
+def plot_weights(
+    weights: dict[str, Any],
+    *,
+    groups: Any = None,
+    group_names: dict[int, str] | None = None,
+    support: Any = None,
+    atoms: str = "atom (column of A)",
+    figure: Figure | None = None,
+) -> Figure:
+    """Magnitudes of learned weights over the atoms, one panel per set of weights.
+
+    Args:
+        weights: title to weights of shape ``(n,)``.
+        groups: group of each atom, shape ``(n,)``, drawn as bands; atoms of a group are adjacent.
+        group_names: names for the bands.
+        support: atoms to mark, such as the hidden set that was to be found.
+        atoms: what the atoms are, for the axis.
+        figure: where to draw.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import numpy as np
+        >>> from greedyjax.plotting import plot_weights
+        >>> len(plot_weights({"learned": np.array([1.0, 0.2, 0.9])}, support=[0, 2]).axes)
+        1
+    """
+    figure = figure or Figure(layout="constrained")
+    figure.set_size_inches(8, 0.8 + 2.0 * len(weights))
+    panels = figure.subplots(len(weights), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(panels, weights.items(), strict=True):
+        values = np.abs(np.asarray(values))
+        if groups is not None:
+            _bands(axes, np.asarray(groups), group_names or {})
+        axes.vlines(np.arange(len(values)), 0, values, color=BLUE, linewidth=1.2, label="weight")
+        if support is not None:
+            marked = np.asarray(support)
+            axes.vlines(marked, 0, values[marked], color=RED, linewidth=1.6, label="hidden set")
+            axes.plot(marked, values[marked], "o", color=RED, markersize=3)
+            axes.legend(loc="upper right", fontsize=8)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_ylabel("|weight|")
+        axes.set_xlim(-1, len(values))
+        axes.set_ylim(0, 1.18 * max(values.max(), 1e-12))
+    panels[-1].set_xlabel(atoms)
+    return figure
+
+
+def plot_training(history: dict[str, Any], *, figure: Figure | None = None) -> Figure:
+    """Training and validation loss of each epoch, from the history of `training.fit`.
+
+    Args:
+        history: arrays indexed by epoch, with keys ``train_loss`` and ``val_loss``.
+        figure: where to draw.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import numpy as np
+        >>> from greedyjax.plotting import plot_training
+        >>> history = {"train_loss": np.array([np.nan, 2.0]), "val_loss": np.array([3.0, 2.5])}
+        >>> plot_training(history).axes[0].get_xlabel()
+        'epoch'
+    """
+    figure = figure or Figure(layout="constrained")
+    figure.set_size_inches(7, 4)
+    axes = figure.subplots()
+    epochs = np.arange(len(history["val_loss"]))
+    axes.plot(epochs, history["train_loss"], ".-", color=ORANGE, label="training")
+    axes.plot(epochs, history["val_loss"], ".-", color=BLUE, label="validation")
+    finite = np.isfinite(history["val_loss"])
+    if finite.any():
+        best = int(np.nanargmin(np.where(finite, history["val_loss"], np.nan)))
+        label = f"best epoch, {best}"
+        axes.plot(best, history["val_loss"][best], "o", color=BLACK, fillstyle="none", label=label)
+    shown = np.concatenate([history["train_loss"][1:], history["val_loss"]])
+    if np.nanmin(shown, initial=np.inf) > 0:
+        axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(color=GREY, linewidth=0.4)
+    axes.legend()
+    return figure
+
+
+def plot_recovery(
+    time: Any,
+    windows: list[dict[str, Any]],
+    *,
+    titles: list[str],
+    unit: str,
+    figure: Figure | None = None,
+) -> Figure:
+    """Signals over time, one panel per window and one line per method.
+
+    Args:
+        time: in seconds, shape ``(samples,)``.
+        windows: for each panel, name to signal of shape ``(samples,)``; the first is the truth.
+        titles: for each panel.
+        unit: of the signals.
+        figure: where to draw.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import numpy as np
+        >>> from greedyjax.plotting import plot_recovery
+        >>> t = np.linspace(0, 1, 5)
+        >>> figure = plot_recovery(t, [{"true": t, "OMP": t**2}], titles=["lead I"], unit="mV")
+        >>> figure.axes[0].get_ylabel()
+        'mV'
+    """
+    figure = figure or Figure(layout="constrained")
+    figure.set_size_inches(8, 0.6 + 2.1 * len(windows))
+    panels = figure.subplots(len(windows), sharex=True, squeeze=False)[:, 0]
+    styles = [
+        {"color": BLACK, "linewidth": 2.2, "alpha": 0.45},
+        {"color": ORANGE, "linewidth": 1.0},
+        {"color": BLUE, "linewidth": 1.2},
+        {"color": GREEN, "linewidth": 1.0},
+    ]
+    for axes, signals, title in zip(panels, windows, titles, strict=True):
+        for (name, signal), style in zip(signals.items(), styles, strict=False):
+            axes.plot(time, signal, label=name, **style)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_ylabel(unit)
+        axes.grid(color=GREY, linewidth=0.4)
+    panels[-1].set_xlabel("time (s)")
+    panels[0].legend(loc="upper right", fontsize=8, ncols=len(styles))
+    return figure
+
+
+def _bands(axes, groups, names):
+    edges = np.flatnonzero(np.diff(groups)) + 1
+    starts, ends = np.r_[0, edges], np.r_[edges, len(groups)]
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if i % 2:
+            axes.axvspan(start - 0.5, end - 0.5, color=GREY, alpha=0.3, linewidth=0)
+        name = names.get(int(groups[start]), str(groups[start]))
+        axes.text((start + end - 1) / 2, 0.97, name, ha="center", va="top", fontsize=7,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
