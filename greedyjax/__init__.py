@@ -7,10 +7,14 @@ importing greedyjax loads neither flax, optax nor matplotlib.
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from greedyjax._types import Recovery
 from greedyjax.pursuit import iht, omp, relative_tau, soft_iht, soft_omp, stack_real
 from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
+
+if TYPE_CHECKING:
+    from greedyjax import metrics, nets, plotting, problems, training
 
 __version__ = "0.1.0"
 

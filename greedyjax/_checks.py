@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def fail(error: type[Exception], name: str, expected: str, got: str) -> NoReturn:
@@ -19,7 +20,7 @@ def fail(error: type[Exception], name: str, expected: str, got: str) -> NoReturn
 
 def is_traced(value: Any) -> bool:
     """Whether the values of an array are unknown because JAX is tracing."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 def static_int(name: str, value: Any, *, minimum: int, maximum: int | None = None, why="") -> int:

@@ -52,7 +52,9 @@ def safe_inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
 
 
-def largest_part(z: Inexact[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
+def largest_part(
+    z: Inexact[Array, "..."], axis: int | tuple[int, ...] | None = None
+) -> Float[Array, "..."]:
     """Largest absolute real or imaginary part, 1 where all are 0; a constant to derivatives.
 
     Dividing by it brings any data to unit scale, so that squares neither overflow nor vanish.

@@ -11,7 +11,10 @@ Scalar: TypeAlias = Float[Array, ""] | float
 class Operator(Protocol):
     """A linear map given by its products; a matrix-free stand-in for a matrix ``A``."""
 
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        ...
 
     def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLACK, ORANGE, BLUE, GREEN, RED = "#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00"
 GREY = "#BBBBBB"
@@ -95,7 +96,7 @@ def plot_training(history: dict[str, Any], *, figure: Figure | None = None) -> F
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=GREY, linewidth=0.4)
     axes.legend()
     return figure

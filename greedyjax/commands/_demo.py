@@ -128,6 +128,8 @@ def _run(problem, key):
         steps = num_epochs * (len(pairs[0][0]) // BATCH_SIZE)
         settings = {"num_epochs": num_epochs, "batch_size": BATCH_SIZE, "key": key}
         fitted = fit(net, *pairs, optimizer=_learning.adam(LEARNING_RATE, steps), **settings)
+        if len(fitted.history["val_loss"]) <= num_epochs:
+            raise KeyboardInterrupt  # A table of methods that were cut short says nothing.
         fitted.net.tau = jnp.full_like(net.tau, _learning.SOFT_TAU * scale)
         return fitted.net
 
@@ -138,10 +140,10 @@ def _run(problem, key):
         return IHTNet(A, sparsity=SPARSITY, num_layers=IHT_LAYERS, weights=weights)
 
     def soft(net):
-        return _soft(net, Y_test)
+        return _learning.solve_soft(net, Y_test)
 
     def hard(net):
-        return _hard(net, Y_test)
+        return _learning.solve_hard(net, Y_test, net.weights[...])
 
     record("OMP", omp_net, hard)
     record("IHT", iht_net, hard)
@@ -168,16 +170,6 @@ def _run(problem, key):
         "per-level RMS of the true signals": by_level,
     }
     return answers, seconds, {name: _unit(net.weights[...]) for name, net in pictured.items()}
-
-
-@jax.jit
-def _soft(net, Y):
-    return net(Y)
-
-
-@jax.jit
-def _hard(net, Y):
-    return net.harden()(Y)
 
 
 @jax.jit

@@ -48,7 +48,7 @@ class Model(NamedTuple):
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Reads all arrays of an ``.npz``, refusing pickled ones."""
     loaded = _load(path)
-    if not isinstance(loaded, Mapping):
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise CommandError(f"{path}: expected an .npz with named arrays, got a single array")
     arrays = {}
     with loaded:
@@ -89,7 +89,7 @@ def write_model(path: Path, model: Model) -> None:
     """Writes a model; it loads without pickle."""
     arrays = {**model._asdict(), "format": _MODEL_FORMAT}
     with replacing(path) as file:
-        np.savez(file, **{name: np.asarray(value) for name, value in arrays.items()})
+        np.savez(file, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
 
 
 def read_model(path: str | Path) -> Model:

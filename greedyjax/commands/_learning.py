@@ -49,14 +49,23 @@ def in_batches(recover, Y, batch_size: int = 1024) -> np.ndarray:
     return np.concatenate(answers)
 
 
-def hidden_error(net: OMPNet | IHTNet, Y, weights) -> float:
+@jax.jit
+def solve_hard(net: OMPNet | IHTNet, Y, weights) -> jax.Array:
+    """The hard solver of a network, with given weights in place of its own."""
+    return net.rebuild(weights=weights).harden()(Y)
+
+
+@jax.jit
+def solve_soft(net: OMPNet | IHTNet, Y) -> jax.Array:
+    """The network itself."""
+    return net(Y)
+
+
+@jax.jit
+def hidden_error(net: OMPNet | IHTNet, Y, weights) -> jax.Array:
     """`metrics.hidden_measurement_error` of the hard solver of a network with given weights."""
-    settings = {}
-    if isinstance(net, IHTNet):
-        settings = {"num_layers": net.num_layers, "step_size": net.step_size}
 
     def recover(A, Y):
-        sparsity = min(net.sparsity, len(A)) if isinstance(net, OMPNet) else net.sparsity
-        return type(net)(A, sparsity=sparsity, weights=weights, **settings).harden()(Y)
+        return net.rebuild(A=A, weights=weights).harden()(Y)
 
-    return float(jax.jit(lambda A, Y: metrics.hidden_measurement_error(A, Y, recover))(net.A, Y))
+    return metrics.hidden_measurement_error(net.A, Y, recover)

@@ -27,12 +27,13 @@ def recover(options: Namespace) -> None:
     if not out.parent.is_dir():
         raise CommandError(f"{out.parent}: no such folder")
 
-    net = _network(model)
+    A = jnp.asarray(model.A)
+    net = _network(model, A)
     solver = jax.jit(net if options.soft else net.harden())
 
     def solve(batch):
         batch = jnp.asarray(batch)
-        return solver(stack_real(model.A, batch)[1] if model.real else batch)
+        return solver(stack_real(A, batch)[1] if model.real else batch)
 
     starts = range(0, len(Y), options.batch_size)
     with _files.replacing(out) as file:
@@ -44,9 +45,10 @@ def recover(options: Namespace) -> None:
     print(f"wrote {out}: {len(Y)} signals of {model.A.shape[1]} coefficients")
 
 
-def _network(model: _files.Model) -> OMPNet | IHTNet:
-    A = stack_real(model.A, np.zeros(len(model.A), model.A.dtype))[0] if model.real else model.A
-    shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": model.weights}
+def _network(model: _files.Model, A: jax.Array) -> OMPNet | IHTNet:
+    if model.real:
+        A = stack_real(A, jnp.zeros(len(A), A.dtype))[0]
+    shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": jnp.asarray(model.weights)}
     if model.method == "omp":
         return OMPNet(A, **shared)
     return IHTNet(A, num_layers=model.num_layers, step_size=model.step_size, **shared)

@@ -2,15 +2,16 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from greedyjax import metrics, stack_real
+from greedyjax import metrics
 from greedyjax.commands import _files, _learning
-from greedyjax.commands._files import CommandError, Model
+from greedyjax.commands._data import Data, read_data
+from greedyjax.commands._files import Model
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import fit, losses
 
@@ -21,28 +22,9 @@ LOSSES = {"selection": losses.selection, "reconstruction": losses.reconstruction
 TAU = {"selection": 0.1, "reconstruction": _learning.SOFT_TAU}
 
 
-class Data(NamedTuple):
-    """The user's arrays as solved: stacked if asked for, in units where a typical ``||y||`` is 1.
-
-    Attributes:
-        A: matrix as solved, shape ``(m, n)``.
-        train: pair ``(Y, X)``, ``X`` None if not given.
-        val: the same.
-        support: atoms of the hidden set, or None.
-        unit: what ``Y`` and ``X`` were divided by.
-    """
-
-    A: Any
-    train: tuple[Any, Any]
-    val: tuple[Any, Any]
-    support: np.ndarray | None
-    unit: float
-
-
 def train(options: Namespace) -> None:
     """Learns weights, compares the hard solver with and without them, and writes everything."""
-    arrays = _files.read_npz(options.data)
-    data = _prepare(arrays, options)
+    data = read_data(options)
     folder = Path(options.out)
     _files.claim_folder(folder, OUTPUTS, "train")
 
@@ -73,16 +55,17 @@ def train(options: Namespace) -> None:
     net.tau = jnp.full_like(net.tau, soft_temperature * scale)
     learned = net.weights[...]
 
+    candidates = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
     val_residual = {
-        "hard_ones": _learning.hidden_error(net, data.val[0], jnp.ones_like(learned)),
-        "hard_learned": _learning.hidden_error(net, data.val[0], learned),
+        name: float(_learning.hidden_error(net, data.val[0], weights))
+        for name, weights in candidates.items()
     }
     keeps_learned = val_residual["hard_learned"] < val_residual["hard_ones"]
     val_loss = _val_loss(net, data) if data.val[1] is not None else None
 
     is_iht = options.method == "iht"
     model = Model(
-        A=arrays["A"],
+        A=data.A_given,
         weights=np.asarray(learned if keeps_learned else jnp.ones_like(learned)),
         method=options.method,
         sparsity=options.sparsity,
@@ -116,74 +99,6 @@ def train(options: Namespace) -> None:
     _report(content, folder, pictures)
 
 
-def _prepare(arrays: dict[str, np.ndarray], options: Namespace) -> Data:
-    """Checks the arrays against each other and the options, splits and scales them."""
-    for name in ("A", "Y"):
-        if name not in arrays:
-            raise CommandError(f"{options.data}: expected a key {name!r}, got {sorted(arrays)}")
-    for given, missing in (("X_val", "Y_val"), ("Y_val", "X_val" if "X" in arrays else "Y_val")):
-        if given in arrays and missing not in arrays:
-            raise CommandError(f"{options.data}: {given!r} is there, but {missing!r} is not")
-
-    A = _files.numbers("A", arrays["A"], ("m", "n"))
-    m, n = A.shape
-    shapes = {"Y": ("num", m), "Y_val": ("num_val", m), "X": ("num", n), "X_val": ("num_val", n)}
-    checked = {
-        name: _files.numbers(name, arrays[name], shape)
-        for name, shape in shapes.items()
-        if name in arrays
-    }
-    for Y, X in (("Y", "X"), ("Y_val", "X_val")):
-        if X in checked and len(checked[X]) != len(checked[Y]):
-            raise CommandError(
-                f"{X}: expected {len(checked[Y])} rows as {Y} has, got {len(checked[X])}"
-            )
-        if X in checked and options.real and np.iscomplexobj(checked[X]):
-            raise CommandError(f"{X}: expected real signals with --real, got {checked[X].dtype}")
-    support = _support(arrays, n)
-
-    if options.real:
-        stacked = {name: stack_real(A, checked[name])[1] for name in checked if name[0] == "Y"}
-        A, checked = stack_real(A, checked["Y"])[0], {**checked, **stacked}
-        m = len(A)
-    if m < 2:
-        raise CommandError("A: expected at least 2 measurements, to hide one of them, got 1")
-    limit = min(m, n) if options.method == "omp" else n
-    if options.sparsity > limit:
-        most = f"at most {limit} for A of shape {A.shape}"
-        raise CommandError(f"--sparsity: expected {most}, got {options.sparsity}")
-
-    train, val = (checked["Y"], checked.get("X")), (checked.get("Y_val"), checked.get("X_val"))
-    if val[0] is None:
-        cut = len(train[0]) - len(train[0]) // 3
-        if cut == len(train[0]):
-            got = len(train[0])
-            raise CommandError(f"Y: expected at least 3 signals, a third to validate, got {got}")
-        val = tuple(part if part is None else part[cut:] for part in train)
-        train = tuple(part if part is None else part[:cut] for part in train)
-    unit = float(np.sqrt(np.mean(np.sum(np.abs(np.asarray(train[0], complex)) ** 2, axis=1))))
-    if unit == 0:
-        raise CommandError("Y: expected measurements that are not all zero")
-    train, val = (
-        tuple(part if part is None else jnp.asarray(part / unit) for part in pair)
-        for pair in (train, val)
-    )
-    return Data(jnp.asarray(A), train, val, support, unit)
-
-
-def _support(arrays, n: int) -> np.ndarray | None:
-    if "support" not in arrays:
-        return None
-    support = arrays["support"]
-    if support.ndim != 1 or not np.issubdtype(support.dtype, np.integer) or len(support) == 0:
-        raise CommandError(
-            f"support: expected a list of atoms, got {support.dtype} of shape {support.shape}"
-        )
-    if support.min() < 0 or support.max() >= n:
-        raise CommandError(f"support: expected atoms between 0 and {n - 1}, got others")
-    return support
-
-
 def _network(A, options: Namespace) -> OMPNet | IHTNet:
     if options.method == "omp":
         return OMPNet(A, sparsity=options.sparsity)
@@ -199,21 +114,16 @@ def _val_loss(net, data: Data) -> dict[str, float]:
     """Mean squared error over the validation signals, in the user's units."""
     Y, X = data.val
     learned = net.weights[...]
-
-    @jax.jit
-    def hard(weights):
-        net.weights[...] = weights
-        return net.harden()(Y)
-
-    def error(X_hat) -> float:
-        return float(jnp.mean(metrics.squared_error(X_hat, X))) * data.unit**2
-
-    found = {"net": error(jax.jit(net)(Y)), "hard_ones": error(hard(jnp.ones_like(learned)))}
-    found["hard_learned"] = error(hard(learned))
+    weights = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
     if data.support is not None:
-        oracle = jnp.zeros_like(learned).at[data.support].set(1)
-        found["hard_oracle"] = error(hard(oracle))
-    return found
+        weights["hard_oracle"] = jnp.zeros_like(learned).at[data.support].set(1)
+    answers = {name: _learning.solve_hard(net, Y, w) for name, w in weights.items()}
+    answers["net"] = _learning.solve_soft(net, Y)
+    return {
+        name: float(jnp.mean(metrics.squared_error(answers[name], X))) * data.unit**2
+        for name in _METHODS
+        if name in answers
+    }
 
 
 def _draw(folder: Path, history, weights, support) -> bool:
@@ -229,8 +139,9 @@ def _draw(folder: Path, history, weights, support) -> bool:
 def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
     config = content["config"]
     print(
-        f"{config['method'].upper()}, {config['loss']} loss, learned from {config['learned_from']}: "
-        f"{config['num_train']} signals, best epoch {content['best_epoch']} of {content['epochs']}"
+        f"{config['method'].upper()}, {config['loss']} loss, {config['num_train']} signals, "
+        f"learned from {config['learned_from']}; "
+        f"best epoch {content['best_epoch']} of {content['epochs']}"
     )
     if content["val_loss"]:
         print("mean squared error on the validation signals")
@@ -240,7 +151,9 @@ def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
     for name, value in content["val_residual"].items():
         print(f"  {_METHODS[name]:34} {value:.4g}")
     if content["weights_kept"] == "ones":
-        print("the learned weights do not predict hidden measurements better: the model keeps w = 1")
+        print(
+            "the learned weights do not predict hidden measurements better: the model keeps w = 1"
+        )
     if not pictures:
         print('no pictures: they need matplotlib, pip install "greedyjax[demo]"')
     print(f"wrote {folder}/")

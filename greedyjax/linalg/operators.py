@@ -25,7 +25,8 @@ class Dense(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """``(m, n)``."""
-        return self.parts.shape[1:]
+        _, m, n = self.parts.shape
+        return m, n
 
     @property
     def matrix(self) -> Inexact[Array, "m n"]:

@@ -1,6 +1,5 @@
 """IHT-Net: Soft-IHT with trainable weights."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -75,54 +74,39 @@ class IHTNet(Unrolled):
         step_size = _checks.scalar("step_size", step_size, positive=True)
         self.step_size = step_size.astype(real_dtype(A.dtype))
 
-    def __call__(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch n"]:
-        """Recovers one signal or a batch of any shape with the soft solver."""
-
-        def solve(y):
-            return soft_iht(
-                self.A,
-                y,
-                sparsity=self.sparsity,
-                tau=self.tau,
-                num_steps=self.num_layers,
-                step_size=self.step_size,
-                weights=self.weights[...],
-            ).x
-
-        return self._over_batch(solve, Y)
-
-    def harden(self) -> Callable[[Inexact[Array, "*batch m"]], Inexact[Array, "*batch n"]]:
-        """Hard IHT with the weights as they are now: same shapes in and out as the network."""
-        A, weights, sparsity = self.A, self.weights[...], self.sparsity
-        settings = {"num_steps": self.num_layers, "step_size": self.step_size}
-
-        def solve(y):
-            return iht(A, y, sparsity=sparsity, weights=weights, **settings).x
-
-        return lambda Y: self._over_batch(solve, Y)
-
-    def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
-        """The scores ``|w_j u_j|`` before each thresholding of hard IHT with current weights."""
-        weights = self.weights[...]
-
-        def solve(y):
-            path = iht_path(
-                self.A,
-                y,
-                sparsity=self.sparsity,
-                num_steps=self.num_layers,
-                step_size=self.step_size,
-                weights=lax.stop_gradient(weights),
-            )
-            path = lax.stop_gradient(path)
-            return Choices(jnp.abs(weights) * magnitude(path.proposals), path.x)
-
-        return self._over_batch(solve, Y)
+    def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> "IHTNet":
+        """The same network on another matrix or with other weights; the step size stays."""
+        return IHTNet(
+            self.A if A is None else A,
+            tau=self.tau,
+            weights=self.weights[...] if weights is None else weights,
+            **self._settings("num_layers"),
+        )
 
     def choice_loss(
         self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
-        """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions."""
-        tau = jnp.broadcast_to(self.tau, len(scores))
-        losses = jax.vmap(kept_choice_loss, (0, None, 0, None))(scores, targets, tau, self.sparsity)
-        return jnp.mean(losses)
+        """Mean of `kept_choice_loss` over the layers for one signal."""
+        loss = jax.vmap(kept_choice_loss, (0, None, 0, None))
+        return jnp.mean(loss(scores, targets, self.tau, self.sparsity))
+
+    def _soft(self, y):
+        weights = self.weights[...]
+        return soft_iht(self.A, y, tau=self.tau, weights=weights, **self._settings()).x
+
+    def _hard(self, y):
+        return iht(self.A, y, weights=self.weights[...], **self._settings()).x
+
+    def _choices(self, y):
+        weights = self.weights[...]
+        frozen = lax.stop_gradient(weights)
+        path = lax.stop_gradient(iht_path(self.A, y, weights=frozen, **self._settings()))
+        return Choices(jnp.abs(weights) * magnitude(path.proposals), path.x)
+
+    def _settings(self, steps: str = "num_steps") -> dict[str, Any]:
+        """What soft, hard and recorded IHT are all called with."""
+        return {
+            "sparsity": self.sparsity,
+            steps: self.num_layers,
+            "step_size": self.step_size,
+        }

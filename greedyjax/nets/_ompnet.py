@@ -1,6 +1,5 @@
 """OMP-Net: Soft-OMP with trainable weights."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -62,38 +61,28 @@ class OMPNet(Unrolled):
         tau = _checks.scalar_or_steps("tau", tau, sparsity)
         super().__init__(A, sparsity=sparsity, tau=tau, weights=weights)
 
-    def __call__(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch n"]:
-        """Recovers one signal or a batch of any shape with the soft solver."""
-
-        def solve(y):
-            weights = self.weights[...]
-            return soft_omp(self.A, y, sparsity=self.sparsity, tau=self.tau, weights=weights).x
-
-        return self._over_batch(solve, Y)
-
-    def harden(self) -> Callable[[Inexact[Array, "*batch m"]], Inexact[Array, "*batch n"]]:
-        """Hard OMP with the weights as they are now: same shapes in and out as the network."""
-        A, weights, sparsity = self.A, self.weights[...], self.sparsity
-
-        def solve(y):
-            return omp(A, y, sparsity=sparsity, weights=weights).x
-
-        return lambda Y: self._over_batch(solve, Y)
-
-    def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
-        """The scores ``|w_j a_j* r|`` before each step of hard OMP with the current weights."""
-        weights = self.weights[...]
-
-        def solve(y):
-            frozen = lax.stop_gradient(weights)
-            path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
-            return Choices(jnp.abs(weights) * magnitude(path.correlations), path.x)
-
-        return self._over_batch(solve, Y)
+    def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> "OMPNet":
+        """The same network on another matrix or with other weights; fewer layers if it must."""
+        A = self.A if A is None else A
+        weights = self.weights[...] if weights is None else weights
+        sparsity = min(self.sparsity, *A.shape)
+        return OMPNet(A, sparsity=sparsity, tau=self.tau[:sparsity], weights=weights)
 
     def choice_loss(
         self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
-        """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions."""
-        tau = jnp.broadcast_to(self.tau, len(scores))
-        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, tau))
+        """Mean of `next_choice_loss` over the steps of one signal."""
+        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, self.tau))
+
+    def _soft(self, y):
+        weights = self.weights[...]
+        return soft_omp(self.A, y, sparsity=self.sparsity, tau=self.tau, weights=weights).x
+
+    def _hard(self, y):
+        return omp(self.A, y, sparsity=self.sparsity, weights=self.weights[...]).x
+
+    def _choices(self, y):
+        weights = self.weights[...]
+        frozen = lax.stop_gradient(weights)
+        path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
+        return Choices(jnp.abs(weights) * magnitude(path.correlations), path.x)

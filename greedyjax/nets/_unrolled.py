@@ -1,6 +1,8 @@
 """What every unrolled network shares: its parameters, and batches of any shape."""
 
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +26,11 @@ class Choices(NamedTuple):
 
 
 class Unrolled(nnx.Module):
-    """A solver unrolled into weight-tied layers; ``weights`` is its one trainable parameter."""
+    """A solver unrolled into weight-tied layers; ``weights`` is its one trainable parameter.
+
+    A network adds its solver for one signal, soft (`_soft`) and hard (`_hard`), and how its
+    choices are scored (`_choices`, `choice_loss`).
+    """
 
     def __init__(self, A: Inexact[Array, "m n"], *, sparsity: int, tau: Any, weights: Any) -> None:
         self.A = _checks.inexact("A", A, ndim=2)
@@ -37,6 +43,38 @@ class Unrolled(nnx.Module):
         weights = jnp.array(_checks.real("weights", weights, ndim=1, shape=(n,)), real)
         self.weights = nnx.Param(weights)
         self.tau = jnp.asarray(tau, real)
+
+    def __call__(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch n"]:
+        """Recovers one signal or a batch of any shape with the soft solver."""
+        return self._over_batch(self._soft, Y)
+
+    def harden(self) -> Callable[[Inexact[Array, "*batch m"]], Inexact[Array, "*batch n"]]:
+        """The hard solver with the weights as they are now: same shapes in and out."""
+        now = self.rebuild()
+        return lambda Y: now._over_batch(now._hard, Y)
+
+    def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
+        """The scores before each choice of the hard solver with the current weights."""
+        return self._over_batch(self._choices, Y)
+
+    @abstractmethod
+    def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> Self:
+        """The same network on another matrix or with other weights."""
+
+    @abstractmethod
+    def choice_loss(
+        self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
+    ) -> Float[Array, ""]:
+        """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions."""
+
+    @abstractmethod
+    def _soft(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]: ...
+
+    @abstractmethod
+    def _hard(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]: ...
+
+    @abstractmethod
+    def _choices(self, y: Inexact[Array, " m"]) -> Choices: ...
 
     def _over_batch(self, solve, Y: Inexact[Array, "*batch m"]):
         """Applies ``solve`` to each signal of a batch of any shape, as one flat vmap."""

@@ -133,6 +133,7 @@ def iht_path(
     """Runs `iht` and returns what it chose from, for losses that score the choice itself."""
     problem, sparsity, num_steps = _prepare(A, y, weights, sparsity, num_steps, step_size, None)
     final, proposals = _threshold(problem, HardSort(), sparsity, num_steps, record=True)
+    assert proposals is not None
     scale = problem.args.scale / problem.matrix_scale
     return IHTPath(scale * final.x, scale * proposals)
 
@@ -173,8 +174,8 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
     if step_size is None:
         step = step_size_of(A, dtype)
     else:
-        step = _checks.scalar("step_size", step_size, positive=True).astype(real)
-        step = step * matrix_scale * matrix_scale
+        given = _checks.scalar("step_size", step_size, positive=True)
+        step = given.astype(real) * matrix_scale * matrix_scale
 
     if x0 is None:
         start = jnp.zeros(n, dtype)

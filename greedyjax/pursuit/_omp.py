@@ -154,16 +154,16 @@ class _Pursuit(NamedTuple):
 
 
 def _prepare(A, y, weights, sparsity) -> tuple[_Problem, int]:
-    A = as_dense(A)
-    m, n = A.shape
+    dictionary = as_dense(A)
+    m, n = dictionary.shape
     sparsity = _checks.static_int(
         "sparsity", sparsity, minimum=1, maximum=min(m, n), why=f" for A of shape {(m, n)}"
     )
-    args = arguments(A, y, weights)
-    return _Problem(*unit_columns(A), args), sparsity
+    args = arguments(dictionary, y, weights)
+    return _Problem(*unit_columns(dictionary), args), sparsity
 
 
-def _pursue(problem: _Problem, selectors, sparsity: int, rtol=None) -> _Pursuit:
+def _pursue(problem: _Problem, selectors, sparsity: int, rtol: Scalar | None = None) -> _Pursuit:
     """The pursuit itself; ``rtol=None`` never stops, so that gradients at ``r = 0`` are right."""
     A, _, args = problem
     m, n = A.shape
@@ -188,7 +188,7 @@ def _pursue(problem: _Problem, selectors, sparsity: int, rtol=None) -> _Pursuit:
     return _Pursuit(x, support, residual, basis, projections, taken)
 
 
-def _recovery(problem: _Problem, pursuit: _Pursuit, rtol=0.0) -> Recovery:
+def _recovery(problem: _Problem, pursuit: _Pursuit, rtol: Scalar = 0.0) -> Recovery:
     args = problem.args
     residual_norm = norm(pursuit.residual)
     return Recovery(

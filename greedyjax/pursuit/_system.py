@@ -75,9 +75,9 @@ def relative_tau(
         >>> float(gj.relative_tau(jnp.eye(2), jnp.array([0.5, -4.0]), 0.25))
         1.0
     """
-    A = as_dense(A)
-    args = arguments(A, y, weights)
+    dictionary = as_dense(A)
+    args = arguments(dictionary, y, weights)
     fraction = _checks.scalar("fraction", fraction, positive=True).astype(args.scale.dtype)
-    scores = args.weights * magnitude(unit_columns(A)[0].rmatvec(args.y))
+    scores = args.weights * magnitude(unit_columns(dictionary)[0].rmatvec(args.y))
     largest = jnp.max(scores)
     return fraction * jnp.where(largest > 0, args.scale * largest, 1)

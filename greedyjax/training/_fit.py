@@ -28,8 +28,8 @@ class FitResult(NamedTuple):
     Attributes:
         net: a new network with the weights of the best epoch, and the temperature of that epoch.
         history: arrays indexed by epoch; epoch 0 is the network given, before any step. Keys:
-            ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, after no
-            clipping), ``tau``, ``skipped_steps`` (with a non-finite gradient) and ``seconds``.
+            ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before
+            the optimizer sees it), ``tau``, ``skipped_steps`` (with a non-finite gradient) and ``seconds``.
         best_epoch: the epoch of lowest validation loss; 0 where training never lowered it.
         best_val_loss: that loss.
     """
@@ -114,8 +114,8 @@ def fit(
                 epoch_key = jax.random.fold_in(key, epoch)
                 state, trained = _epoch(learn, state, rest, train, batch_size, epoch_key)
             loss_now, tau_now = _evaluate(check, state, rest, val, batch_size)
-            row = (*map(float, trained), float(loss_now), float(tau_now), perf_counter() - start)
-            history.append(_Row(*row))
+            measured = [float(value) for value in (*trained, loss_now, tau_now)]
+            history.append(_Row._make([*measured, perf_counter() - start]))
             # A NaN is never better, and anything is better than a NaN.
             if best is None or history[-1].val_loss < best.val_loss or np.isnan(best.val_loss):
                 best = _Best(state, epoch, history[-1].val_loss)
@@ -128,7 +128,9 @@ def fit(
     best = best or _Best(state, 0, np.nan)
     fitted = _network(learn, best.state.params, rest, best.state.step)
     columns = np.array(history, np.float64).reshape(-1, len(_Row._fields)).T
-    return FitResult(fitted, dict(zip(_Row._fields, columns, strict=True)), best.epoch, best.val_loss)
+    return FitResult(
+        fitted, dict(zip(_Row._fields, columns, strict=True)), best.epoch, best.val_loss
+    )
 
 
 class _Setup(NamedTuple):
@@ -210,6 +212,7 @@ def _epoch(setup: _Setup, state: _State, rest, train, batch_size: int, key):
 
         value, gradient = jax.value_and_grad(objective)(state.params)
         updates, optimizer = setup.optimizer.update(gradient, state.optimizer, state.params)
+        assert isinstance(optimizer, optax.ApplyIfFiniteState)
         params = optax.apply_updates(state.params, updates)
         skipped = ~optimizer.last_finite
         gradient_norm = optax.tree.norm(gradient)
@@ -218,9 +221,7 @@ def _epoch(setup: _Setup, state: _State, rest, train, batch_size: int, key):
     state, (values, norms, skipped) = jax.lax.scan(step, state, order.reshape(num_batches, -1))
     # What a skipped step would have done says nothing about the training.
     kept = ~skipped
-    sums = _EpochSums(
-        jnp.mean(values, where=kept), jnp.mean(norms, where=kept), jnp.sum(skipped)
-    )
+    sums = _EpochSums(jnp.mean(values, where=kept), jnp.mean(norms, where=kept), jnp.sum(skipped))
     return state, sums
 
 

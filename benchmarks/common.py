@@ -1,0 +1,54 @@
+"""What the benchmark scripts share: honest timing, and results that say where they come from."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import jax
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def timed(function, *arguments, repeats: int = 100) -> dict[str, float]:
+    """Times a jitted function: compilation apart, then the median and quartiles of many runs."""
+    start = perf_counter()
+    jax.block_until_ready(function(*arguments))
+    compile_s = perf_counter() - start
+    runs = []
+    for _ in range(repeats):
+        start = perf_counter()
+        jax.block_until_ready(function(*arguments))
+        runs.append(1e3 * (perf_counter() - start))
+    low, median, high = np.percentile(runs, [25, 50, 75])
+    return {"median_ms": median, "quartiles_ms": [low, high], "first_call_s": compile_s}
+
+
+def processor() -> str:
+    """The processor's own name for itself, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def write_result(script: str, content: dict) -> Path:
+    """Writes ``results/<script>.json`` with the versions and the machine."""
+    packages = ("greedyjax", "jax", "jaxlib", "flax", "optax", "numpy")
+    provenance = {
+        "script": f"benchmarks/{script}.py",
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "machine": {
+            "device": jax.devices()[0].device_kind,
+            "processor": processor(),
+            "cores": os.cpu_count(),
+        },
+    }
+    path = RESULTS / f"{script}.json"
+    path.write_text(json.dumps({**provenance, **content}, indent=2) + "\n")
+    return path
