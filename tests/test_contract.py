@@ -7,6 +7,7 @@ as it is, compiled and batched. A new solver is one line in `SOLVERS`, a new inp
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,11 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
-from helpers import DTYPES, random_problem, tolerance
+from helpers import DTYPES, assert_close, random_problem, tolerance
 
 import greedyjax as gj
 
 M, N = 8, 16
+
+# Compiling is nearly all this file's time. The passes left out come after those that choose the
+# order of operations, and cost more than they win on arrays of this size.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Solver(NamedTuple):
@@ -27,8 +32,8 @@ class Solver(NamedTuple):
     `tau_units` takes the units of A and of y; hard solvers have no use for a temperature.
     """
 
-    solve: callable
-    tau_units: callable = lambda a, b: 1.0
+    solve: Callable[..., gj.Recovery]
+    tau_units: Callable[[float, float], float] = lambda a, b: 1.0
 
 
 SOLVERS = {
@@ -121,7 +126,7 @@ def tangents(case, args):
 
 @functools.cache
 def solver(name, sparsity):
-    return jax.jit(lambda A, y, w, tau: SOLVERS[name].solve(A, y, w, tau, sparsity))
+    return jit(lambda A, y, w, tau: SOLVERS[name].solve(A, y, w, tau, sparsity))
 
 
 class Result(NamedTuple):
@@ -147,7 +152,7 @@ def results(name, dtype, sparsity):
     inputs = [arguments(case, name, dtype) for case in cases(dtype).values()]
     directions = [tangents(*pair) for pair in zip(cases(dtype).values(), inputs, strict=True)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *zip(inputs, directions, strict=True))
-    batch = jax.tree.map(np.asarray, jax.jit(jax.vmap(everything))(*stacked))
+    batch = jax.tree.map(np.asarray, jit(jax.vmap(everything))(*stacked))
     return {
         case: jax.tree.map(lambda leaf, i=i: leaf[i], batch) for i, case in enumerate(cases(dtype))
     }
@@ -234,30 +239,31 @@ def test_units_do_not_matter(name, dtype, sparsity):
     assert not failing(name, dtype, sparsity, same)
 
 
-@every_solver
-def test_compiled_one_by_one_equals_batched(name, dtype, sparsity):
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_compiled_one_by_one_equals_batched(name, dtype):
+    """Not their supports: where the residual is rounding error, so is what is chosen next."""
     rtol = 100 * tolerance(dtype)[0]
-    solve = solver(name, sparsity)
+    solve = solver(name, 3)
 
     def same(case, args, got):
-        alone = solve(*args)
-        if not np.array_equal(alone.support, got.recovery.support):
-            return False
-        difference = np.linalg.norm(alone.x - got.recovery.x)
-        return difference <= rtol * np.linalg.norm(got.recovery.x)
+        x, batched = double(np.asarray(solve(*args).x)), double(got.recovery.x)
+        return np.linalg.norm(x - batched) <= rtol * np.linalg.norm(batched)
 
-    assert not failing(name, dtype, sparsity, same)
+    assert not failing(name, dtype, 3, same)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_as_it_is_equals_compiled(name, dtype):
     args = arguments(cases(dtype)["generic"], name, dtype)
-    rtol, atol = tolerance(dtype)
     eager, compiled = SOLVERS[name].solve(*args, 3), solver(name, 3)(*args)
-    for one, other in zip(eager, compiled, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_allclose(one, other, rtol=100 * rtol, atol=100 * atol)
+    assert eager.support.tolist() == compiled.support.tolist()
+    assert eager.num_steps == compiled.num_steps
+    assert eager.converged == compiled.converged
+    rtol, atol = tolerance(dtype)  # A hundredfold, as soft atoms are close to dependent.
+    assert_close(eager.x, compiled.x, rtol=100 * rtol, atol=100 * atol)
+    assert_close(eager.residual_norm, compiled.residual_norm)
 
 
 # --- Promises that need no numbers ---------------------------------------------------------------

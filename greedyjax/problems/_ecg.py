@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul
-from greedyjax.problems._matrices import unit_columns
+from greedyjax.linalg.operators import dense, unit_columns
 
 _FILE = "waveform_ecg.dcm"
 _DECIMATION = 4  # 1 kHz -> 250 Hz
@@ -131,7 +131,7 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
 
     synthesis = jnp.asarray(basis, jnp.float32)
     Phi = jax.random.normal(key, (num_measurements, _WINDOW), jnp.float32) / num_measurements**0.5
-    A = unit_columns(matmul(Phi, synthesis))
+    A = unit_columns(dense(matmul(Phi, synthesis)))[0].matrix
     return ECG(
         A=A,
         synthesis=synthesis,

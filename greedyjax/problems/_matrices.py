@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Complex, Float, Inexact, Key
+from jaxtyping import Array, Complex, Float, Key
 
 from greedyjax import _checks
+from greedyjax.linalg.operators import dense, unit_columns
 
 # Up to here (frequency * column) fits in int32, which JAX's default integers are.
 _LARGEST_FOURIER_SIZE = 2**16
@@ -103,12 +104,7 @@ def gaussian(
     num_measurements = _checks.static_int("num_measurements", num_measurements, minimum=1)
     num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
     shape = (num_measurements, num_atoms)
-    return unit_columns(jax.random.normal(key, shape, _real_dtype(dtype)))
-
-
-def unit_columns(A: Inexact[Array, "m n"]) -> Inexact[Array, "m n"]:
-    """Scales every column of ``A`` to norm 1; none may be zero."""
-    return A / jnp.linalg.norm(A, axis=0, keepdims=True).astype(A.dtype)
+    return unit_columns(dense(jax.random.normal(key, shape, _real_dtype(dtype))))[0].matrix
 
 
 def _real_dtype(dtype) -> jnp.dtype:

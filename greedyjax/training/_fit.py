@@ -28,8 +28,9 @@ class FitResult(NamedTuple):
     Attributes:
         net: a new network with the weights of the best epoch, and the temperature of that epoch.
         history: arrays indexed by epoch; epoch 0 is the network given, before any step. Keys:
-            ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before
-            the optimizer sees it), ``tau``, ``skipped_steps`` (with a non-finite gradient) and ``seconds``.
+            ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before the
+            optimizer sees it), ``tau``, ``skipped_steps`` (those whose gradient was not finite)
+            and ``seconds``.
         best_epoch: the epoch of lowest validation loss; 0 where training never lowered it.
         best_val_loss: that loss.
     """

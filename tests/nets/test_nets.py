@@ -173,7 +173,9 @@ def test_single_precision_stays_single(family):
     net = make(family, A, weights=weights)  # The weights are given in double precision.
     assert A.dtype == Y.dtype == np.complex64
     assert net.weights[...].dtype == net.tau.dtype == np.float32
-    assert {jax.eval_shape(solve, net, Y).dtype for solve in (soft, hard)} == {np.complex64}
+    assert {jax.eval_shape(solve, net, Y).dtype for solve in (soft, hard)} == {
+        np.dtype("complex64")
+    }
 
 
 @both_families

@@ -1,0 +1,206 @@
+"""The two losses and their gradients, against NumPy loops and finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from flax import nnx
+from helpers import assert_close, random_problem
+
+from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.training import losses
+
+M, N, K, LAYERS, STEP, NUM = 10, 16, 3, 4, 0.3, 4
+TAU = 0.2
+FAMILIES = ("omp", "iht")
+both_families = pytest.mark.parametrize("family", FAMILIES)
+
+
+def problem(dtype, signals):
+    """Signals of dtype `signals`, one of them with fewer nonzeros, and noisy measurements."""
+    A = random_problem(0, M, N, K, dtype)[0]
+    X = np.stack([random_problem(1 + i, M, N, K - (i == 2), signals)[1] for i in range(NUM)])
+    X[1] *= 3  # Of another size: targets are fractions.
+    E = np.stack([random_problem(1 + i, M, N, K, dtype)[2] for i in range(NUM)])
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, N) * (-1.0) ** np.arange(N)
+    return A, (X @ A.T + 0.2 * E).astype(dtype), X, weights
+
+
+def make(family, A, weights):
+    if family == "omp":
+        return OMPNet(A, sparsity=K, tau=TAU, weights=weights)
+    settings = {"num_layers": LAYERS, "step_size": STEP}
+    return IHTNet(A, sparsity=K, tau=TAU, weights=weights, **settings)
+
+
+def selection_oracle(family, A, Y, X, weights, path_weights=None):
+    if family == "omp":
+        return oracles.omp_selection_loss(A, Y, X, weights, K, TAU, path_weights)
+    return oracles.iht_selection_loss(A, Y, X, weights, K, TAU, LAYERS, STEP, path_weights)
+
+
+def reconstruction_oracle(family, A, Y, X, weights):
+    """The batch mean of ||x_hat - x||^2, of the real part of x_hat where x is real."""
+    total = 0.0
+    for y, x in zip(Y, X, strict=True):
+        if family == "omp":
+            x_hat = oracles.soft_omp(A, y, K, TAU, weights).x
+        else:
+            x_hat = oracles.soft_iht(A, y, K, TAU, LAYERS, STEP, weights).x
+        error = (x_hat if np.iscomplexobj(x) else x_hat.real) - x
+        total += np.sum(np.abs(error) ** 2)
+    return total / len(Y)
+
+
+def with_gradient(loss):
+    @jax.jit
+    def value_and_gradient(net, Y, X):
+        graph, params, rest = nnx.split(net, nnx.Param, ...)
+        of_params = lambda params: loss(nnx.merge(graph, params, rest), Y, X)
+        value, gradient = jax.value_and_grad(of_params)(params)
+        return value, gradient["weights"][...]
+
+    return value_and_gradient
+
+
+selection = with_gradient(losses.selection)
+reconstruction = with_gradient(losses.reconstruction)
+hard_reconstruction = jax.jit(losses.hard_reconstruction)
+
+
+# --- Selection -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "signals"),
+    [
+        (np.complex128, np.complex128),
+        (np.complex128, np.float64),
+        (np.float64, np.float64),
+        (np.complex128, None),
+    ],
+)
+@both_families
+def test_selection_and_its_gradient(family, dtype, signals):
+    """With the true signals, complex and real, and without any."""
+    A, Y, X, weights = problem(dtype, signals or dtype)
+    X = X if signals else None
+    value, gradient = selection(make(family, A, weights), Y, X)
+    assert_close(value, selection_oracle(family, A, Y, X, weights))
+
+    # The path is a constant of the definition: it is held fixed while the weights move.
+    moved = lambda w: selection_oracle(family, A, Y, X, w, path_weights=weights)
+    expected = oracles.finite_difference(moved, weights)
+    assert np.abs(expected).max() > 1e-2
+    # Central differences with steps of 1e-6 carry an error of about 1e-9.
+    assert_close(gradient, expected, rtol=1e-6, atol=1e-8)
+
+
+@both_families
+def test_selection_without_signals_is_selection_of_the_hard_answers(family):
+    """Worth stating apart: X = None means the solver's own answers, with their own weights."""
+    A, Y, _, weights = problem(np.complex128, np.complex128)
+    net = make(family, A, weights)
+    answers = jax.jit(net.harden())(Y)
+    without = selection(net, Y, None)
+    given = selection(net, Y, answers)
+    assert_close(without[0], given[0])
+    assert_close(without[1], given[1])
+
+
+@both_families
+def test_selection_ignores_the_units_of_the_signals(family):
+    A, Y, X, weights = problem(np.complex128, np.complex128)
+    net = make(family, A, weights)
+    value, gradient = selection(net, Y, X)
+    scales = np.array([1e-3, 5.0, 1e3, 1.0])[:, None]
+    for scaled in (1000 * X, -X, scales * X):
+        other_value, other_gradient = selection(net, Y, scaled)
+        assert_close(other_value, value)
+        assert_close(other_gradient, gradient)
+    other = selection(net, Y, X[:, ::-1])[0]
+    assert abs(other - value) > 1e-2, "other atoms are other targets"
+
+
+@pytest.mark.parametrize("signals", ["true", "zero", "none"])
+@both_families
+def test_selection_of_nothing_is_finite(family, signals):
+    A, Y, X, weights = problem(np.complex128, np.complex128)
+    X = {"true": X, "zero": 0 * X, "none": None}[signals]
+    value, gradient = selection(make(family, A, weights), 0 * Y, X)
+    assert_close(value, selection_oracle(family, A, 0 * Y, X, weights))
+    np.testing.assert_array_equal(gradient, np.zeros(N))  # Zero scores, whatever the weights.
+
+
+@both_families
+def test_selection_falls_towards_the_right_weights(family):
+    """Fifty plain gradient steps lower the loss and lift the atoms in use above the others."""
+    A, Y, X, _ = problem(np.complex128, np.complex128)
+    used = (np.abs(X) > 0).any(axis=0)
+    weights, first = np.ones(N), None
+    for _ in range(50):
+        value, gradient = selection(make(family, A, weights), Y, X)
+        first = value if first is None else first
+        weights = weights - 0.1 * np.asarray(gradient)
+    assert value < 0.8 * first
+    assert weights[used].mean() > weights[~used].mean() + 0.1
+
+
+# --- Reconstruction ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signals", [np.complex128, np.float64])
+@both_families
+def test_reconstruction_and_its_gradient(family, signals):
+    A, Y, X, weights = problem(np.complex128, signals)
+    value, gradient = reconstruction(make(family, A, weights), Y, X)
+    loss = lambda w: reconstruction_oracle(family, A, Y, X, w)
+    assert_close(value, loss(weights))
+    # Central differences with steps of 1e-6 of a loss near 10 carry an error of about 1e-8.
+    assert_close(gradient, oracles.finite_difference(loss, weights), rtol=1e-6, atol=1e-7)
+
+
+def test_a_real_signal_is_compared_with_the_real_part():
+    A, Y, X, weights = problem(np.complex128, np.float64)
+    real = reconstruction(make("omp", A, weights), Y, X)[0]
+    same_as_complex = reconstruction(make("omp", A, weights), Y, X.astype(complex))[0]
+    assert real < same_as_complex - 1e-3
+
+
+@pytest.mark.parametrize("signals", [np.complex128, np.float64])
+@both_families
+def test_hard_reconstruction(family, signals):
+    A, Y, X, weights = problem(np.complex128, signals)
+    got = hard_reconstruction(make(family, A, weights), Y, X)
+    total = 0.0
+    for y, x in zip(Y, X, strict=True):
+        if family == "omp":
+            x_hat = oracles.omp(A, y, K, weights).x
+        else:
+            x_hat = oracles.iht(A, y, K, LAYERS, STEP, weights).x
+        error = (x_hat if np.iscomplexobj(X) else x_hat.real) - x
+        total += np.sum(np.abs(error) ** 2)
+    assert_close(got, total / NUM)
+
+
+@both_families
+def test_reconstruction_of_nothing_is_finite(family):
+    A, Y, X, weights = problem(np.complex128, np.complex128)
+    value, gradient = reconstruction(make(family, A, weights), 0 * Y, X)
+    assert_close(value, np.mean(np.sum(np.abs(X) ** 2, axis=1)))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("loss", [losses.reconstruction, losses.hard_reconstruction])
+def test_reconstruction_needs_signals(loss):
+    A, Y, _, weights = problem(np.complex128, np.complex128)
+    with pytest.raises(ValueError, match="^X: expected the true signals, got None"):
+        loss(make("omp", A, weights), Y, None)
+
+
+def test_every_loss_is_a_real_scalar():
+    A, Y, X, weights = problem(np.complex64, np.complex64)
+    for loss in (losses.selection, losses.reconstruction, losses.hard_reconstruction):
+        out = jax.eval_shape(loss, make("omp", A, weights), jnp.asarray(Y), jnp.asarray(X))
+        assert (out.shape, out.dtype) == ((), np.float32)
