@@ -104,7 +104,7 @@ def hidden_measurement_error(
     # Rows i, i + folds, i + 2 folds, ...: as many in each fold, so that one compilation serves all.
     size = max(1, m // 10)
     folds = m // size
-    hidden = jnp.arange(size) * folds + jnp.arange(folds)[:, None]
+    hidden = jnp.arange(size)[None, :] * folds + jnp.arange(folds)[:, None]
     kept = jnp.stack([jnp.setdiff1d(jnp.arange(m), rows, size=m - size) for rows in hidden])
 
     def one_fold(rows):

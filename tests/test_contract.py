@@ -49,11 +49,9 @@ SOLVERS = {
     ),
 }
 
-# Every dtype at one sparsity; the extremes, which compile anew, in two dtypes.
+# Every dtype at one sparsity; the extremes, which compile anew, in the least precise.
 TABLE = [(name, dtype, 3) for name in SOLVERS for dtype in DTYPES]
-TABLE += [
-    (name, dtype, k) for name in SOLVERS for dtype in (np.float32, np.complex128) for k in (1, M)
-]
+TABLE += [(name, np.float32, k) for name in SOLVERS for k in (1, M)]
 every_solver = pytest.mark.parametrize(
     ("name", "dtype", "sparsity"), TABLE, ids=[f"{n}-{d.__name__}-{k}" for n, d, k in TABLE]
 )
@@ -195,12 +193,16 @@ def test_forward_mode_is_finite_and_equals_reverse_mode(name, dtype, sparsity):
     rtol = 100 * tolerance(dtype)[0]  # Two long sums in different orders.
 
     def equal(case, args, got):
+        directions = tangents(case, args)
         terms = [
-            np.real(double(g) * double(t))
-            for g, t in zip(got.gradients, tangents(case, args), strict=True)
+            np.real(double(gradient) * double(direction))
+            for gradient, direction in zip(got.gradients, directions, strict=True)
         ]
-        reverse, size = (sum(np.sum(f(term)) for term in terms) for f in (np.array, np.abs))
-        return np.abs(got.forward - reverse) <= rtol * size
+        reverse = sum(np.sum(term) for term in terms)
+        # A gradient of 1e-40, where A has units of 1e20, is 0 in single precision.
+        lost = np.finfo(dtype).tiny * sum(np.sum(np.abs(double(d))) for d in directions)
+        size = sum(np.sum(np.abs(term)) for term in terms)
+        return np.abs(got.forward - reverse) <= rtol * size + lost
 
     assert not failing(name, dtype, sparsity, equal)
 

@@ -59,7 +59,7 @@ class Dense(NamedTuple):
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Dense":
         """Returns ``A diag(scale)``."""
-        return Dense(self.parts * scale)
+        return Dense(self.parts * scale[None, None, :])
 
     @property
     def _stacked(self) -> Float[Array, "rows n"]:
@@ -110,9 +110,9 @@ def operator_dtype(operator: Operator) -> jnp.dtype:
 def unit_columns(A: Dense) -> tuple[Dense, Float[Array, " n"]]:
     """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero."""
     largest = largest_part(A.parts, axis=(0, 1))
-    scaled = A.parts / largest
-    inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled), axis=(0, 1))))
-    return Dense(scaled * inverse), inverse / largest
+    scaled = A.scale_columns(1 / largest)
+    inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled.parts), axis=(0, 1))))
+    return scaled.scale_columns(inverse), inverse / largest
 
 
 def _split(z: Inexact[Array, "..."]) -> Float[Array, "parts ..."]:

@@ -125,7 +125,7 @@ def omp_path(A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, weights=None)
     pursuit = _pursue(problem, HardSort(), sparsity, rtol=0.0)
     # The residual before a step is y less the projections of the steps before it.
     removed = pursuit.projections[:, None] * pursuit.basis.vectors
-    residuals = problem.args.y - (jnp.cumsum(removed, axis=0) - removed)
+    residuals = problem.args.y[None, :] - (jnp.cumsum(removed, axis=0) - removed)
     correlations = jax.vmap(problem.A.rmatvec)(residuals)
     return OMPPath(_recovery(problem, pursuit).x, problem.args.scale * correlations)
 

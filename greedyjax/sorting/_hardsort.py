@@ -36,7 +36,7 @@ def hardsort(scores: Float[Array, " n"], *, k: int | None = None) -> Float[Array
     """
     scores, k = check_scores(scores, k)
     order = lax.top_k(lax.stop_gradient(scores), k)[1]
-    return (order[:, None] == jnp.arange(len(scores))).astype(scores.dtype)
+    return (order[:, None] == jnp.arange(len(scores))[None, :]).astype(scores.dtype)
 
 
 def topk_mask(scores: Float[Array, " n"], *, k: int) -> Float[Array, " n"]:

@@ -133,20 +133,6 @@ def test_selection_of_nothing_is_finite(family, signals):
     np.testing.assert_array_equal(gradient, np.zeros(N))  # Zero scores, whatever the weights.
 
 
-@both_families
-def test_selection_falls_towards_the_right_weights(family):
-    """Fifty plain gradient steps lower the loss and lift the atoms in use above the others."""
-    A, Y, X, _ = problem(np.complex128, np.complex128)
-    used = (np.abs(X) > 0).any(axis=0)
-    weights, first = np.ones(N), None
-    for _ in range(50):
-        value, gradient = selection(make(family, A, weights), Y, X)
-        first = value if first is None else first
-        weights = weights - 0.1 * np.asarray(gradient)
-    assert value < 0.8 * first
-    assert weights[used].mean() > weights[~used].mean() + 0.1
-
-
 # --- Reconstruction ------------------------------------------------------------------------------
 
 
