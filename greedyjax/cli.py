@@ -125,15 +125,17 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--epochs", type=_integer(1), metavar="N",
-        help="passes over the training signals (default: as many as make 400 steps)",
+        help="passes over the training signals (default: as many as make 400 steps, and 4000 for "
+        "the reconstruction loss)",
     )  # fmt: skip
     add(
         "--batch-size", type=_integer(1), default=64, metavar="B",
         help="signals per step (default 64)",
     )  # fmt: skip
     add(
-        "--learning-rate", type=_positive, default=3e-2, metavar="R",
-        help="of Adam, decaying to 0 by a cosine (default 0.03)",
+        "--learning-rate", type=_positive, metavar="R",
+        help="of Adam, decaying to 0 by a cosine (default 0.03, and 0.01 for the reconstruction "
+        "loss)",
     )  # fmt: skip
 
 

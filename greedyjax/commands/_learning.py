@@ -13,7 +13,6 @@ from greedyjax.nets import IHTNet, OMPNet
 # Of the largest score: the temperature at which a soft solver recovers. On the paper's problem it
 # is the 1e-3 of the paper.
 SOFT_TAU = 2e-3
-DEFAULT_STEPS = 400
 
 
 @lru_cache

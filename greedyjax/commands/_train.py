@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,28 @@ from greedyjax.commands import _files, _learning
 from greedyjax.commands._data import Data, read_data
 from greedyjax.commands._files import Model
 from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.training import fit, losses
+from greedyjax.training import Loss, fit, losses
 
 OUTPUTS = ("metrics.json", "model.npz", "history.csv", "training.png", "weights.png")
-LOSSES = {"selection": losses.selection, "reconstruction": losses.reconstruction}
-# Of the largest score. The selection loss wants a temperature at which several atoms compete, the
-# reconstruction loss one at which the network recovers.
-TAU = {"selection": 0.1, "reconstruction": _learning.SOFT_TAU}
+
+
+class Recipe(NamedTuple):
+    """A loss, and what it is trained with unless the user says otherwise.
+
+    The selection loss wants a temperature at which several atoms compete, the reconstruction loss
+    one at which the network recovers, smaller steps and ten times as many.
+    """
+
+    loss: Loss
+    tau: float
+    num_steps: int
+    learning_rate: float
+
+
+RECIPES = {
+    "selection": Recipe(losses.selection, 0.1, 400, 3e-2),
+    "reconstruction": Recipe(losses.reconstruction, _learning.SOFT_TAU, 4000, 1e-2),
+}
 
 
 def train(options: Namespace) -> None:
@@ -30,23 +45,25 @@ def train(options: Namespace) -> None:
 
     net = _network(data.A, options)
     scale = _learning.score_scale_of(net, data.train[0])
-    temperature = options.tau or TAU[options.loss]
+    recipe = RECIPES[options.loss]
+    temperature = options.tau or recipe.tau
+    learning_rate = options.learning_rate or recipe.learning_rate
     soft_temperature = temperature if options.loss == "reconstruction" else _learning.SOFT_TAU
     net.tau = jnp.full_like(net.tau, temperature * scale)
 
     batch_size = min(options.batch_size, len(data.train[0]))
     num_batches = len(data.train[0]) // batch_size
-    num_epochs = options.epochs or -(-_learning.DEFAULT_STEPS // num_batches)
+    num_epochs = options.epochs or -(-recipe.num_steps // num_batches)
     learns_from_x = data.train[1] is not None
     by_error = options.loss == "selection" and learns_from_x
     fitted = fit(
         net,
         data.train,
         data.val,
-        loss=LOSSES[options.loss],
+        loss=recipe.loss,
         # The epoch whose weights serve the hard solver best, where that can be measured.
         val_loss=losses.hard_reconstruction if by_error else None,
-        optimizer=_learning.adam(options.learning_rate, num_epochs * num_batches),
+        optimizer=_learning.adam(learning_rate, num_epochs * num_batches),
         num_epochs=num_epochs,
         batch_size=batch_size,
         key=jax.random.key(options.seed),
@@ -87,6 +104,7 @@ def train(options: Namespace) -> None:
             **{name: value for name, value in vars(options).items() if name != "run"},
             "epochs": num_epochs,
             "tau": temperature,
+            "learning_rate": learning_rate,
             "num_train": len(data.train[0]),
             "num_val": len(data.val[0]),
             "learned_from": "Y and X" if learns_from_x else "Y alone",

@@ -101,7 +101,7 @@ class IHTNet(Unrolled):
         weights = self.weights[...]
         frozen = lax.stop_gradient(weights)
         path = lax.stop_gradient(iht_path(self.A, y, weights=frozen, **self._settings()))
-        return Choices(jnp.abs(weights) * magnitude(path.proposals), path.x)
+        return Choices(jnp.abs(weights)[None, :] * magnitude(path.proposals), path.x)
 
     def _settings(self, steps: str = "num_steps") -> dict[str, Any]:
         """What soft, hard and recorded IHT are all called with."""

@@ -85,4 +85,4 @@ class OMPNet(Unrolled):
         weights = self.weights[...]
         frozen = lax.stop_gradient(weights)
         path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
-        return Choices(jnp.abs(weights) * magnitude(path.correlations), path.x)
+        return Choices(jnp.abs(weights)[None, :] * magnitude(path.correlations), path.x)

@@ -2,6 +2,6 @@
 
 from greedyjax.training import losses
 from greedyjax.training._counting import count_weights
-from greedyjax.training._fit import FitResult, fit
+from greedyjax.training._fit import FitResult, Loss, fit
 
-__all__ = ["FitResult", "count_weights", "fit", "losses"]
+__all__ = ["FitResult", "Loss", "count_weights", "fit", "losses"]
