@@ -31,14 +31,17 @@ def abs_sq(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
 
 
 def safe_sqrt(square: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Square root with derivative 0 at 0, where the true one is infinite."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    """Square root with derivative 0 at 0, where the true one is infinite; NaN stays NaN."""
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 def magnitude(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
-    """``|z|`` with subgradient 0 at 0, for real and complex ``z``."""
-    return safe_sqrt(abs_sq(z)) if jnp.iscomplexobj(z) else jnp.abs(z)
+    """``|z|`` with subgradient 0 at 0, for real and complex ``z``.
+
+    The derivative that JAX gives ``jnp.abs`` at a real 0 is 1.
+    """
+    return safe_sqrt(abs_sq(z)) if jnp.iscomplexobj(z) else z * jnp.sign(z)
 
 
 def norm(z: Inexact[Array, " n"]) -> Float[Array, ""]:

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, matmul, safe_inverse, safe_sqrt
 
+__all__ = ["hidden_measurement_error", "nmse", "snr_db", "squared_error"]
+
 
 def squared_error(
     X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]
@@ -71,8 +73,9 @@ def hidden_measurement_error(
     """Relative error of predicting measurements that the solver did not see.
 
     A check that needs no true signal: a tenth of the rows of ``A`` and ``Y`` is hidden, signals
-    are recovered from the rest, and ``A x_hat`` is compared with what was hidden; in turn for
-    every tenth. Recoveries that only fit the measurements they saw have errors near 1 or above.
+    are recovered from the rest, and ``A x_hat`` is compared with what was hidden; then the next
+    tenth, until fewer rows than that are left. Recoveries that only fit the measurements they saw
+    have errors near 1 or above.
 
     Args:
         A: matrix, shape ``(m, n)`` with ``m >= 2``.

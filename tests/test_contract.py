@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
-from helpers import DTYPES, assert_close, random_problem, tolerance
 
 import greedyjax as gj
+from helpers import DTYPES, assert_close, random_problem, tolerance
 
 M, N = 8, 16
 
@@ -51,7 +51,8 @@ SOLVERS = {
 
 # Every dtype at one sparsity; the extremes, which compile anew, in the least precise.
 TABLE = [(name, dtype, 3) for name in SOLVERS for dtype in DTYPES]
-TABLE += [(name, np.float32, k) for name in SOLVERS for k in (1, M)]
+TABLE += [(name, np.float32, M) for name in SOLVERS]
+TABLE += [(name, np.float32, 1) for name in SOLVERS if name.startswith("soft")]
 every_solver = pytest.mark.parametrize(
     ("name", "dtype", "sparsity"), TABLE, ids=[f"{n}-{d.__name__}-{k}" for n, d, k in TABLE]
 )
@@ -255,9 +256,9 @@ def test_compiled_one_by_one_equals_batched(name, dtype):
     assert not failing(name, dtype, 3, same)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 @pytest.mark.parametrize("name", SOLVERS)
-def test_as_it_is_equals_compiled(name, dtype):
+def test_as_it_is_equals_compiled(name):
+    dtype = np.complex64
     args = arguments(cases(dtype)["generic"], name, dtype)
     eager, compiled = SOLVERS[name].solve(*args, 3), solver(name, 3)(*args)
     assert eager.support.tolist() == compiled.support.tolist()
@@ -271,8 +272,12 @@ def test_as_it_is_equals_compiled(name, dtype):
 # --- Promises that need no numbers ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("A_dtype", DTYPES)
-@pytest.mark.parametrize("y_dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("A_dtype", "y_dtype"),
+    [(dtype, dtype) for dtype in DTYPES]
+    + [(np.float32, np.complex64), (np.complex64, np.float32)]
+    + [(np.float32, np.float64), (np.complex64, np.float64), (np.float64, np.complex64)],
+)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_dtypes_are_promoted_and_kept(name, A_dtype, y_dtype):
     real = jax.ShapeDtypeStruct((N,), np.float64), jax.ShapeDtypeStruct((), np.float64)

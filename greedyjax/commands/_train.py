@@ -112,7 +112,8 @@ def train(options: Namespace) -> None:
     }
     _files.write_model(folder / "model.npz", model)
     _files.write_csv(folder / "history.csv", fitted.history, index="epoch")
-    pictures = _draw(folder, fitted.history, learned, data.support)
+    title = "learned weights" + ("" if keeps_learned else ", not kept: the model has w = 1")
+    pictures = _draw(folder, fitted.history, {title: learned}, data.support)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
 
@@ -144,13 +145,12 @@ def _val_loss(net, data: Data) -> dict[str, float]:
     }
 
 
-def _draw(folder: Path, history, weights, support) -> bool:
+def _draw(folder: Path, history, weights: dict[str, Any], support) -> bool:
     try:
         from greedyjax import plotting
     except ImportError:
         return False
-    titles = {"learned weights": weights}
-    _files.draw(folder / "weights.png", plotting.plot_weights, titles, support=support)
+    _files.draw(folder / "weights.png", plotting.plot_weights, weights, support=support)
     return _files.draw(folder / "training.png", plotting.plot_training, history)
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from greedyjax._numerics import abs_sq, eps, norm, real_dtype, safe_inverse
+from greedyjax._numerics import abs_sq, eps, largest_part, norm, real_dtype, safe_inverse
 from greedyjax._types import Operator
+from greedyjax.linalg.operators import Dense
 
 _MAX_ITERATIONS = 300
 
@@ -20,14 +21,13 @@ def operator_norm_sq(A: Operator, dtype) -> Float[Array, ""]:
     """
     tolerance = eps(dtype) ** (2 / 3)
     start = jax.random.normal(jax.random.key(0), (A.shape[1],), real_dtype(dtype)).astype(dtype)
-    frozen = jax.tree.map(lax.stop_gradient, A)
 
     def unit(v):
         return v * safe_inverse(norm(v))
 
     def refine(state):
         i, v, value, _ = state
-        u = frozen.rmatvec(frozen.matvec(v))
+        u = lax.stop_gradient(A.rmatvec(A.matvec(v)))
         return i + 1, unit(u), norm(u), value
 
     def moving(state):
@@ -41,6 +41,14 @@ def operator_norm_sq(A: Operator, dtype) -> Float[Array, ""]:
 
 
 def step_size_of(A: Operator, dtype) -> Float[Array, ""]:
-    """``1 / ||A||^2``, the step for which IHT never increases the residual; 1 if ``A = 0``."""
+    """``1 / ||A||^2``, the largest step that never increases IHT's residual; 1 if ``A = 0``.
+
+    Up to the tolerance of the power iteration, which approaches the norm from below.
+    """
+    scale = jnp.ones((), real_dtype(dtype))
+    if isinstance(A, Dense):
+        # At unit scale nothing overflows; a step too small for the dtype comes out as 0.
+        scale = largest_part(A.parts).astype(scale.dtype)
+        A = Dense(A.parts.astype(scale.dtype) / scale)
     norm_sq = operator_norm_sq(A, dtype)
-    return jnp.where(norm_sq > 0, safe_inverse(norm_sq), 1)
+    return jnp.where(norm_sq > 0, safe_inverse(norm_sq) / scale / scale, 1)

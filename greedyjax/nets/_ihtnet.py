@@ -34,7 +34,7 @@ class IHTNet(Unrolled):
 
     Attributes:
         weights: ``nnx.Param`` of shape ``(n,)``; only magnitudes matter.
-        tau: array; may be set to another temperature at any time.
+        tau: may be set to another temperature at any time, a scalar or one per layer.
         step_size: array.
 
     Raises:
@@ -88,7 +88,7 @@ class IHTNet(Unrolled):
     ) -> Float[Array, ""]:
         """Mean of `kept_choice_loss` over the layers for one signal."""
         loss = jax.vmap(kept_choice_loss, (0, None, 0, None))
-        return jnp.mean(loss(scores, targets, self.tau, self.sparsity))
+        return jnp.mean(loss(scores, targets, self._taus(len(scores)), self.sparsity))
 
     def _soft(self, y):
         weights = self.weights[...]
@@ -101,7 +101,7 @@ class IHTNet(Unrolled):
         weights = self.weights[...]
         frozen = lax.stop_gradient(weights)
         path = lax.stop_gradient(iht_path(self.A, y, weights=frozen, **self._settings()))
-        return Choices(jnp.abs(weights)[None, :] * magnitude(path.proposals), path.x)
+        return Choices(magnitude(weights)[None, :] * magnitude(path.proposals), path.x)
 
     def _settings(self, steps: str = "num_steps") -> dict[str, Any]:
         """What soft, hard and recorded IHT are all called with."""

@@ -29,7 +29,7 @@ class OMPNet(Unrolled):
 
     Attributes:
         weights: ``nnx.Param`` of shape ``(n,)``; only magnitudes matter.
-        tau: array; may be set to another temperature at any time.
+        tau: may be set to another temperature at any time, a scalar or one per layer.
 
     Raises:
         TypeError: wrong kinds of argument.
@@ -66,13 +66,16 @@ class OMPNet(Unrolled):
         A = self.A if A is None else A
         weights = self.weights[...] if weights is None else weights
         sparsity = min(self.sparsity, *A.shape)
-        return OMPNet(A, sparsity=sparsity, tau=self.tau[:sparsity], weights=weights)
+        return OMPNet(
+            A, sparsity=sparsity, tau=self._taus(self.sparsity)[:sparsity], weights=weights
+        )
 
     def choice_loss(
         self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
         """Mean of `next_choice_loss` over the steps of one signal."""
-        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, self.tau))
+        taus = self._taus(len(scores))
+        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, taus))
 
     def _soft(self, y):
         weights = self.weights[...]
@@ -85,4 +88,4 @@ class OMPNet(Unrolled):
         weights = self.weights[...]
         frozen = lax.stop_gradient(weights)
         path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
-        return Choices(jnp.abs(weights)[None, :] * magnitude(path.correlations), path.x)
+        return Choices(magnitude(weights)[None, :] * magnitude(path.correlations), path.x)

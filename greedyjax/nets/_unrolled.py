@@ -57,6 +57,10 @@ class Unrolled(nnx.Module):
         """The scores before each choice of the hard solver with the current weights."""
         return self._over_batch(self._choices, Y)
 
+    def _taus(self, num_steps: int) -> Float[Array, " steps"]:
+        """The temperature of each step, whatever shape it was set in."""
+        return jnp.broadcast_to(jnp.asarray(self.tau, real_dtype(self.A.dtype)), (num_steps,))
+
     @abstractmethod
     def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> Self:
         """The same network on another matrix or with other weights."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import largest_part, real_dtype
+from greedyjax._numerics import largest_part, magnitude, real_dtype
 from greedyjax._types import Operator
 from greedyjax.linalg.operators import operator_dtype
 from greedyjax.sorting import HardSort, SoftSort
@@ -37,7 +37,7 @@ def arguments(operator: Operator, y, weights) -> Arguments:
     else:
         weights = _checks.real("weights", weights, ndim=1, shape=(n,)).astype(real_dtype(dtype))
     scale = largest_part(y)
-    return Arguments(y / scale, jnp.abs(weights), scale)
+    return Arguments(y / scale, magnitude(weights), scale)
 
 
 def soft_selectors(tau, num_steps: int, scale: Float[Array, ""]) -> SoftSort:

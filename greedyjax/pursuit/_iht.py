@@ -28,8 +28,9 @@ def iht(
     """Weighted iterative hard thresholding.
 
     ``u = x + eta A*(y - A x)``, then ``x = u`` on the ``sparsity`` largest ``|w_j u_j|`` and 0
-    elsewhere. Weights choose entries; they never scale them. Two products with ``A`` a step;
-    ``jax.vmap(iht, (None, 0))`` makes each one matrix product over a batch.
+    elsewhere. Weights choose entries; they never scale them. Two products with ``A`` a step, and
+    ``jax.vmap(lambda y: iht(A, y, sparsity=s, num_steps=t))(Y)`` makes each one matrix product
+    over a batch.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.

@@ -27,8 +27,9 @@ def omp(
 
     From ``r = y`` each step adds the atom ``argmax_j |w_j a_j* r| / ||a_j||`` not chosen before
     and sets ``r`` to what least squares on the chosen atoms leaves of ``y``. Weights choose atoms;
-    they never enter the fit. One product with ``A`` a step; ``jax.vmap(omp, (None, 0))`` makes it
-    one matrix product over a batch. Differentiable in ``A`` and ``y`` on the support found.
+    they never enter the fit; a weight of 0 puts an atom last. One product with ``A`` a step, and
+    ``jax.vmap(lambda y: omp(A, y, sparsity=s))(Y)`` makes it one matrix product over a batch.
+    Differentiable in ``A`` and ``y`` on the support found.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
@@ -172,7 +173,8 @@ def _pursue(problem: _Problem, selectors, sparsity: int, rtol: Scalar | None = N
     def step(state, inputs):
         residual, basis, memory = state
         slot, selector = inputs
-        active = True if threshold is None else norm(residual) > threshold
+        # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
+        active = True if threshold is None else ~(norm(residual) <= threshold)
         scores = args.weights * magnitude(A.rmatvec(residual))
         row, memory = selector.next(scores, memory)
         basis, q = extend(basis, selector.atom(A, row), slot, active)

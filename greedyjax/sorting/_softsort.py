@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import largest_part, matmul
+from greedyjax._numerics import largest_part, magnitude, matmul
 from greedyjax._types import Scalar
 from greedyjax.linalg.operators import Dense
 from greedyjax.sorting._hardsort import check_scores
@@ -47,7 +47,7 @@ def softsort(
     scores, k = check_scores(scores, k)
     scores, tau = _to_unit_scale(scores, tau)
     largest = _top_values(scores, k)[0]
-    return jax.nn.softmax(-jnp.abs(largest[:, None] - scores[None, :]) / tau)
+    return jax.nn.softmax(-magnitude(largest[:, None] - scores[None, :]) / tau)
 
 
 def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
@@ -150,7 +150,7 @@ def _soft_keep(scores, k, tau):
     below = jnp.ones(scores.shape, bool)
     below = below.at[indices].set(False, unique_indices=True, mode="promise_in_bounds")
 
-    K = jnp.exp(-jnp.abs(a[:, None] - a[None, :]) / tau)
+    K = jnp.exp(-magnitude(a[:, None] - a[None, :]) / tau)
     f = jnp.exp(-(a - a[-1]) / tau)
     # Inside the where, so that an entry above a_k never reaches exp with a positive argument.
     t = jnp.where(below, jnp.exp(-jnp.where(below, a[-1] - scores, 0) / tau), 0)

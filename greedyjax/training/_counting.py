@@ -23,8 +23,9 @@ def count_weights(
     """Weights from measurements alone: recover, count which atoms were used, and repeat.
 
     Each round recovers every signal by hard OMP with the weights so far, starting from ones, and
-    sets ``w_j = (mean over the signals of |x_j|^2 / ||x||^2 + floor) ** exponent``. Exponents
-    near 1 lock the first guess in: on hard problems 0.25 was measured to work and 1 to fail.
+    sets ``w_j = (mean over the signals of |x_j|^2 / ||x||^2 + floor) ** exponent``. A small
+    exponent keeps the ratios of the weights small, so that a wrong first guess can be undone;
+    with 1 it locks in.
 
     Args:
         A: matrix, shape ``(m, n)``.

@@ -194,7 +194,7 @@ def _network(setup: _Setup, params, rest, step):
     """The network with these parameters, at the temperature of this step."""
     net = nnx.merge(setup.graph, params, rest)
     if setup.tau is not None:
-        net.tau = jnp.broadcast_to(setup.tau(step), net.tau.shape).astype(net.tau.dtype)
+        net.tau = jnp.broadcast_to(setup.tau(step), jnp.shape(net.tau))
     return net
 
 

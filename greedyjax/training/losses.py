@@ -12,6 +12,8 @@ from greedyjax._numerics import abs_sq, safe_inverse
 from greedyjax.metrics import squared_error
 from greedyjax.nets._unrolled import Unrolled
 
+__all__ = ["hard_reconstruction", "reconstruction", "selection"]
+
 
 def reconstruction(
     net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None

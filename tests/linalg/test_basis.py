@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DTYPES, assert_close
-from oracles import finite_difference
 
 from greedyjax.linalg.basis import empty_basis, extend
+from helpers import DTYPES, assert_close
+from oracles import finite_difference
 
 
 def normal(*shape, dtype=np.float64, seed=0):

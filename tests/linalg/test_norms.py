@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DTYPES, assert_close
-from oracles import finite_difference
 
 from greedyjax.linalg.norms import operator_norm_sq, step_size_of
 from greedyjax.linalg.operators import dense
+from helpers import DTYPES, assert_close
+from oracles import finite_difference
 
 # The estimate stops once stationary to eps^(2/3); slow convergence multiplies that by 1 / gap.
 RTOL = {np.float32: 1e-3, np.complex64: 1e-3, np.float64: 1e-7, np.complex128: 1e-7}

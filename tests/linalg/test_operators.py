@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DTYPES, assert_close, random_problem
-from oracles import finite_difference
 
 import greedyjax as gj
 from greedyjax.linalg.operators import (
@@ -15,6 +13,8 @@ from greedyjax.linalg.operators import (
     operator_dtype,
     unit_columns,
 )
+from helpers import DTYPES, assert_close, random_problem
+from oracles import finite_difference
 
 COMPLEX = {np.float32: np.complex64, np.float64: np.complex128}
 
@@ -44,6 +44,18 @@ class MatrixFree:
 # --- Products ------------------------------------------------------------------------------------
 
 
+@jax.jit
+def products(matrix, x, y):
+    A = dense(matrix)
+    return A.matvec(x), A.rmatvec(y)
+
+
+@jax.jit
+def columns(matrix):
+    unit, scale = unit_columns(dense(matrix))
+    return unit.matrix, scale
+
+
 @pytest.mark.parametrize("vector_kind", ["real", "complex"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_products_equal_numpy(dtype, vector_kind):
@@ -53,9 +65,8 @@ def test_products_equal_numpy(dtype, vector_kind):
     matrix = normal(5, 7, dtype=dtype)
     x, y = normal(7, dtype=vector_dtype, seed=1), normal(5, dtype=vector_dtype, seed=2)
 
-    A = dense(jnp.asarray(matrix))
-    product, adjoint = A.matvec(jnp.asarray(x)), A.rmatvec(jnp.asarray(y))
-    assert A.shape == (5, 7)
+    product, adjoint = products(matrix, x, y)
+    assert dense(jnp.asarray(matrix)).shape == (5, 7)
     assert product.dtype == np.result_type(dtype, vector_dtype)
     assert_close(product, matrix @ x)
     # Where both are real, so is A* y; where either is complex, so is A* y.
@@ -89,14 +100,14 @@ def test_unit_columns(dtype):
     matrix = normal(5, 7, dtype=dtype) * np.logspace(-3, 3, 7)
     matrix[:, [1, 4]] = 0
     matrix = matrix.astype(dtype)
-    unit, scale = unit_columns(dense(jnp.asarray(matrix)))
+    unit, scale = columns(matrix)
     norms = np.linalg.norm(matrix, axis=0)
     expected = np.divide(1, norms, out=np.zeros(7), where=norms > 0)
-    assert unit.matrix.dtype == dtype
+    assert unit.dtype == dtype
     assert scale.dtype == np.finfo(dtype).dtype
     # Zero columns stay exactly zero, and so does their scale.
     assert_close(scale, expected, atol=0)
-    assert_close(unit.matrix, matrix * expected, atol=0)
+    assert_close(unit, matrix * expected, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
@@ -105,8 +116,8 @@ def test_unit_columns_of_any_norm(dtype):
     matrix = normal(5, 41, dtype=np.promote_types(dtype, np.float64))
     matrix = matrix / np.linalg.norm(matrix, axis=0)
     norms = 10.0 ** np.arange(-20, 21)
-    unit, scale = unit_columns(dense(jnp.asarray((matrix * norms).astype(dtype))))
-    assert_close(unit.matrix, matrix, dtype)
+    unit, scale = columns((matrix * norms).astype(dtype))
+    assert_close(unit, matrix, dtype)
     assert_close(scale * norms.astype(np.float32), np.ones(41, np.float32))
 
 

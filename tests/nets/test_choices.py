@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 from flax import nnx
-from helpers import assert_close, random_problem
 
+import oracles
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting._choice import kept_choice_loss, next_choice_loss
+from helpers import assert_close, random_problem
 
 M, N, K, LAYERS, STEP = 10, 16, 3, 4, 0.3
 FLOOR = 1e-6
@@ -59,7 +59,7 @@ def test_next_choice_forgets_the_size_of_the_scores_with_tau():
 
 
 def test_kept_choice_by_hand():
-    """Keeps 2 of 4: the threshold lies halfway between 3 and 2, the wanted are the first and third."""
+    """Keeps 2 of 4, of which the first and third are wanted; 2.5 is halfway between 3 and 2."""
     scores, targets = np.array([3.0, 4.0, 2.0, 1.0]), np.array([0.7, 0.1, 0.2, 0.0])
     tau = 0.5
     z = (scores - 2.5) / tau

@@ -4,31 +4,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import greedyjax as gj
 from helpers import DTYPES, assert_close, random_problem
 from oracles import finite_difference
 from oracles import iht as iht_oracle
 from oracles import soft_iht as soft_iht_oracle
 
-import greedyjax as gj
-
 M, N, K, STEPS = 24, 32, 3, 12  # One shape for all, so that JAX compiles little.
-ONES = np.ones(N)
-
-
-def start(A, y):
-    return np.zeros(N, np.result_type(A, y))
+ONES, ZEROS = np.ones(N), np.zeros(N)
 
 
 @jax.jit
-def iht(A, y, w, step_size, x0):
+def _iht(A, y, w, step_size, x0):
     return gj.iht(A, y, sparsity=K, num_steps=STEPS, step_size=step_size, weights=w, x0=x0)
 
 
 @jax.jit
-def soft_iht(A, y, w, step_size, x0, tau):
+def _soft_iht(A, y, w, step_size, x0, taus):
     return gj.soft_iht(
-        A, y, sparsity=K, tau=tau, num_steps=STEPS, step_size=step_size, weights=w, x0=x0
+        A, y, sparsity=K, tau=taus, num_steps=STEPS, step_size=step_size, weights=w, x0=x0
     )
+
+
+# One signature per dtype, so that JAX compiles once for each.
+def iht(A, y, w=ONES, step_size=0.4, x0=ZEROS):
+    real = np.finfo(A.dtype).dtype
+    return _iht(A, y, w.astype(real), np.asarray(step_size, real), x0.astype(A.dtype))
+
+
+def soft_iht(A, y, tau, w=ONES, step_size=0.4, x0=ZEROS):
+    real = np.finfo(A.dtype).dtype
+    taus = np.broadcast_to(tau, STEPS).astype(real)
+    return _soft_iht(A, y, w.astype(real), np.asarray(step_size, real), x0.astype(A.dtype), taus)
 
 
 @jax.jit
@@ -60,9 +68,9 @@ def assert_recoveries_close(actual, expected, dtype):
 def test_hard_equals_the_oracle(dtype):
     for seed in range(4):
         A, _, y = random_problem(seed, M, N, 3, dtype, noise=0.1)
-        w = weights_of(seed).astype(np.finfo(dtype).dtype)
+        w = weights_of(seed)
         x0 = random_problem(seed + 10, M, N, 6, dtype)[1]
-        found = iht(A, y, w, 0.4, x0)
+        found = iht(A, y, w, x0=x0)
         assert_recoveries_close(found, iht_oracle(A, y, K, STEPS, 0.4, w, x0), dtype)
 
 
@@ -116,7 +124,7 @@ def test_starts_from_x0():
     assert found.num_steps == 0
     assert not found.converged
     # The true signal is a fixed point.
-    stays = iht(A, y, ONES, 0.4, x)
+    stays = iht(A, y, x0=x)
     assert_close(stays.x, x)
     assert stays.converged
 
@@ -160,9 +168,9 @@ def test_ties_take_the_lowest_indices():
 def test_soft_equals_the_oracle(dtype):
     for seed in range(4):
         A, _, y = random_problem(seed, M, N, 3, dtype, noise=0.1)
-        w = weights_of(seed).astype(np.finfo(dtype).dtype)
+        w = weights_of(seed)
         x0 = random_problem(seed + 10, M, N, 6, dtype)[1]
-        found = soft_iht(A, y, w, 0.4, x0, 0.1)
+        found = soft_iht(A, y, 0.1, w, x0=x0)
         expected = soft_iht_oracle(A, y, K, 0.1, STEPS, 0.4, w, x0)
         assert_recoveries_close(found, expected, dtype)
 
@@ -170,17 +178,18 @@ def test_soft_equals_the_oracle(dtype):
 def test_one_temperature_per_step():
     A, _, y = random_problem(0, M, N, 3, np.float64, noise=0.1)
     taus = np.geomspace(0.3, 0.03, STEPS)
-    found = soft_iht(A, y, ONES, 0.4, start(A, y), taus)
-    assert_close(found.x, soft_iht_oracle(A, y, K, taus, STEPS, 0.4).x)
-    constant = soft_iht(A, y, ONES, 0.4, start(A, y), np.full(STEPS, 0.1))
-    assert_close(constant.x, soft_iht(A, y, ONES, 0.4, start(A, y), 0.1).x)
+    assert_close(soft_iht(A, y, taus).x, soft_iht_oracle(A, y, K, taus, STEPS, 0.4).x)
+    scalar = jax.jit(
+        lambda tau: gj.soft_iht(A, y, sparsity=K, tau=tau, num_steps=STEPS, step_size=0.4)
+    )
+    assert_close(scalar(0.1).x, soft_iht(A, y, 0.1).x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_soft_tends_to_hard(dtype):
     A, _, y = random_problem(1, M, N, 3, dtype, noise=0.1)
-    w, x0 = weights_of().astype(np.finfo(dtype).dtype), start(A, y)
-    hard, soft = iht(A, y, w, 0.4, x0), soft_iht(A, y, w, 0.4, x0, 1e-5)
+    w = weights_of()
+    hard, soft = iht(A, y, w), soft_iht(A, y, 1e-5, w)
     assert np.array_equal(soft.support, hard.support)
     assert_close(soft.x, hard.x)
     assert_close(soft.residual_norm, hard.residual_norm)
@@ -192,7 +201,7 @@ def test_at_a_tie_soft_shares_where_hard_takes_the_first():
     On an orthonormal dictionary with step 1 every u equals y, so x is y / 2.
     """
     y = np.r_[np.ones(6), np.zeros(M - 6)]
-    found = soft_iht(np.eye(M, N), y, ONES, 1.0, np.zeros(N), 1e-3)
+    found = soft_iht(np.eye(M, N), y, 1e-3, step_size=1.0)
     assert_close(found.x, np.r_[np.full(6, 0.5), np.zeros(N - 6)])
     assert_close(found.residual_norm, 0.5 * np.sqrt(6))
 
@@ -200,41 +209,34 @@ def test_at_a_tie_soft_shares_where_hard_takes_the_first():
 def test_units():
     """A in units of a and y in units of b give x in those of b / a, the temperature's own."""
     A, _, y = random_problem(0, M, N, 3, np.float64, noise=0.1)
-    plain = soft_iht(A, y, ONES, 0.4, start(A, y), 0.1).x
+    plain = soft_iht(A, y, 0.1).x
     for a, b in ((1e-6, 1.0), (1e6, 1.0), (1.0, 1e6), (1e-6, 1e6)):
-        found = soft_iht(a * A, b * y, ONES, 0.4 / a**2, start(A, y), 0.1 * b / a)
+        found = soft_iht(a * A, b * y, 0.1 * b / a, step_size=0.4 / a**2)
         assert_close(found.x * a / b, plain)
 
 
 # --- Batches -------------------------------------------------------------------------------------
 
 
-def test_vmap_equals_a_loop():
+def test_vmap_over_every_argument_equals_a_loop():
     problems = [random_problem(seed, M, N, 3, np.float64, noise=0.1) for seed in range(3)]
     As, Ys = np.stack([A for A, _, _ in problems]), np.stack([y for _, _, y in problems])
-    W, taus = np.stack([weights_of(seed) for seed in range(3)]), np.array([0.05, 0.1, 0.2])
-    A, y, zero = As[0], Ys[0], np.zeros(N)
+    W, taus = np.stack([weights_of(seed) for seed in range(3)]), np.geomspace(0.05, 0.2, 3)
+    steps, X0 = np.array([0.3, 0.4, 0.5]), np.random.default_rng(0).standard_normal((3, N))
 
-    def stacked(solve, *batches):
-        return np.stack([solve(*args) for args in zip(*batches, strict=True)])
+    many = jax.vmap(_soft_iht)(As, Ys, W, steps, X0, np.repeat(taus[:, None], STEPS, axis=1))
+    loop = [soft_iht(*args) for args in zip(As, Ys, taus, W, steps, X0, strict=True)]
+    for field, *expected in zip(many, *loop, strict=True):
+        assert_close(field, np.stack(expected))
 
-    def hard(A, y, w):
-        return iht(A, y, w, 0.4, zero).x
 
-    def soft(A, y, w, tau):
-        return soft_iht(A, y, w, 0.4, zero, tau).x
-
-    def default_step(A, y):
-        return default_step_iht(A, y).x
-
-    assert_close(
-        jax.vmap(hard, (None, 0, None))(A, Ys, ONES), stacked(lambda y: hard(A, y, ONES), Ys)
-    )
-    assert_close(
-        jax.vmap(soft, (None, None, 0, 0))(A, y, W, taus),
-        stacked(lambda w, tau: soft(A, y, w, tau), W, taus),
-    )
-    assert_close(jax.vmap(default_step)(As, Ys), stacked(default_step, As, Ys))
+def test_vmap_over_signals_and_over_matrices_equals_a_loop():
+    """Where the step size is that of each matrix."""
+    problems = [random_problem(seed, M, N, 3, np.float64, noise=0.1) for seed in range(3)]
+    As, Ys = np.stack([A for A, _, _ in problems]), np.stack([y for _, _, y in problems])
+    both = jax.vmap(jax.vmap(default_step_iht, (None, 0)), (0, None))(As, Ys)
+    loop = np.stack([[default_step_iht(A, y).x for y in Ys] for A in As])
+    assert_close(both.x, loop)
 
 
 # --- Derivatives ---------------------------------------------------------------------------------

@@ -6,29 +6,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.linear_model import orthogonal_mp
+
+import greedyjax as gj
 from helpers import DTYPES, assert_close, random_problem
 from oracles import finite_difference
 from oracles import omp as omp_oracle
 from oracles import soft_omp as soft_omp_oracle
-from sklearn.linear_model import orthogonal_mp
-
-import greedyjax as gj
 
 M, N, K = 16, 32, 5  # One shape for all, so that JAX compiles little.
 ONES = np.ones(N)
 
 
 @functools.cache
-def omp(sparsity=K, batch=False):
-    def solve(A, y, w=ONES, rtol=0.0):
-        return gj.omp(A, y, sparsity=sparsity, weights=w, rtol=rtol)
+def _omp(batch):
+    def solve(A, y, w, rtol):
+        return gj.omp(A, y, sparsity=K, weights=w, rtol=rtol)
 
     return jax.jit(jax.vmap(solve, (None, 0, None, None)) if batch else solve)
 
 
 @jax.jit
+def _soft_omp(A, y, taus, w):
+    return gj.soft_omp(A, y, sparsity=K, tau=taus, weights=w)
+
+
+# One signature per dtype, so that JAX compiles once for each.
+def omp(A, y, w=ONES, rtol=0.0, batch=False):
+    real = np.finfo(A.dtype).dtype
+    return _omp(batch)(A, y, w.astype(real), np.asarray(rtol, real))
+
+
 def soft_omp(A, y, tau, w=ONES):
-    return gj.soft_omp(A, y, sparsity=K, tau=tau, weights=w)
+    real = np.finfo(A.dtype).dtype
+    return _soft_omp(A, y, np.broadcast_to(tau, K).astype(real), w.astype(real))
 
 
 def weights_of(seed=0):
@@ -50,8 +61,8 @@ def assert_recoveries_close(actual, expected, dtype):
 def test_hard_equals_the_oracle(dtype):
     for seed in range(6):
         A, _, y = random_problem(seed, M, N, 4, dtype, noise=0.2)
-        w = weights_of(seed).astype(np.finfo(dtype).dtype)
-        found = omp()(A, y, w)
+        w = weights_of(seed)
+        found = omp(A, y, w)
         assert_recoveries_close(found, omp_oracle(A, y, K, w), dtype)
         assert not found.converged
 
@@ -59,19 +70,19 @@ def test_hard_equals_the_oracle(dtype):
 def test_hard_equals_scikit_learn():
     for seed in range(6):
         A, _, y = random_problem(seed, M, N, 4, np.float64, noise=0.2)
-        assert_close(omp()(A, y).x, orthogonal_mp(A, y, n_nonzero_coefs=K))
+        assert_close(omp(A, y).x, orthogonal_mp(A, y, n_nonzero_coefs=K))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_hard_recovers_sparse_signals(dtype):
     A, x, y = random_problem(0, M, N, 2, dtype)
-    assert_close(omp(2)(A, y).x, x)
+    assert_close(omp(A, y).x, x)
 
 
 def test_weights_choose_atoms_and_never_enter_the_fit():
     A, _, y = random_problem(1, M, N, 4, np.float64, noise=0.2)
     w = weights_of()
-    plain, weighted = omp()(A, y), omp()(A, y, w)
+    plain, weighted = omp(A, y), omp(A, y, w)
     assert set(np.asarray(plain.support)) != set(np.asarray(weighted.support))
     support = np.asarray(weighted.support)
     fit = np.linalg.lstsq(A[:, support], y, rcond=None)[0]
@@ -79,7 +90,7 @@ def test_weights_choose_atoms_and_never_enter_the_fit():
 
     signs = np.where(np.arange(N) % 2, 1, -1)
     for same in (-w, signs * w, 1e6 * w, 1e-6 * w):
-        other = omp()(A, y, same)
+        other = omp(A, y, same)
         assert np.array_equal(other.support, support)
         assert_close(other.x, weighted.x)
 
@@ -87,8 +98,8 @@ def test_weights_choose_atoms_and_never_enter_the_fit():
 def test_an_atom_of_weight_zero_is_not_chosen():
     A, _, y = random_problem(1, M, N, 4, np.float64, noise=0.2)
     w = ONES.copy()
-    w[np.asarray(omp()(A, y).support)] = 0
-    found = omp()(A, y, w)
+    w[np.asarray(omp(A, y).support)] = 0
+    found = omp(A, y, w)
     assert np.all(w[np.asarray(found.support)] == 1)
     assert_recoveries_close(found, omp_oracle(A, y, K, w), np.float64)
 
@@ -96,7 +107,7 @@ def test_an_atom_of_weight_zero_is_not_chosen():
 def test_columns_need_not_have_norm_one():
     A, _, y = random_problem(1, M, N, 4, np.float64, noise=0.2)
     scale = np.logspace(-1, 1, N)
-    plain, scaled = omp()(A, y), omp()(A * scale, y)
+    plain, scaled = omp(A, y), omp(A * scale, y)
     assert np.array_equal(scaled.support, plain.support)
     assert_close(scaled.x * scale, plain.x)
 
@@ -110,7 +121,7 @@ def test_each_signal_of_a_batch_stops_on_its_own():
     Y = signals @ A.T
     Y[4] += 0.2 * np.random.default_rng(0).standard_normal(M)  # Never reaches the tolerance.
     rtol = 1e-9
-    found = omp(batch=True)(A, Y, ONES, rtol)
+    found = omp(A, Y, ONES, rtol, batch=True)
 
     assert found.num_steps.tolist() == sparsities.tolist()
     assert found.converged.tolist() == [True] * 4 + [False]
@@ -118,7 +129,7 @@ def test_each_signal_of_a_batch_stops_on_its_own():
         one = jax.tree.map(lambda field, i=i: field[i], found)
         assert_recoveries_close(one, omp_oracle(A, y, K, rtol=rtol), np.float64)
         assert np.all(one.support[sparsities[i] :] == -1)
-        loop = omp()(A, y, ONES, rtol)
+        loop = omp(A, y, ONES, rtol)
         for field, expected in zip(one, loop, strict=True):
             assert_close(field, expected)
     assert_close(found.x[:4], signals[:4])
@@ -126,7 +137,7 @@ def test_each_signal_of_a_batch_stops_on_its_own():
 
 def test_rtol_one_takes_no_step():
     A, _, y = random_problem(1, M, N, 4, np.float64)
-    found = omp()(A, y, ONES, 1.0)
+    found = omp(A, y, ONES, 1.0)
     assert found.support.tolist() == [-1] * K
     assert found.num_steps == 0
     assert found.converged
@@ -138,21 +149,21 @@ def test_no_atom_is_chosen_twice():
     # Every atom twice, and more steps than the signal needs.
     A, x, y = random_problem(2, M, N // 2, 2, np.float64)
     A = np.repeat(A, 2, axis=1)
-    found = omp(8)(A, y)
+    found = omp(A, y)
     support = np.asarray(found.support)
     assert len(set(support[support >= 0])) == found.num_steps
     assert_close(np.asarray(found.x).reshape(-1, 2).sum(axis=1), x)
     assert_close(A @ found.x, y)
 
-    exact = omp(8)(np.eye(M, N), np.eye(M)[3])  # The residual is exactly 0 after one step.
-    assert exact.support.tolist() == [3] + [-1] * 7
+    exact = omp(np.eye(M, N), np.eye(M)[3])  # The residual is exactly 0 after one step.
+    assert exact.support.tolist() == [3] + [-1] * (K - 1)
     assert exact.num_steps == 1
     assert exact.converged
 
 
 def test_zero_measurements():
     A = random_problem(0, M, N, 4, np.float64)[0]
-    found = omp()(A, np.zeros(M))
+    found = omp(A, np.zeros(M))
     assert np.all(found.x == 0)
     assert found.residual_norm == 0
     assert found.converged
@@ -160,7 +171,7 @@ def test_zero_measurements():
 
 
 def test_ties_take_the_lowest_index():
-    found = omp()(np.eye(M, N), np.r_[0, np.ones(7), np.zeros(8)])
+    found = omp(np.eye(M, N), np.r_[0, np.ones(7), np.zeros(8)])
     assert found.support.tolist() == [1, 2, 3, 4, 5]
 
 
@@ -172,7 +183,7 @@ def test_soft_equals_the_oracle(dtype):
     scale = np.linspace(0.5, 2, N)
     for seed in range(4):
         A, _, y = random_problem(seed, M, N, 4, dtype, noise=0.2)
-        A, w = (A * scale).astype(dtype), weights_of(seed).astype(np.finfo(dtype).dtype)
+        A, w = (A * scale).astype(dtype), weights_of(seed)
         found = soft_omp(A, y, 0.1, w)
         expected = soft_omp_oracle(A, y, K, 0.1, w)
         # The soft atoms are means of the same columns, so their least squares multiplies
@@ -187,14 +198,13 @@ def test_one_temperature_per_step():
     A, _, y = random_problem(0, M, N, 4, np.float64, noise=0.2)
     taus = np.geomspace(0.3, 0.03, K)
     assert_close(soft_omp(A, y, taus).x, soft_omp_oracle(A, y, K, taus).x, rtol=1e-8)
-    assert_close(soft_omp(A, y, np.full(K, 0.1)).x, soft_omp(A, y, 0.1).x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_soft_tends_to_hard(dtype):
     A, _, y = random_problem(1, M, N, 4, dtype, noise=0.2)
-    w = weights_of().astype(np.finfo(dtype).dtype)
-    hard, soft = omp()(A, y, w), soft_omp(A, y, 1e-5, w)
+    w = weights_of()
+    hard, soft = omp(A, y, w), soft_omp(A, y, 1e-5, w)
     assert np.array_equal(soft.support, hard.support)
     assert_close(soft.x, hard.x)
     assert_close(soft.residual_norm, hard.residual_norm)
@@ -221,28 +231,23 @@ def test_temperature_has_the_units_of_y():
 # --- Batches -------------------------------------------------------------------------------------
 
 
-def test_vmap_equals_a_loop():
+def test_vmap_over_every_argument_equals_a_loop():
+    """Over y alone, see `test_each_signal_of_a_batch_stops_on_its_own`."""
     problems = [random_problem(seed, M, N, 4, np.float64, noise=0.2) for seed in range(3)]
     As, Ys = np.stack([A for A, _, _ in problems]), np.stack([y for _, _, y in problems])
-    W, taus = np.stack([weights_of(seed) for seed in range(3)]), np.array([0.05, 0.1, 0.2])
-    A, y = As[0], Ys[0]
-    close = functools.partial(assert_close, rtol=1e-8)
+    W, taus = np.stack([weights_of(seed) for seed in range(3)]), np.geomspace(0.05, 0.2, 3)
 
-    def stacked(solve, *batches):
-        return np.stack([solve(*args) for args in zip(*batches, strict=True)])
+    hard = jax.vmap(_omp(batch=False), (0, 0, 0, None))(As, Ys, W, 0.0)
+    assert_close(hard.x, np.stack([omp(*args).x for args in zip(As, Ys, W, strict=True)]))
+    soft = jax.vmap(_soft_omp)(As, Ys, np.repeat(taus[:, None], K, axis=1), W)
+    loop = [soft_omp(*args).x for args in zip(As, Ys, taus, W, strict=True)]
+    assert_close(soft.x, np.stack(loop), rtol=1e-8)  # As in test_soft_equals_the_oracle.
 
-    hard = lambda A, y, w: omp()(A, y, w).x
-    soft = lambda A, y, w, tau: soft_omp(A, y, tau, w).x
-    close(jax.vmap(omp(), (None, 0))(A, Ys).x, stacked(lambda y: hard(A, y, ONES), Ys))
-    close(jax.vmap(hard, (0, 0, 0))(As, Ys, W), stacked(hard, As, Ys, W))
-    close(
-        jax.vmap(soft, (0, 0, None, None))(As, Ys, ONES, 0.1),
-        stacked(lambda A, y: soft(A, y, ONES, 0.1), As, Ys),
-    )
-    close(
-        jax.vmap(soft, (None, None, 0, 0))(A, y, W, taus),
-        stacked(lambda w, tau: soft(A, y, w, tau), W, taus),
-    )
+
+def test_a_scalar_temperature_is_that_of_every_step():
+    A, _, y = random_problem(0, M, N, 4, np.float64, noise=0.2)
+    scalar = jax.jit(lambda tau: gj.soft_omp(A, y, sparsity=K, tau=tau))
+    assert_close(scalar(0.1).x, soft_omp(A, y, 0.1).x, rtol=1e-8)
 
 
 # --- Derivatives ---------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import greedyjax as gj
 from helpers import assert_close
 from oracles import finite_difference
 from oracles import hardsort as hardsort_oracle
 from oracles import soft_topk_mask as mask_oracle
 from oracles import softsort as softsort_oracle
 from oracles import topk_mask as topk_mask_oracle
-
-import greedyjax as gj
 
 
 @functools.cache
@@ -131,10 +131,10 @@ def test_scores_and_temperature_share_their_units(scale):
 
 def test_vmap_over_scores_and_temperatures_equals_a_loop():
     batch, taus = normal(21).reshape(3, 7), np.array([0.03, 0.3, 3.0])
-    rows = jax.vmap(lambda v, tau: gj.softsort(v, tau=tau, k=3))(batch, taus)
+    rows = jax.vmap(softsort(3))(batch, taus)
     loop = [softsort_oracle(v, tau, 3) for v, tau in zip(batch, taus, strict=True)]
     assert_close(rows, np.stack(loop))
-    masks = jax.vmap(lambda v, tau: gj.soft_topk_mask(v, k=3, tau=tau))(batch, taus)
+    masks = jax.vmap(soft_mask(3))(batch, taus)
     assert_close(masks, np.stack(loop).sum(axis=1))
 
 
@@ -172,7 +172,7 @@ def test_mask_never_builds_the_matrix():
 # --- Derivatives ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [1, 5, 39, 40])
+@pytest.mark.parametrize("k", [1, 5, 40])
 def test_mask_and_its_derivatives_equal_the_dense_form(k):
     scores, cotangent, tau = normal(40), normal(40, seed=8), 0.3
 
@@ -247,23 +247,30 @@ def test_gradients_are_finite_at_ties_and_every_temperature(k):
 def test_gradient_at_a_tie_treats_the_tied_scores_alike():
     """By symmetry: with |.| flat at 0, tied scores get the same gradient from equal cotangents."""
     scores, cotangent = np.array([2.0, 1.0, 2.0, 0.0]), np.array([1.0, 3.0, 1.0, -2.0])
-    gradient = jax.grad(lambda v: cotangent @ gj.softsort(v, tau=0.5, k=1)[0])(scores)
+    by_scores = jax.jit(jax.grad(lambda v: cotangent @ gj.softsort(v, tau=0.5, k=1)[0]))
+    gradient = by_scores(scores)
     assert_close(gradient[0], gradient[2])
 
     # Row 1 is softmax(v / tau); away from the tie its Jacobian is (diag p - p p^T) / tau.
     scores[2] = 1.9
     p = softsort_oracle(scores, 0.5, 1)[0]
-    gradient = jax.grad(lambda v: cotangent @ gj.softsort(v, tau=0.5, k=1)[0])(scores)
-    assert_close(gradient, (p * cotangent - p * (p @ cotangent)) / 0.5)
+    assert_close(by_scores(scores), (p * cotangent - p * (p @ cotangent)) / 0.5)
 
 
-@pytest.mark.parametrize("scores", [normal(7), np.array([1.0, 3, 3, 0, 1, 3, 0])])
-def test_forward_mode_equals_reverse_mode(scores):
-    for f in (
-        lambda v: gj.softsort(v, tau=0.4, k=3),
-        lambda v: gj.soft_topk_mask(v, k=3, tau=0.4),
-    ):
-        assert_close(jax.jit(jax.jacfwd(f))(scores), jax.jit(jax.jacrev(f))(scores))
+def test_forward_mode_equals_reverse_mode():
+    batch = np.stack([normal(7), np.array([1.0, 3, 3, 0, 1, 3, 0])])
+
+    @jax.jit
+    @jax.vmap
+    def both(v):
+        def f(v):
+            return gj.softsort(v, tau=0.4, k=3), gj.soft_topk_mask(v, k=3, tau=0.4)
+
+        return jax.jacfwd(f)(v), jax.jacrev(f)(v)
+
+    for forward, reverse in zip(*both(batch), strict=True):
+        assert np.linalg.norm(reverse) > 0.1
+        assert_close(forward, reverse)
 
 
 def test_second_derivatives():

@@ -1,0 +1,109 @@
+"""`greedyjax recover` on models of known weights; as a program it runs in test_cli_train.py."""
+
+import numpy as np
+import pytest
+
+import oracles
+from greedyjax.cli import main
+from helpers import random_problem
+
+M, N, K, LAYERS, STEP, TAU, NUM = 10, 16, 3, 4, 0.3, 0.05, 7
+# The command computes in single precision; the soft solver divides by tau = 0.05.
+RTOL, ATOL = 1e-3, 1e-3
+
+
+def model(method="omp", real=False, dtype=np.complex64, **changes):
+    """The arrays that `greedyjax train` stores."""
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, N).astype(np.float32)
+    iht = {"num_layers": LAYERS, "step_size": STEP}
+    stored = {"A": random_problem(0, M, N, K, dtype)[0], "weights": weights, "method": method}
+    stored |= {"sparsity": K, "tau": TAU, "real": real, "num_layers": 0, "step_size": 0.0}
+    return stored | (iht if method == "iht" else {}) | {"format": 1} | changes
+
+
+def measurements(dtype=np.complex64):
+    """Noisy sparse signals, each seen through another matrix but the first."""
+    return np.stack([random_problem(i, M, N, K, dtype, noise=0.2)[2] for i in range(NUM)])
+
+
+def expected(stored, Y, soft=False):
+    A = stored["A"]
+    if stored["real"]:
+        A, Y = np.concatenate([A.real, A.imag]), np.concatenate([Y.real, Y.imag], axis=1)
+    weights = stored["weights"]
+    if stored["method"] == "omp":
+        if soft:
+            return np.stack([oracles.soft_omp(A, y, K, TAU, weights).x for y in Y])
+        return np.stack([oracles.omp(A, y, K, weights).x for y in Y])
+    if soft:
+        return np.stack([oracles.soft_iht(A, y, K, TAU, LAYERS, STEP, weights).x for y in Y])
+    return np.stack([oracles.iht(A, y, K, LAYERS, STEP, weights).x for y in Y])
+
+
+@pytest.fixture
+def recover(tmp_path):
+    """Runs the command on these arrays and returns the exit code and where X is."""
+
+    def run(stored, Y, *options):
+        np.savez(tmp_path / "model.npz", **stored)
+        np.save(tmp_path / "Y.npy", Y)
+        files = [str(tmp_path / name) for name in ("model.npz", "Y.npy")]
+        code = main(["recover", *files, "--out", str(tmp_path / "X.npy"), *options])
+        return code, tmp_path / "X.npy"
+
+    return run
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize(
+    ("method", "real"), [("omp", False), ("omp", True), ("iht", False)], ids=str
+)
+def test_equals_the_solver(recover, method, real, soft):
+    stored, Y = model(method, real), measurements()
+    code, path = recover(stored, Y, *(["--soft"] if soft else []))
+    assert code == 0
+    X = np.load(path, mmap_mode="r", allow_pickle=False)
+    assert isinstance(X, np.memmap)
+    assert X.shape == (NUM, N)
+    assert X.dtype == (np.float32 if real else np.complex64)
+    np.testing.assert_allclose(X, expected(stored, Y, soft), rtol=RTOL, atol=ATOL)
+
+
+def test_one_signal(recover):
+    stored, Y = model(), measurements()
+    code, path = recover(stored, Y[0])
+    assert code == 0
+    X = np.load(path)
+    assert X.shape == (N,)
+    np.testing.assert_allclose(X, expected(stored, Y[:1])[0], rtol=RTOL, atol=ATOL)
+
+
+def test_batches_that_do_not_divide(recover, capsys):
+    """Of measurements in Fortran order, which lie column by column in the file."""
+    stored, Y = model(), measurements()
+    code, path = recover(stored, np.asfortranarray(Y), "--batch-size", "3")
+    assert code == 0
+    np.testing.assert_allclose(np.load(path), expected(stored, Y), rtol=RTOL, atol=ATOL)
+    assert f"{NUM} signals of {N}" in capsys.readouterr().out
+
+
+def test_real_data(recover):
+    stored, Y = model(dtype=np.float32), measurements(np.float32)
+    code, path = recover(stored, Y)
+    assert code == 0
+    assert np.load(path).dtype == np.float32
+    np.testing.assert_allclose(np.load(path), expected(stored, Y), rtol=RTOL, atol=ATOL)
+
+
+def test_does_not_overwrite_unless_asked(recover, tmp_path, capsys):
+    (tmp_path / "X.npy").write_text("mine")
+    code, path = recover(model(), measurements())
+    assert code == 2
+    assert path.read_text() == "mine"
+    err = capsys.readouterr().err
+    assert err.startswith("greedyjax recover: error: ")
+    assert "--overwrite" in err
+    code, path = recover(model(), measurements(), "--overwrite")
+    assert code == 0
+    assert np.load(path).shape == (NUM, N)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.npz", "Y.npy", "X.npy"}

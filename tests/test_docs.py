@@ -1,0 +1,183 @@
+"""The documentation against the library: snippets run, and the API page is the API."""
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from greedyjax import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+SECTIONS = (
+    "greedyjax",
+    "greedyjax.nets",
+    "greedyjax.training",
+    "greedyjax.training.losses",
+    "greedyjax.problems",
+    "greedyjax.metrics",
+    "greedyjax.plotting",
+    "greedyjax.sorting",
+)
+
+
+def snippets(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def run(page, folder):
+    """Runs the snippets of a page in order, as a user would; what went wrong, if anything."""
+    # A fresh interpreter: these tests run in double precision, users in single. Compilation is
+    # nearly all of the time, so XLA is asked to do less of it.
+    environment = {
+        **os.environ,
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    environment.pop("JAX_ENABLE_X64", None)
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input="\n".join(snippets(page)),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{page.name}: {done.stderr}" if done.returncode else ""
+
+
+def test_snippets_run(tmp_path):
+    pages = [page for page in PAGES if snippets(page)]
+    folders = [tmp_path / page.stem for page in pages]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = list(pool.map(run, pages, folders))
+    assert not any(failures), "\n".join(failures)
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(((?!https?:)[^)\s]*)\)", text):
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path).resolve() if path else page
+            assert linked.exists(), f"{page.name} links to {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.M)
+                anchors = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+                assert anchor in anchors, f"{page.name} links to {target}"
+
+
+def table(section):
+    """The rows of the one table of a section of docs/api.md: (first cell, the rest)."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    body = re.search(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    assert body, f"docs/api.md: no section {section}"
+    return re.findall(r"^\| `([^`]+)` \| (.*) \|$", body.group(1), re.M)
+
+
+def public_names(module):
+    """Its `__all__`, or else its own functions."""
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
+    functions = inspect.getmembers(module, inspect.isfunction)
+    return {
+        name
+        for name, f in functions
+        if f.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_api_page_lists_what_is_public_and_nothing_else(section):
+    module = importlib.import_module(section)
+    rows = table(section)
+    names = [row.partition("(")[0] for row, _ in rows]
+    expected = public_names(module)
+    if section == "greedyjax.sorting":  # Its functions are those of greedyjax.
+        expected -= public_names(importlib.import_module("greedyjax"))
+    assert sorted(name for name in names if "." not in name) == sorted(expected)
+
+    for (row, summary), name in zip(rows, names, strict=True):
+        value = module
+        for part in name.split("."):
+            value = getattr(value, part)
+        if "(" in row:
+            assert documented(row) == actual(value, is_method="." in name), name
+        for field in getattr(value, "_fields", ()) if "(" not in row else ():
+            assert f"`{field}`" in summary, f"{name}: {field}"
+
+
+def documented(row):
+    """Parameter name to (keyword-only, default) of a signature as written, `selection` as text."""
+    arguments = ast.parse(f"def f{row[row.index('(') :]}: ...").body[0].args
+    positional = [None] * (len(arguments.args) - len(arguments.defaults)) + arguments.defaults
+    pairs = [(a, d, False) for a, d in zip(arguments.args, positional, strict=True)]
+    pairs += [
+        (a, d, True) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
+    return {a.arg: (keyword, d and ast.unparse(d)) for a, d, keyword in pairs}
+
+
+def actual(value, *, is_method):
+    """The same of the object itself; a function as a default is written by its name."""
+    is_class = inspect.isclass(value) and not hasattr(value, "_fields")
+    parameters = list(inspect.signature(value.__init__ if is_class else value).parameters.values())
+
+    def default(parameter):
+        if parameter.default is parameter.empty:
+            return None
+        return getattr(parameter.default, "__name__", repr(parameter.default))
+
+    return {
+        p.name: (p.kind is p.KEYWORD_ONLY, default(p))
+        for p in parameters[1 if is_class or is_method else 0 :]
+    }
+
+
+def test_api_page_lists_every_option_of_every_command():
+    (commands,) = (
+        action
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    expected = {
+        name: sorted(
+            option
+            for action in command._actions
+            for option in action.option_strings
+            if option not in ("-h", "--help")
+        )
+        for name, command in commands.choices.items()
+    }
+    listed = {
+        name: sorted(re.findall(r"`(--[\w-]+)`", rest)) for name, rest in table("Command line")
+    }
+    assert listed == expected
+
+
+def test_references_have_every_title_that_a_docstring_cites():
+    references = plain((ROOT / "docs" / "references.bib").read_text(encoding="utf-8"))
+    cited = set()
+    for file in (ROOT / "greedyjax").rglob("*.py"):
+        source = file.read_text(encoding="utf-8")
+        blocks = re.findall(r'(?:References|Source):(.*?)(?:\n\s*\n|""")', source, re.S)
+        cited |= {plain(title) for block in blocks for title in re.findall(r'"([^"]+)"', block)}
+    assert cited
+    assert not {title for title in cited if title not in references}
+
+
+def plain(text):
+    """Lower case, without braces, quotes' commas and line breaks."""
+    return " ".join(re.sub(r"[{}]", "", text).lower().split()).rstrip(",")

@@ -1,0 +1,58 @@
+"""What importing greedyjax does not do, each in a fresh interpreter."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import greedyjax
+
+# The interpreter starts where greedyjax lies, so that it need not be installed.
+ROOT = pathlib.Path(greedyjax.__file__).parents[1]
+
+
+def run(code):
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_loads_nothing_that_the_solvers_do_not_need():
+    loaded = run(
+        "import sys, greedyjax\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})\n"
+        "print(*[name for name in sys.modules if name.startswith('greedyjax.')])"
+    )
+    assert {"greedyjax", "jax", "greedyjax.pursuit"} <= set(loaded)  # So the list is one.
+    heavy = {"flax", "optax", "orbax", "matplotlib", "pydicom", "pywt", "tqdm", "sklearn"}
+    lazy = {f"greedyjax.{name}" for name in ("nets", "training", "problems", "plotting", "metrics")}
+    assert not (heavy | lazy) & set(loaded)
+
+
+def test_changes_no_setting_of_jax_and_prints_nothing():
+    before_and_after = (
+        "import jax\n"
+        "before = dict(jax.config.values)\n"
+        "import greedyjax\n"
+        "assert len(before) > 20\n"
+        "assert dict(jax.config.values) == before"
+    )
+    assert run(before_and_after) == []
+
+
+def test_public_names():
+    assert greedyjax.__all__ == sorted(greedyjax.__all__)
+    assert len(set(greedyjax.__all__)) == len(greedyjax.__all__)
+    assert set(greedyjax.__all__) <= set(dir(greedyjax))
+    for name in greedyjax.__all__:
+        assert getattr(greedyjax, name) is not None
+    assert callable(greedyjax.nets.OMPNet)
+    assert greedyjax.training is sys.modules["greedyjax.training"]
+
+
+def test_a_name_that_does_not_exist():
+    with pytest.raises(AttributeError, match="module 'greedyjax' has no attribute 'cosamp'"):
+        greedyjax.cosamp  # noqa: B018

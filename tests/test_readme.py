@@ -1,0 +1,33 @@
+"""The tables of the README are those of the committed results."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def _tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_those_of_the_committed_results():
+    readme = (ROOT / "README.md").read_text()
+    assert _tables().filled(readme) == readme
+    best = max(
+        json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text())["rows"],
+        key=lambda row: row["snr_db"],
+    )
+    assert f"| {best['method']} | {best['snr_db']:.1f} |" in readme
+
+
+def test_results_name_the_machine_and_the_versions():
+    results = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    assert results
+    for path in results:
+        content = json.loads(path.read_text())
+        assert {"machine", "versions"} <= set(content), path.name
+        assert {"python", "jax", "greedyjax"} <= set(content["versions"]), path.name
