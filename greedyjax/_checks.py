@@ -19,8 +19,11 @@ def fail(error: type[Exception], name: str, expected: str, got: str) -> NoReturn
 
 
 def is_traced(value: Any) -> bool:
-    """Whether the values of an array are unknown because JAX is tracing."""
-    return isinstance(value, Tracer)
+    """Whether values are unknown because JAX is tracing.
+
+    To be asked of an argument as it came: under jit, converting a constant makes a tracer of it.
+    """
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
 def static_int(name: str, value: Any, *, minimum: int, maximum: int | None = None, why="") -> int:
@@ -61,9 +64,9 @@ def inexact(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None =
         fail(ValueError, name, f"an array with {ndim} axes", f"shape {array.shape}")
     if shape is not None and array.shape != shape:
         fail(ValueError, name, f"shape {shape}", f"shape {array.shape}")
-    if not is_traced(array):
-        with jax.ensure_compile_time_eval():  # Under jit a constant has values too.
-            finite = bool(jnp.isfinite(array).all())
+    if not is_traced(value):
+        with jax.ensure_compile_time_eval():
+            finite = bool(jnp.isfinite(jnp.asarray(value)).all())
         if not finite:
             fail(ValueError, name, "finite numbers", "NaN or infinity")
     return array
@@ -84,7 +87,7 @@ def scalar_or_steps(name: str, value: Any, num_steps: int):
         fail(TypeError, name, "real numbers", f"dtype {array.dtype}")
     if array.shape not in ((), (num_steps,)):
         fail(ValueError, name, f"a scalar or shape ({num_steps},)", f"shape {array.shape}")
-    _bounded(name, array, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
+    _bounded(name, value, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
     return jnp.broadcast_to(array, (num_steps,))
 
 
@@ -96,9 +99,9 @@ def scalar(name: str, value: Any, *, positive: bool):
     if array.shape != ():
         fail(ValueError, name, "a scalar", f"shape {array.shape}")
     if positive:
-        _bounded(name, array, "a positive, finite number", lambda a: (a > 0) & np.isfinite(a))
+        _bounded(name, value, "a positive, finite number", lambda a: (a > 0) & np.isfinite(a))
     else:
-        _bounded(name, array, "a finite number >= 0", lambda a: (a >= 0) & np.isfinite(a))
+        _bounded(name, value, "a finite number >= 0", lambda a: (a >= 0) & np.isfinite(a))
     return array
 
 
@@ -112,9 +115,9 @@ def as_array(name: str, value: Any) -> jax.Array:
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from error
 
 
-def _bounded(name, array, expected, holds):
-    if is_traced(array):
+def _bounded(name, value, expected, holds):
+    if is_traced(value):
         return
-    values = np.asarray(array)
+    values = np.asarray(value)
     if not np.all(holds(values)):
         fail(ValueError, name, expected, str(values) if values.ndim == 0 else f"{values.min():g}")

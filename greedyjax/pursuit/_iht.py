@@ -93,7 +93,8 @@ def soft_iht(
         x0: start, shape ``(n,)``; None means 0.
 
     Returns:
-        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.
+        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step,
+            the lowest index first where scores tie.
 
     Raises:
         TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.

@@ -80,4 +80,4 @@ def relative_tau(
     fraction = _checks.scalar("fraction", fraction, positive=True).astype(args.scale.dtype)
     scores = args.weights * magnitude(unit_columns(dictionary)[0].rmatvec(args.y))
     largest = jnp.max(scores)
-    return fraction * jnp.where(largest > 0, args.scale * largest, 1)
+    return fraction * jnp.where(largest == 0, 1, args.scale * largest)

@@ -35,7 +35,7 @@ def hardsort(scores: Float[Array, " n"], *, k: int | None = None) -> Float[Array
         [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     scores, k = check_scores(scores, k)
-    order = lax.top_k(lax.stop_gradient(scores), k)[1]
+    order = top_indices(scores, k)
     return (order[:, None] == jnp.arange(len(scores))[None, :]).astype(scores.dtype)
 
 
@@ -111,8 +111,15 @@ def check_scores(scores, k: int | None) -> tuple[Float[Array, " n"], int]:
     return scores, n if k is None else _checks.static_int("k", k, minimum=1, maximum=n)
 
 
+def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
+    """Indices of the ``k`` largest scores in falling order, the lowest first where they tie."""
+    scores = lax.stop_gradient(scores)
+    # top_k sorts by bits, and would put -0 below 0.
+    return lax.top_k(jnp.where(scores == 0, 0, scores), k)[1]
+
+
 def _keep(scores, k):
-    indices = lax.top_k(lax.stop_gradient(scores), k)[1]
+    indices = top_indices(scores, k)
     mask = jnp.zeros_like(lax.stop_gradient(scores))
     ones = jnp.ones(k, scores.dtype)
     return mask.at[indices].set(ones, unique_indices=True, mode="promise_in_bounds"), indices

@@ -8,10 +8,10 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import largest_part, magnitude, matmul
+from greedyjax._numerics import eps, matmul
 from greedyjax._types import Scalar
 from greedyjax.linalg.operators import Dense
-from greedyjax.sorting._hardsort import check_scores
+from greedyjax.sorting._hardsort import check_scores, top_indices
 
 
 def softsort(
@@ -21,7 +21,8 @@ def softsort(
 
     ``P[i, j] = softmax_j(-|v_(i) - v_j| / tau)`` with ``v_(i)`` the ``i``-th largest score. Rows
     sum to 1 and tend to those of `hardsort` as ``tau`` goes to 0 where scores differ; equal scores
-    share a row's mass equally. Gradients are finite everywhere, with subgradient 0 of ``|.|`` at 0.
+    share a row's mass equally, as do scores that differ by rounding. Gradients are finite
+    everywhere; where scores tie, they are those of the order in which `hardsort` puts them.
 
     Args:
         scores: real, shape ``(n,)``.
@@ -45,9 +46,18 @@ def softsort(
         Prillo and Eisenschlos, "SoftSort: a continuous relaxation for the argsort operator", 2020.
     """
     scores, k = check_scores(scores, k)
-    scores, tau = _to_unit_scale(scores, tau)
-    largest = _top_values(scores, k)[0]
-    return jax.nn.softmax(-magnitude(largest[:, None] - scores[None, :]) / tau)
+    tau = temperature(_checks.scalar("tau", tau, positive=True), jnp.ones((), scores.dtype))
+    largest, indices = _top_values(scores, k)
+    # |v_(i) - v_j| with its sign from the ranks, which rounding cannot change.
+    rank = (
+        jnp.full(len(scores), k)
+        .at[indices]
+        .set(jnp.arange(k), unique_indices=True, mode="promise_in_bounds")
+    )
+    above = rank[None, :] < jnp.arange(k)[:, None]
+    difference = largest[:, None] - scores[None, :]
+    distance = jnp.where(above, -difference, difference)
+    return jax.nn.softmax(_cooled(distance, tau, _rounding(scores)))
 
 
 def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
@@ -80,7 +90,7 @@ def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[
         unfolding", arXiv 2505.15661.
     """
     scores, k = check_scores(scores, k)
-    scores, tau = _to_unit_scale(scores, tau)
+    tau = temperature(_checks.scalar("tau", tau, positive=True), jnp.ones((), scores.dtype))
     return _soft_keep(scores, k, tau)[0]
 
 
@@ -96,7 +106,8 @@ class SoftSort(NamedTuple):
 
     def next(self, scores: Float[Array, " n"], memory: tuple[()]):
         """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax."""
-        return jax.nn.softmax((scores - lax.stop_gradient(jnp.max(scores))) / self.tau), memory
+        distance = lax.stop_gradient(jnp.max(scores)) - scores
+        return jax.nn.softmax(_cooled(distance, self.tau, _rounding(scores))), memory
 
     def atom(self, A: Dense, row: Float[Array, " n"]) -> Inexact[Array, " m"]:
         """``A p``: the mean of the atoms under ``row``."""
@@ -121,24 +132,34 @@ class SoftSort(NamedTuple):
 
 
 def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
-    """``tau / scale``, no smaller than what has a finite square of its inverse.
+    """``tau / scale``, kept within what has an inverse."""
+    smallest = jnp.finfo(scale.dtype).tiny
+    return jnp.clip(tau.astype(scale.dtype) / scale, smallest, 1 / smallest)
 
-    For scores of unit scale such a temperature is far below their rounding: it is the hard limit,
-    where the derivative with respect to ``tau`` is 0.
+
+def _rounding(scores):
+    """Differences of scores up to this are rounding, or none at all."""
+    return 4 * eps(scores.dtype) * jnp.max(jnp.abs(lax.stop_gradient(scores)))
+
+
+def _cooled(distance, tau, rounding):
+    """``-distance / tau`` for distances >= 0, with finite derivatives at any temperature.
+
+    XLA may compute a score twice, rounded differently, where it is sorted and where it is used. So
+    distances within rounding, of either sign, count as ties: 0, with the derivative kept. Beyond
+    the cap, ``exp`` is 0 and has derivative 0; dividing by ``tau`` in two steps keeps
+    ``1 / tau^2`` out of it.
     """
-    smallest = jnp.finfo(scale.dtype).tiny ** 0.4
-    return jnp.maximum(tau.astype(scale.dtype) / scale, smallest)
-
-
-def _to_unit_scale(scores, tau):
-    scale = largest_part(scores)
-    return scores / scale, temperature(_checks.scalar("tau", tau, positive=True), scale)
+    distance = distance - lax.stop_gradient(jnp.where(distance <= rounding, distance, 0))
+    unit = lax.stop_gradient(tau)
+    cap = -2 * float(jnp.log(jnp.finfo(distance.dtype).tiny))
+    return -jnp.minimum(distance / unit, cap) / (tau / unit)
 
 
 def _top_values(scores, k):
     # top_k's own derivative is a scatter that XLA runs one element at a time on a CPU. Telling it
     # that the indices are distinct and in bounds makes it a hundred times faster.
-    indices = lax.top_k(lax.stop_gradient(scores), k)[1]
+    indices = top_indices(scores, k)
     return scores.at[indices].get(unique_indices=True, mode="promise_in_bounds"), indices
 
 
@@ -147,13 +168,18 @@ def _soft_keep(scores, k, tau):
     # exp(-(a_i - v_j)/tau) = exp(-(a_i - a_k)/tau) exp(-(a_k - v_j)/tau) separates, so the rows
     # are never formed: f_i and t_j are those factors, K the block of the rows on the k entries.
     a, indices = _top_values(scores, k)
+    rounding = _rounding(scores)
     below = jnp.ones(scores.shape, bool)
     below = below.at[indices].set(False, unique_indices=True, mode="promise_in_bounds")
 
-    K = jnp.exp(-magnitude(a[:, None] - a[None, :]) / tau)
-    f = jnp.exp(-(a - a[-1]) / tau)
+    order = jnp.arange(k)
+    difference = a[:, None] - a[None, :]
+    distance = jnp.where(order[None, :] < order[:, None], -difference, difference)
+    K = jnp.exp(_cooled(distance, tau, rounding))
+    f = jnp.exp(_cooled(a - a[-1], tau, rounding))
     # Inside the where, so that an entry above a_k never reaches exp with a positive argument.
-    t = jnp.where(below, jnp.exp(-jnp.where(below, a[-1] - scores, 0) / tau), 0)
+    t = jnp.exp(_cooled(jnp.where(below, a[-1] - scores, 0), tau, rounding))
+    t = jnp.where(below, t, 0)
     inverse_Z = 1 / (jnp.sum(K, axis=1) + f * jnp.sum(t))
 
     outside = t * jnp.sum(f * inverse_Z)
