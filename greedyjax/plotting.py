@@ -4,6 +4,7 @@ Every function draws on a matplotlib figure, a new one unless it is given, and r
 are those of Okabe and Ito, which colour-blind readers can tell apart.
 """
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -140,9 +141,10 @@ def plot_recovery(
         {"color": ORANGE, "linewidth": 1.0},
         {"color": BLUE, "linewidth": 1.2},
         {"color": GREEN, "linewidth": 1.0},
+        {"color": RED, "linewidth": 1.0, "linestyle": "--"},
     ]
     for axes, signals, title in zip(panels, windows, titles, strict=True):
-        for (name, signal), style in zip(signals.items(), styles, strict=False):
+        for (name, signal), style in zip(signals.items(), cycle(styles), strict=False):
             axes.plot(time, signal, label=name, **style)
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_ylabel(unit)

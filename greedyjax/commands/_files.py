@@ -1,6 +1,7 @@
 """Files that the commands read and write: checked before computing, never half written."""
 
 import json
+import math
 import os
 import platform
 import tempfile
@@ -57,6 +58,8 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
                 arrays[name] = loaded[name]
             except Exception as error:  # A damaged archive raises whatever zlib, zip or NumPy do.
                 raise _unreadable(f"{path}: key {name!r}", error) from error
+            if not isinstance(arrays[name], np.ndarray):
+                raise CommandError(f"{path}: key {name!r}: expected an array, got other data")
     return arrays
 
 
@@ -152,7 +155,7 @@ def write_json(path: Path, content: dict[str, Any], command: str) -> None:
     machine = {"device": jax.devices()[0].device_kind, "processors": os.cpu_count()}
     marked = {_MARK: f"greedyjax {command}", **content, "versions": versions, "machine": machine}
     with replacing(path) as file:
-        file.write((json.dumps(marked, indent=2) + "\n").encode())
+        file.write((json.dumps(_finite(marked), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_csv(path: Path, columns: Mapping[str, np.ndarray], index: str) -> None:
@@ -191,6 +194,15 @@ def replacing(path: Path):
         Path(name).unlink(missing_ok=True)
 
 
+def _finite(content: Any) -> Any:
+    """The content with null for what JSON has no number for."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -203,7 +215,14 @@ def _short(value: float) -> str:
 
 def _load(path, **settings):
     try:
+        with open(path, "rb") as file:
+            start = file.read(6)
+        # NumPy takes whatever it does not know for a pickle.
+        if start != b"\x93NUMPY" and start[:2] != b"PK":
+            raise CommandError(f"{path}: expected an .npy or .npz file, got something else")
         return np.load(path, allow_pickle=False, **settings)
+    except CommandError:
+        raise
     except FileNotFoundError as error:
         raise CommandError(f"{path}: no such file") from error
     except IsADirectoryError as error:
@@ -213,6 +232,6 @@ def _load(path, **settings):
 
 
 def _unreadable(what, error: Exception) -> CommandError:
-    if "allow_pickle" in str(error) or "pickle" in str(error):
+    if "pickle" in str(error) or "Python objects" in str(error):
         return CommandError(f"{what}: holds pickled objects, which are refused as unsafe")
     return CommandError(f"{what}: cannot be read as NumPy data: {error or type(error).__name__}")

@@ -28,7 +28,10 @@ def recover(options: Namespace) -> None:
         raise CommandError(f"{out.parent}: no such folder")
 
     A = jnp.asarray(model.A)
-    net = _network(model, A)
+    try:
+        net = _network(model, A)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{options.model}: {error}") from error
     solver = jax.jit(net if options.soft else net.harden())
 
     def solve(batch):

@@ -11,7 +11,7 @@ import numpy as np
 from greedyjax import metrics
 from greedyjax.commands import _files, _learning
 from greedyjax.commands._data import Data, read_data
-from greedyjax.commands._files import Model
+from greedyjax.commands._files import CommandError, Model
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import Loss, fit, losses
 
@@ -68,6 +68,11 @@ def train(options: Namespace) -> None:
         batch_size=batch_size,
         key=jax.random.key(options.seed),
     )
+    if not np.isfinite(fitted.best_val_loss):
+        raise CommandError(
+            "the validation loss is never finite: the solver diverges; "
+            "a smaller --step-size or other units of A may help"
+        )
     net = fitted.net
     net.tau = jnp.full_like(net.tau, soft_temperature * scale)
     learned = net.weights[...]
@@ -111,9 +116,10 @@ def train(options: Namespace) -> None:
         },
     }
     _files.write_model(folder / "model.npz", model)
-    _files.write_csv(folder / "history.csv", fitted.history, index="epoch")
+    history = _in_users_units(fitted.history, data.unit, by_error, options.loss)
+    _files.write_csv(folder / "history.csv", history, index="epoch")
     title = "learned weights" + ("" if keeps_learned else ", not kept: the model has w = 1")
-    pictures = _draw(folder, fitted.history, {title: learned}, data.support)
+    pictures = _draw(folder, history, {title: learned}, data.support)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
 
@@ -127,6 +133,17 @@ def _network(A, options: Namespace) -> OMPNet | IHTNet:
         num_layers=options.num_layers,
         step_size=options.step_size,
     )
+
+
+def _in_users_units(history, unit: float, by_error: bool, loss: str):
+    """The history with its temperature, and the losses that are squared errors, scaled back."""
+    is_error = loss == "reconstruction"
+    scales = {
+        "tau": unit,
+        "train_loss": unit**2 if is_error else 1.0,
+        "val_loss": unit**2 if is_error or by_error else 1.0,
+    }
+    return {name: values * scales.get(name, 1.0) for name, values in history.items()}
 
 
 def _val_loss(net, data: Data) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Softsort (Prillo and Eisenschlos, ICML 2020), its top-k mask, and the soft selector."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -152,7 +153,7 @@ def _cooled(distance, tau, rounding):
     """
     distance = distance - lax.stop_gradient(jnp.where(distance <= rounding, distance, 0))
     unit = lax.stop_gradient(tau)
-    cap = -2 * float(jnp.log(jnp.finfo(distance.dtype).tiny))
+    cap = -2 * math.log(jnp.finfo(distance.dtype).tiny)
     return -jnp.minimum(distance / unit, cap) / (tau / unit)
 
 

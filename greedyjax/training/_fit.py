@@ -1,6 +1,8 @@
 """Training: jitted epochs over data on the device, the best weights kept."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import lru_cache, partial
 from time import perf_counter
@@ -31,7 +33,8 @@ class FitResult(NamedTuple):
             ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before the
             optimizer sees it), ``tau``, ``skipped_steps`` (those whose gradient was not finite)
             and ``seconds``.
-        best_epoch: the epoch of lowest validation loss; 0 where training never lowered it.
+        best_epoch: the epoch of lowest validation loss, the earlier of two that differ by less
+            than 1e-4 of it; 0 where training never lowered it.
         best_val_loss: that loss.
     """
 
@@ -59,7 +62,7 @@ def fit(
 
     Each epoch shuffles the training set and takes its whole batches; the few signals left over
     take part in other epochs. A step whose gradient is not finite is skipped and counted. Ctrl-C
-    ends training after the epoch under way and returns what was learned.
+    ends training after the epoch under way, a second one at once; both return what was learned.
 
     Args:
         net: an `OMPNet` or `IHTNet`, or any nnx module that ``loss`` accepts; it is not changed.
@@ -108,7 +111,7 @@ def fit(
     history, best = [], None
     bar = tqdm(range(num_epochs + 1), "fit", unit="epoch", disable=None if progress else True)
     try:
-        for epoch in bar:
+        for epoch in _until_interrupted(bar):
             start = perf_counter()
             trained = _EpochSums(np.nan, np.nan, 0)
             if epoch > 0:
@@ -117,14 +120,16 @@ def fit(
             loss_now, tau_now = _evaluate(check, state, rest, val, batch_size)
             measured = [float(value) for value in (*trained, loss_now, tau_now)]
             history.append(_Row._make([*measured, perf_counter() - start]))
-            # A NaN is never better, and anything is better than a NaN.
-            if best is None or history[-1].val_loss < best.val_loss or np.isnan(best.val_loss):
+            if best is None or _is_better(history[-1].val_loss, best.val_loss):
                 best = _Best(state, epoch, history[-1].val_loss)
             bar.set_postfix(train=f"{history[-1].train_loss:.3g}", val=f"{loss_now:.3g}")
     except KeyboardInterrupt:
-        tqdm.write(f"fit: interrupted in epoch {len(history)} of {num_epochs}", file=sys.stderr)
+        pass  # The epoch under way is lost, the ones before it are not.
     finally:
         bar.close()
+    if len(history) <= num_epochs:
+        done = max(len(history) - 1, 0)
+        tqdm.write(f"fit: interrupted after {done} of {num_epochs} epochs", file=sys.stderr)
 
     best = best or _Best(state, 0, np.nan)
     fitted = _network(learn, best.state.params, rest, best.state.step)
@@ -168,6 +173,39 @@ class _Row(NamedTuple):
     val_loss: float
     tau: float
     seconds: float
+
+
+def _is_better(new: float, best: float) -> bool:
+    """Lower by more than rounding; a NaN is never better, and anything is better than a NaN."""
+    return new < best - 1e-4 * abs(best) or (np.isnan(best) and not np.isnan(new))
+
+
+def _until_interrupted(epochs):
+    """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
+
+    An exception out of a signal can surface inside JAX, which wraps it into errors of its own; a
+    second Ctrl-C raises it all the same.
+    """
+    interrupts = []
+
+    def note(number, frame):
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            signal.default_int_handler(number, frame)
+
+    # Signals reach the main thread alone, and a handler that Python did not set cannot be restored.
+    previous = signal.getsignal(signal.SIGINT)
+    listens = threading.current_thread() is threading.main_thread() and previous is not None
+    if listens:
+        signal.signal(signal.SIGINT, note)
+    try:
+        for epoch in epochs:
+            yield epoch
+            if interrupts:
+                return
+    finally:
+        if listens:
+            signal.signal(signal.SIGINT, previous)
 
 
 @lru_cache
