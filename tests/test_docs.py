@@ -56,6 +56,7 @@ def run(page, folder):
     return f"{page.name}: {done.stderr}" if done.returncode else ""
 
 
+@pytest.mark.slow
 def test_snippets_run(tmp_path):
     pages = [page for page in PAGES if snippets(page)]
     folders = [tmp_path / page.stem for page in pages]

@@ -48,7 +48,7 @@ def count_weights(
         >>> from greedyjax.training import count_weights
         >>> weights = count_weights(jnp.eye(3), jnp.array([[0.0, 2.0, 0.0]]), sparsity=1)
         >>> weights.round(2).tolist()
-        [0.10000000149011612, 1.0, 0.10000000149011612]
+        [0.1, 1.0, 0.1]
     """
     A = _checks.inexact("A", A, ndim=2)
     Y = _checks.inexact("Y", Y, ndim=2)

@@ -33,8 +33,8 @@ class FitResult(NamedTuple):
             ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before the
             optimizer sees it), ``tau``, ``skipped_steps`` (those whose gradient was not finite)
             and ``seconds``.
-        best_epoch: the epoch of lowest validation loss, the earlier of two that differ by less
-            than 1e-4 of it; 0 where training never lowered it.
+        best_epoch: the epoch of lowest validation loss, the later of two that differ by less than
+            1e-4 of it; 0 where training only raised it.
         best_val_loss: that loss.
     """
 
@@ -120,8 +120,10 @@ def fit(
             loss_now, tau_now = _evaluate(check, state, rest, val, batch_size)
             measured = [float(value) for value in (*trained, loss_now, tau_now)]
             history.append(_Row._make([*measured, perf_counter() - start]))
-            if best is None or _is_better(history[-1].val_loss, best.val_loss):
-                best = _Best(state, epoch, history[-1].val_loss)
+            val_loss_now = history[-1].val_loss
+            if best is None or _no_worse(val_loss_now, best.lowest):
+                lowest = val_loss_now if best is None else np.fmin(val_loss_now, best.lowest)
+                best = _Best(state, epoch, val_loss_now, lowest)
             bar.set_postfix(train=f"{history[-1].train_loss:.3g}", val=f"{loss_now:.3g}")
     except KeyboardInterrupt:
         pass  # The epoch under way is lost, the ones before it are not.
@@ -131,7 +133,7 @@ def fit(
         done = max(len(history) - 1, 0)
         tqdm.write(f"fit: interrupted after {done} of {num_epochs} epochs", file=sys.stderr)
 
-    best = best or _Best(state, 0, np.nan)
+    best = best or _Best(state, 0, np.nan, np.nan)
     fitted = _network(learn, best.state.params, rest, best.state.step)
     columns = np.array(history, np.float64).reshape(-1, len(_Row._fields)).T
     return FitResult(
@@ -158,6 +160,7 @@ class _Best(NamedTuple):
     state: _State
     epoch: int
     val_loss: float
+    lowest: float
 
 
 class _EpochSums(NamedTuple):
@@ -175,9 +178,12 @@ class _Row(NamedTuple):
     seconds: float
 
 
-def _is_better(new: float, best: float) -> bool:
-    """Lower by more than rounding; a NaN is never better, and anything is better than a NaN."""
-    return new < best - 1e-4 * abs(best) or (np.isnan(best) and not np.isnan(new))
+def _no_worse(new: float, lowest: float) -> bool:
+    """Lower up to rounding: where the loss is flat, more training is not worse than less.
+
+    A NaN is never better, and anything is better than a NaN.
+    """
+    return new <= lowest + 1e-4 * abs(lowest) or (np.isnan(lowest) and not np.isnan(new))
 
 
 def _until_interrupted(epochs):

@@ -136,11 +136,10 @@ def test_history_and_pictures(trained):
     assert {"train_loss", "val_loss", "gradient_norm", "skipped_steps", "tau"} <= set(rows[0])
     val_loss = [float(row["val_loss"]) for row in rows]
     content = metrics_of(trained[0])
-    assert val_loss[content["best_epoch"]] == min(val_loss)
-    # The history is in the units of the training, in which the mean ||y||^2 is 1.
-    unit_sq = np.mean(np.sum(np.abs(draw()["Y"][:TRAIN]) ** 2, axis=1))
-    expected = content["val_loss"]["hard_learned"] / unit_sq
-    np.testing.assert_allclose(min(val_loss), expected, rtol=1e-3)
+    # Where it is flat to 1e-4, the later epoch is taken.
+    assert val_loss[content["best_epoch"]] <= (1 + 2e-4) * min(val_loss)
+    expected = content["val_loss"]["hard_learned"]  # In the user's units, both.
+    np.testing.assert_allclose(val_loss[content["best_epoch"]], expected, rtol=1e-3)
     for name in ("training.png", "weights.png"):
         data = (out / name).read_bytes()
         assert data[:8] == b"\x89PNG\r\n\x1a\n"
