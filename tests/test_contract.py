@@ -51,7 +51,7 @@ SOLVERS = {
 
 # Every dtype at one sparsity; the extremes, which compile anew, in the least precise.
 TABLE = [(name, dtype, 3) for name in SOLVERS for dtype in DTYPES]
-TABLE += [(name, np.float32, M) for name in SOLVERS]
+TABLE += [(name, np.float32, M) for name in SOLVERS if name.endswith("omp")]
 TABLE += [(name, np.float32, 1) for name in SOLVERS if name.startswith("soft")]
 every_solver = pytest.mark.parametrize(
     ("name", "dtype", "sparsity"), TABLE, ids=[f"{n}-{d.__name__}-{k}" for n, d, k in TABLE]
@@ -242,7 +242,7 @@ def test_units_do_not_matter(name, dtype, sparsity):
     assert not failing(name, dtype, sparsity, same)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_compiled_one_by_one_equals_batched(name, dtype):
     """Not their supports: where the residual is rounding error, so is what is chosen next."""

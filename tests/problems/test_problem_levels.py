@@ -31,7 +31,7 @@ def same_bits(first, second):
 # Matrices ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("m", "n"), [(20, 256), (36, 256), (255, 256), (9, 15), (15, 15), (1, 1)])
+@pytest.mark.parametrize(("m", "n"), [(20, 256), (255, 256), (9, 15), (1, 1)])
 def test_fourier_rows_are_rows_of_the_dft(m, n):
     A = np.asarray(partial_fourier(key(3), m, n), np.complex128)
     dft = np.fft.fft(np.eye(n)) / np.sqrt(m)
@@ -167,8 +167,7 @@ def test_values_are_normal_before_scaling():
     assert abs(np.mean(values)) < 5 * np.sqrt(0.1 / num)
 
 
-@pytest.mark.parametrize("matrix", [partial_fourier, gaussian])
-@pytest.mark.parametrize("noise", [1e-3, 0.5])
+@pytest.mark.parametrize(("matrix", "noise"), [(partial_fourier, 1e-3), (gaussian, 0.5)])
 def test_noise_has_the_norm_asked_for(matrix, noise):
     m, num = 20, 1536
     problem = sparse_in_levels(key(), matrix=matrix, noise=noise)
