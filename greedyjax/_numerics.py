@@ -55,18 +55,22 @@ def safe_inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
 
 
-def largest_part(
+def power_of_two(
     z: Inexact[Array, "..."], axis: int | tuple[int, ...] | None = None
 ) -> Float[Array, "..."]:
-    """Largest absolute real or imaginary part, 1 where all are 0; a constant to derivatives.
+    """Power of two next to the largest absolute real or imaginary part, 1 where all are 0.
 
-    Dividing by it brings any data to unit scale, so that squares neither overflow nor vanish.
-    A result that is exactly invariant under that change of units may treat it as a constant.
+    Dividing by it is exact and brings any data to unit scale, so that squares neither overflow nor
+    vanish. It is a constant to derivatives: a result that is exactly invariant under that change
+    of units may treat it as one.
     """
     z = lax.stop_gradient(z)
     parts = jnp.maximum(jnp.abs(z.real), jnp.abs(z.imag)) if jnp.iscomplexobj(z) else jnp.abs(z)
     largest = jnp.max(parts, axis=axis, initial=0)
-    return jnp.where(largest > 0, largest, 1)
+    usable = (largest > 0) & jnp.isfinite(largest)
+    one = jnp.ones_like(largest)
+    exponent = jnp.frexp(jnp.where(usable, largest, one))[1]
+    return jnp.where(usable, jnp.ldexp(one, exponent - 1), one)
 
 
 def first_argmax(scores: Float[Array, " n"]) -> Int[Array, ""]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from greedyjax._numerics import abs_sq, eps, largest_part, norm, real_dtype, safe_inverse
+from greedyjax._numerics import abs_sq, eps, norm, power_of_two, real_dtype, safe_inverse
 from greedyjax._types import Operator
 from greedyjax.linalg.operators import Dense
 
@@ -48,7 +48,7 @@ def step_size_of(A: Operator, dtype) -> Float[Array, ""]:
     scale = jnp.ones((), real_dtype(dtype))
     if isinstance(A, Dense):
         # At unit scale nothing overflows; a step too small for the dtype comes out as 0.
-        scale = largest_part(A.parts).astype(scale.dtype)
+        scale = power_of_two(A.parts).astype(scale.dtype)
         A = Dense(A.parts.astype(scale.dtype) / scale)
     norm_sq = operator_norm_sq(A, dtype)
     return jnp.where(norm_sq > 0, safe_inverse(norm_sq) / scale / scale, 1)

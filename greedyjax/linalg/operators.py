@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, largest_part, matmul, safe_inverse, safe_sqrt
+from greedyjax._numerics import abs_sq, matmul, power_of_two, safe_inverse, safe_sqrt
 from greedyjax._types import Operator
 
 
@@ -109,7 +109,7 @@ def operator_dtype(operator: Operator) -> jnp.dtype:
 
 def unit_columns(A: Dense) -> tuple[Dense, Float[Array, " n"]]:
     """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero."""
-    largest = largest_part(A.parts, axis=(0, 1))
+    largest = power_of_two(A.parts, axis=(0, 1))
     scaled = A.scale_columns(1 / largest)
     inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled.parts), axis=(0, 1))))
     return scaled.scale_columns(inverse), inverse / largest

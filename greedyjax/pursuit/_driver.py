@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import largest_part, magnitude, real_dtype
+from greedyjax._numerics import magnitude, power_of_two, real_dtype
 from greedyjax._types import Operator
 from greedyjax.linalg.operators import operator_dtype
 from greedyjax.sorting import HardSort, SoftSort
@@ -36,7 +36,7 @@ def arguments(operator: Operator, y, weights) -> Arguments:
         weights = jnp.ones(n, real_dtype(dtype))
     else:
         weights = _checks.real("weights", weights, ndim=1, shape=(n,)).astype(real_dtype(dtype))
-    scale = largest_part(y)
+    scale = power_of_two(y)
     return Arguments(y / scale, magnitude(weights), scale)
 
 

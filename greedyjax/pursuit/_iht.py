@@ -7,7 +7,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, largest_part, magnitude, norm
+from greedyjax._numerics import eps, magnitude, norm, power_of_two
 from greedyjax._types import Matrix, Operator, Recovery, Scalar
 from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense, as_operator
@@ -171,7 +171,7 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
 
     matrix_scale = jnp.ones((), real)
     if isinstance(A, Dense):
-        matrix_scale = largest_part(A.parts).astype(real)
+        matrix_scale = power_of_two(A.parts).astype(real)
         A = Dense(A.parts.astype(real) / matrix_scale)
     if step_size is None:
         step = step_size_of(A, dtype)

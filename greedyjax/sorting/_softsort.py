@@ -1,6 +1,5 @@
 """Softsort (Prillo and Eisenschlos, ICML 2020), its top-k mask, and the soft selector."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, matmul
+from greedyjax._numerics import eps, matmul, power_of_two
 from greedyjax._types import Scalar
 from greedyjax.linalg.operators import Dense
 from greedyjax.sorting._hardsort import check_scores, top_indices
@@ -47,7 +46,7 @@ def softsort(
         Prillo and Eisenschlos, "SoftSort: a continuous relaxation for the argsort operator", 2020.
     """
     scores, k = check_scores(scores, k)
-    tau = temperature(_checks.scalar("tau", tau, positive=True), jnp.ones((), scores.dtype))
+    scores, tau = _to_unit_scale(scores, tau)
     largest, indices = _top_values(scores, k)
     # |v_(i) - v_j| with its sign from the ranks, which rounding cannot change.
     rank = (
@@ -91,7 +90,7 @@ def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[
         unfolding", arXiv 2505.15661.
     """
     scores, k = check_scores(scores, k)
-    tau = temperature(_checks.scalar("tau", tau, positive=True), jnp.ones((), scores.dtype))
+    scores, tau = _to_unit_scale(scores, tau)
     return _soft_keep(scores, k, tau)[0]
 
 
@@ -133,9 +132,18 @@ class SoftSort(NamedTuple):
 
 
 def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
-    """``tau / scale``, kept within what has an inverse."""
-    smallest = jnp.finfo(scale.dtype).tiny
+    """``tau / scale``, kept where its inverse square is finite.
+
+    For scores of unit scale that is far below their rounding, the hard limit, or far above them;
+    there the derivative with respect to ``tau`` is 0.
+    """
+    smallest = jnp.finfo(scale.dtype).tiny ** 0.4
     return jnp.clip(tau.astype(scale.dtype) / scale, smallest, 1 / smallest)
+
+
+def _to_unit_scale(scores, tau):
+    scale = power_of_two(scores)
+    return scores / scale, temperature(_checks.scalar("tau", tau, positive=True), scale)
 
 
 def _rounding(scores):
@@ -144,17 +152,13 @@ def _rounding(scores):
 
 
 def _cooled(distance, tau, rounding):
-    """``-distance / tau`` for distances >= 0, with finite derivatives at any temperature.
+    """``-distance / tau`` for distances >= 0, where those within rounding count as ties.
 
     XLA may compute a score twice, rounded differently, where it is sorted and where it is used. So
-    distances within rounding, of either sign, count as ties: 0, with the derivative kept. Beyond
-    the cap, ``exp`` is 0 and has derivative 0; dividing by ``tau`` in two steps keeps
-    ``1 / tau^2`` out of it.
+    a distance within rounding, of either sign, has value 0; its derivative is kept.
     """
-    distance = distance - lax.stop_gradient(jnp.where(distance <= rounding, distance, 0))
-    unit = lax.stop_gradient(tau)
-    cap = -2 * math.log(jnp.finfo(distance.dtype).tiny)
-    return -jnp.minimum(distance / unit, cap) / (tau / unit)
+    tied = lax.stop_gradient(jnp.where(distance <= rounding, distance, 0))
+    return (tied - distance) / tau
 
 
 def _top_values(scores, k):
