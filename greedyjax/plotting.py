@@ -57,7 +57,9 @@ def plot_weights(
             marked = np.asarray(support)
             axes.vlines(marked, 0, values[marked], color=RED, linewidth=1.6, label="hidden set")
             axes.plot(marked, values[marked], "o", color=RED, markersize=3)
-            axes.legend(loc="upper right", fontsize=8)
+            axes.legend(
+                loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, ncols=2, frameon=False
+            )
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_ylabel("|weight|")
         axes.set_xlim(-1, len(values))
@@ -66,11 +68,19 @@ def plot_weights(
     return figure
 
 
-def plot_training(history: dict[str, Any], *, figure: Figure | None = None) -> Figure:
+def plot_training(
+    history: dict[str, Any],
+    *,
+    best_epoch: int | None = None,
+    val_measure: str | None = None,
+    figure: Figure | None = None,
+) -> Figure:
     """Training and validation loss of each epoch, from the history of `training.fit`.
 
     Args:
         history: arrays indexed by epoch, with keys ``train_loss`` and ``val_loss``.
+        best_epoch: the epoch to mark; None marks that of lowest validation loss.
+        val_measure: what validation measures, if not the training loss: a panel of its own.
         figure: where to draw.
 
     Returns:
@@ -84,24 +94,29 @@ def plot_training(history: dict[str, Any], *, figure: Figure | None = None) -> F
         'epoch'
     """
     figure = figure or Figure(layout="constrained")
-    figure.set_size_inches(7, 4)
-    axes = figure.subplots()
-    epochs = np.arange(len(history["val_loss"]))
-    axes.plot(epochs, history["train_loss"], ".-", color=ORANGE, label="training")
-    axes.plot(epochs, history["val_loss"], ".-", color=BLUE, label="validation")
-    finite = np.isfinite(history["val_loss"])
-    if finite.any():
-        best = int(np.nanargmin(np.where(finite, history["val_loss"], np.nan)))
-        label = f"best epoch, {best}"
-        axes.plot(best, history["val_loss"][best], "o", color=BLACK, fillstyle="none", label=label)
-    shown = np.concatenate([history["train_loss"][1:], history["val_loss"]])
-    if np.nanmin(shown, initial=np.inf) > 0:
-        axes.set_yscale("log")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color=GREY, linewidth=0.4)
-    axes.legend()
+    num_panels = 1 if val_measure is None else 2
+    figure.set_size_inches(7, 2 + 2 * num_panels)
+    panels = figure.subplots(num_panels, sharex=True, squeeze=False)[:, 0]
+    train, val = np.asarray(history["train_loss"]), np.asarray(history["val_loss"])
+    epochs = np.arange(len(val))
+    panels[0].plot(epochs, train, ".-", color=ORANGE, label="training")
+    panels[-1].plot(epochs, val, ".-", color=BLUE, label="validation")
+    if best_epoch is None and np.isfinite(val).any():
+        best_epoch = int(np.nanargmin(np.where(np.isfinite(val), val, np.nan)))
+    if best_epoch is not None:
+        mark = {"color": BLACK, "fillstyle": "none", "label": f"best epoch, {best_epoch}"}
+        panels[-1].plot(best_epoch, val[best_epoch], "o", **mark)
+    panels[0].set_ylabel("loss")
+    if val_measure is not None:
+        panels[-1].set_ylabel(val_measure)
+    for axes in panels:
+        shown = np.concatenate([line.get_ydata() for line in axes.lines])
+        if np.nanmin(shown, initial=np.inf) > 0:
+            axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color=GREY, linewidth=0.4)
+        axes.legend()
+    panels[-1].set_xlabel("epoch")
     return figure
 
 

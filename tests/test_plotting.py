@@ -109,6 +109,17 @@ def test_histories_that_are_hardly_there(tmp_path, train, val, scale):
     png(figure, tmp_path / "training.png")
 
 
+def test_training_with_another_validation(tmp_path):
+    """Quantities that differ have axes that differ."""
+    figure = plotting.plot_training(HISTORY, best_epoch=3, val_measure="squared error")
+    above, below = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "squared error"]
+    assert set(lines(above)) == {"training"}
+    assert set(lines(below)) == {"validation", "best epoch, 3"}
+    np.testing.assert_array_equal(lines(below)["best epoch, 3"], [[3, HISTORY["val_loss"][3]]])
+    png(figure, tmp_path / "training.png")
+
+
 def test_recovery(tmp_path):
     figure = plotting.plot_recovery(TIME, WINDOWS, titles=["lead I", "lead II"], unit="mV")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["lead I", "lead II"]

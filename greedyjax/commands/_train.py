@@ -119,7 +119,7 @@ def train(options: Namespace) -> None:
     history = _in_users_units(fitted.history, data.unit, by_error, options.loss)
     _files.write_csv(folder / "history.csv", history, index="epoch")
     title = "learned weights" + ("" if keeps_learned else ", not kept: the model has w = 1")
-    pictures = _draw(folder, history, {title: learned}, data.support)
+    pictures = _draw(folder, history, fitted.best_epoch, by_error, {title: learned}, data.support)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
 
@@ -162,13 +162,16 @@ def _val_loss(net, data: Data) -> dict[str, float]:
     }
 
 
-def _draw(folder: Path, history, weights: dict[str, Any], support) -> bool:
+def _draw(folder, history, best_epoch: int, by_error: bool, weights, support) -> bool:
     try:
         from greedyjax import plotting
     except ImportError:
         return False
     _files.draw(folder / "weights.png", plotting.plot_weights, weights, support=support)
-    return _files.draw(folder / "training.png", plotting.plot_training, history)
+    settings: dict[str, Any] = {"best_epoch": best_epoch}
+    if by_error:
+        settings["val_measure"] = "squared error, hard solver"
+    return _files.draw(folder / "training.png", plotting.plot_training, history, **settings)
 
 
 def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
