@@ -242,7 +242,7 @@ def test_units_do_not_matter(name, dtype, sparsity):
     assert not failing(name, dtype, sparsity, same)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.complex128, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_compiled_one_by_one_equals_batched(name, dtype):
     """Not their supports: where the residual is rounding error, so is what is chosen next."""

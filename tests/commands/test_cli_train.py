@@ -226,6 +226,7 @@ def test_no_structure_is_reported_honestly(trained_blind, tmp_path):
     assert residual["hard_learned"] > 0.8 * residual["hard_ones"], "there is nothing to learn"
 
 
+@pytest.mark.slow
 def test_reconstruction_loss(trained, tmp_path):
     options = ("--loss", "reconstruction", "--tau", "0.01", "--batch-size", "32", "--seed", "7")
     code, printed = run(tmp_path, draw(), *options, epochs="2")
@@ -241,6 +242,7 @@ def test_reconstruction_loss(trained, tmp_path):
     assert content["val_loss"]["net"] != val_loss["net"]
 
 
+@pytest.mark.slow
 def test_iht(tmp_path):
     data = draw(0, num_measurements=24)
     options = ("--num-layers", "12", "--step-size", "0.4")
@@ -295,6 +297,7 @@ def program(*arguments):
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_as_a_program(tmp_path):
     """Real signals of a complex system, in default precision; then recovery with the model."""
     data, out = draw(), tmp_path / "deep" / "out"
