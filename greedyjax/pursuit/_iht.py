@@ -1,7 +1,9 @@
 """Iterative hard thresholding, hard and soft: one step with two selectors."""
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
@@ -13,6 +15,7 @@ from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense, as_operator
 from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
 from greedyjax.sorting import HardSort
+from greedyjax.sorting._hardsort import keep_only_order
 
 
 def iht(
@@ -194,11 +197,17 @@ def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, r
     A, _, args, step_size, x0 = problem
     tolerance = eps(args.y.dtype) ** 0.5
 
+    # A backward pass keeps u and the order of its scores, and computes the mask again: that takes
+    # less time than to store all it is made of, and a tenth of the memory.
+    @partial(jax.checkpoint, prevent_cse=False, policy=keep_only_order)
+    def keep(u, selector):
+        mask, support = selector.keep(args.weights * magnitude(u), sparsity)
+        return mask * u, support
+
     def step(state, inputs):
         _, selector = inputs
         u = state.x + step_size * A.rmatvec(args.y - A.matvec(state.x))
-        mask, support = selector.keep(args.weights * magnitude(u), sparsity)
-        x = mask * u
+        x, support = keep(u, selector)
         moved, size = lax.stop_gradient((norm(x - state.x), norm(x)))
         return _State(x, support, moved <= tolerance * size), (u if record else None)
 

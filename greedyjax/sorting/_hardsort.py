@@ -4,11 +4,16 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name, checkpoint_policies
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import first_argmax
 from greedyjax.linalg.operators import Dense
+
+# For `jax.checkpoint`: whatever is made of scores may be computed again, but not their order.
+_ORDER = "order of the scores"
+keep_only_order = checkpoint_policies.save_only_these_names(_ORDER)
 
 
 def hardsort(scores: Float[Array, " n"], *, k: int | None = None) -> Float[Array, "k n"]:
@@ -115,7 +120,8 @@ def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
     """Indices of the ``k`` largest scores in falling order, the lowest first where they tie."""
     scores = lax.stop_gradient(scores)
     # top_k sorts by bits, and would put -0 below 0.
-    return lax.top_k(jnp.where(scores == 0, 0, scores), k)[1]
+    order = lax.top_k(jnp.where(scores == 0, 0, scores), k)[1]
+    return checkpoint_name(order, _ORDER)
 
 
 def _keep(scores, k):
