@@ -2,6 +2,6 @@
 
 from greedyjax.training import losses
 from greedyjax.training._counting import count_weights
-from greedyjax.training._fit import FitResult, Loss, fit
+from greedyjax.training._fit import FitResult, Loss, fit, fit_many
 
-__all__ = ["FitResult", "Loss", "count_weights", "fit", "losses"]
+__all__ = ["FitResult", "Loss", "count_weights", "fit", "fit_many", "losses"]

@@ -1,11 +1,7 @@
 """Training: jitted epochs over data on the device, the best weights kept."""
 
-import signal
-import sys
-import threading
-from collections.abc import Callable
-from functools import lru_cache, partial
-from time import perf_counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +10,11 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Inexact
-from tqdm import tqdm
 
 from greedyjax import _checks
 from greedyjax.nets._unrolled import Unrolled
 from greedyjax.training import losses
+from greedyjax.training._epochs import Row, Setup, Trained, network, run, start
 
 Data = tuple[Inexact[Array, "num m"], Inexact[Array, "num n"] | None]
 Loss = Callable[[Unrolled, Array, Array | None], Float[Array, ""]]
@@ -32,7 +28,7 @@ class FitResult(NamedTuple):
         history: arrays indexed by epoch; epoch 0 is the network given, before any step. Keys:
             ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before the
             optimizer sees it), ``tau``, ``skipped_steps`` (those whose gradient was not finite)
-            and ``seconds``.
+            and ``seconds``. ``val_loss`` is NaN in epochs that did not validate.
         best_epoch: the epoch of lowest validation loss, the later of two that differ by less than
             1e-4 of it; 0 where training only raised it.
         best_val_loss: that loss.
@@ -56,6 +52,7 @@ def fit(
     loss: Loss = losses.selection,
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
+    val_every: int = 1,
     progress: bool = True,
 ) -> FitResult:
     """Trains the parameters of a network, and keeps those of the epoch with the best validation.
@@ -76,6 +73,7 @@ def fit(
             `greedyjax.training.losses`.
         val_loss: what validation measures; None means ``loss``.
         tau: optax-style schedule from the step number to the temperature; None keeps the net's.
+        val_every: validates each so many epochs, and after the last.
         progress: shows a bar with the losses, where there is a terminal.
 
     Returns:
@@ -96,128 +94,130 @@ def fit(
         (3,)
     """
     train, val = _data("train", train, net), _data("val", val, net)
-    num_epochs = _checks.static_int("num_epochs", num_epochs, minimum=0)
-    batch_size = min(_checks.static_int("batch_size", batch_size, minimum=1), len(train[0]))
+    num_epochs, batch_size, val_every = _counts(num_epochs, batch_size, val_every, len(train[0]))
+    graph, params, rest = nnx.split(net, nnx.Param, ...)
+    setup = _setup(graph, optimizer, loss, val_loss, tau)
+    trained = run(
+        setup, start(setup, params), rest, train, val, num_epochs=num_epochs,
+        batch_size=batch_size, key=key, val_every=val_every, progress=progress,
+    )  # fmt: skip
+    return _result(setup, rest, trained)
+
+
+def fit_many(
+    nets: Sequence[Any],
+    train: Data | Sequence[Data],
+    val: Data | Sequence[Data],
+    *,
+    optimizer: optax.GradientTransformation,
+    num_epochs: int,
+    batch_size: int,
+    key: Array,
+    loss: Loss = losses.selection,
+    val_loss: Loss | None = None,
+    tau: Callable[[Array], Array] | None = None,
+    val_every: int = 1,
+    progress: bool = True,
+) -> list[FitResult]:
+    """Trains several networks at once, as `fit` would each of them, by one vmapped computation.
+
+    For several starts on one problem, or several draws of a problem. The lowest
+    ``best_val_loss`` of the results tells the best start, and the others how much a start matters.
+    Network ``i`` sees the batches that `fit` would draw with ``jax.random.fold_in(key, i)``.
+
+    Args:
+        nets: networks of one kind and of equal sizes and settings; weights, matrices and
+            temperatures may differ. They are not changed.
+        train: one pair ``(Y, X)`` for all, or a list of pairs of equal shapes, one per network.
+        val: the same for validation; shared by all exactly where ``train`` is.
+        optimizer: as for `fit`, and so are all the arguments below.
+        num_epochs: at least 0.
+        batch_size: signals per step and network.
+        key: PRNG key of the shuffles.
+        loss: function of ``(net, Y, X)``.
+        val_loss: what validation measures; None means ``loss``.
+        tau: schedule of the temperature.
+        val_every: validates each so many epochs, and after the last.
+        progress: shows a bar with the medians of the losses.
+
+    Returns:
+        One `FitResult` per network; their ``seconds`` are those of all together.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity, or networks that differ in more than
+            the values of their arrays.
+
+    Example:
+        >>> import jax, optax
+        >>> from greedyjax import nets, problems, training
+        >>> A, Y, X, _ = problems.sparse_in_levels(jax.random.key(0), num_signals=96)
+        >>> starts = [jax.random.uniform(jax.random.key(i), (256,)) for i in range(3)]
+        >>> fitted = training.fit_many(
+        ...     [nets.OMPNet(A, sparsity=10, tau=0.1, weights=start) for start in starts],
+        ...     (Y[:64], X[:64]), (Y[64:], X[64:]), num_epochs=2, batch_size=32,
+        ...     optimizer=optax.adam(3e-2), key=jax.random.key(1))
+        >>> best = min(fitted, key=lambda result: result.best_val_loss)
+        >>> len(fitted), best.net.weights.shape
+        (3, (256,))
+    """
+    if not isinstance(nets, Sequence) or len(nets) == 0:
+        _checks.fail(TypeError, "nets", "a list of networks", type(nets).__name__)
+    shared = isinstance(train, tuple)
+    trains, vals = _data_of_each("train", train, nets), _data_of_each("val", val, nets)
+    if isinstance(val, tuple) != shared:
+        _checks.fail(ValueError, "val", "one pair or a list of pairs, as train is", "the other")
+    num = len(trains[0][0])
+    num_epochs, batch_size, val_every = _counts(num_epochs, batch_size, val_every, num)
+    graphs, params, rests = zip(*(nnx.split(net, nnx.Param, ...) for net in nets), strict=True)
+    if any(graph != graphs[0] for graph in graphs):
+        _checks.fail(ValueError, "nets", "networks of one kind with equal settings", "others")
+    setup = _setup(graphs[0], optimizer, loss, val_loss, tau)
+    setup = setup._replace(stacked=True, data_axis=None if shared else 0)
+    rest = _stacked("nets", rests)
+    trained = run(
+        setup, start(setup, _stacked("nets", params)), rest,
+        trains[0] if shared else _stacked("train", trains),
+        vals[0] if shared else _stacked("val", vals),
+        num_epochs=num_epochs, batch_size=batch_size,
+        key=jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]),
+        val_every=val_every, progress=progress,
+    )  # fmt: skip
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], (rest, trained)) for i in range(len(nets))]
+    return [_result(setup, *one) for one in each]
+
+
+def _result(setup: Setup, rest, trained: Trained) -> FitResult:
+    """The result for one network."""
+    state, rows, best_epoch, best_val_loss = trained
+    net = network(setup, state.params, rest, state.step)
+    columns = np.array(rows, np.float64).reshape(-1, len(Row._fields)).T
+    history = dict(zip(Row._fields, columns, strict=True))
+    return FitResult(net, history, int(best_epoch), float(best_val_loss))
+
+
+def _setup(graph, optimizer, loss, val_loss, tau) -> Setup:
     for name, value in (("loss", loss), ("val_loss", val_loss or loss), ("tau", tau or loss)):
         if not callable(value):
             _checks.fail(TypeError, name, "a function", type(value).__name__)
     if not isinstance(optimizer, optax.GradientTransformation):
         _checks.fail(TypeError, "optimizer", "an optax optimizer", type(optimizer).__name__)
-
-    graph, params, rest = nnx.split(net, nnx.Param, ...)
-    learn = _Setup(graph, _finite_steps_only(optimizer), loss, tau)
-    check = learn._replace(loss=val_loss or loss)
-    state = _State(params, learn.optimizer.init(params), jnp.zeros((), jnp.int32))
-    history, best = [], None
-    bar = tqdm(range(num_epochs + 1), "fit", unit="epoch", disable=None if progress else True)
-    try:
-        for epoch in _until_interrupted(bar):
-            start = perf_counter()
-            trained = _EpochSums(np.nan, np.nan, 0)
-            if epoch > 0:
-                epoch_key = jax.random.fold_in(key, epoch)
-                state, trained = _epoch(learn, state, rest, train, batch_size, epoch_key)
-            loss_now, tau_now = _evaluate(check, state, rest, val, batch_size)
-            measured = [float(value) for value in (*trained, loss_now, tau_now)]
-            history.append(_Row._make([*measured, perf_counter() - start]))
-            val_loss_now = history[-1].val_loss
-            if best is None or _no_worse(val_loss_now, best.lowest):
-                lowest = val_loss_now if best is None else np.fmin(val_loss_now, best.lowest)
-                best = _Best(state, epoch, val_loss_now, lowest)
-            bar.set_postfix(train=f"{history[-1].train_loss:.3g}", val=f"{loss_now:.3g}")
-    except KeyboardInterrupt:
-        pass  # The epoch under way is lost, the ones before it are not.
-    finally:
-        bar.close()
-    if len(history) <= num_epochs:
-        done = max(len(history) - 1, 0)
-        tqdm.write(f"fit: interrupted after {done} of {num_epochs} epochs", file=sys.stderr)
-
-    best = best or _Best(state, 0, np.nan, np.nan)
-    fitted = _network(learn, best.state.params, rest, best.state.step)
-    columns = np.array(history, np.float64).reshape(-1, len(_Row._fields)).T
-    return FitResult(
-        fitted, dict(zip(_Row._fields, columns, strict=True)), best.epoch, best.val_loss
-    )
-
-
-class _Setup(NamedTuple):
-    """What an epoch is compiled for."""
-
-    graph: Any
-    optimizer: optax.GradientTransformation
-    loss: Loss
-    tau: Callable | None
-
-
-class _State(NamedTuple):
-    params: Any
-    optimizer: Any
-    step: Array
-
-
-class _Best(NamedTuple):
-    state: _State
-    epoch: int
-    val_loss: float
-    lowest: float
-
-
-class _EpochSums(NamedTuple):
-    train_loss: Any
-    gradient_norm: Any
-    skipped_steps: Any
-
-
-class _Row(NamedTuple):
-    train_loss: float
-    gradient_norm: float
-    skipped_steps: float
-    val_loss: float
-    tau: float
-    seconds: float
-
-
-def _no_worse(new: float, lowest: float) -> bool:
-    """Lower up to rounding: where the loss is flat, more training is not worse than less.
-
-    A NaN is never better, and anything is better than a NaN.
-    """
-    return new <= lowest + 1e-4 * abs(lowest) or (np.isnan(lowest) and not np.isnan(new))
-
-
-def _until_interrupted(epochs):
-    """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
-
-    An exception out of a signal can surface inside JAX, which wraps it into errors of its own; a
-    second Ctrl-C raises it all the same.
-    """
-    interrupts = []
-
-    def note(number, frame):
-        interrupts.append(number)
-        if len(interrupts) > 1:
-            signal.default_int_handler(number, frame)
-
-    # Signals reach the main thread alone, and a handler that Python did not set cannot be restored.
-    previous = signal.getsignal(signal.SIGINT)
-    listens = threading.current_thread() is threading.main_thread() and previous is not None
-    if listens:
-        signal.signal(signal.SIGINT, note)
-    try:
-        for epoch in epochs:
-            yield epoch
-            if interrupts:
-                return
-    finally:
-        if listens:
-            signal.signal(signal.SIGINT, previous)
+    return Setup(graph, _finite_steps_only(optimizer), loss, val_loss or loss, tau)
 
 
 @lru_cache
 def _finite_steps_only(optimizer):
     # Cached, so that training again with the same optimizer does not compile again.
     return optax.apply_if_finite(optimizer, np.iinfo(np.int32).max)
+
+
+def _counts(num_epochs, batch_size, val_every, num_train: int) -> tuple[int, int, int]:
+    batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
+    return (
+        _checks.static_int("num_epochs", num_epochs, minimum=0),
+        min(batch_size, num_train),
+        _checks.static_int("val_every", val_every, minimum=1),
+    )
 
 
 def _data(name: str, data, net) -> tuple[Array, Array | None]:
@@ -234,48 +234,27 @@ def _data(name: str, data, net) -> tuple[Array, Array | None]:
     return Y, _checks.inexact(f"{name} X", data[1], ndim=2, shape=(len(Y), n))
 
 
-def _network(setup: _Setup, params, rest, step):
-    """The network with these parameters, at the temperature of this step."""
-    net = nnx.merge(setup.graph, params, rest)
-    if setup.tau is not None:
-        net.tau = jnp.broadcast_to(setup.tau(step), jnp.shape(net.tau))
-    return net
+def _data_of_each(name: str, data, nets) -> list[tuple[Array, Array | None]]:
+    """Checks one pair for all networks, or a list of pairs, one for each."""
+    if isinstance(data, tuple):
+        return [_data(name, data, nets[0])]
+    if not isinstance(data, Sequence) or len(data) != len(nets):
+        got = f"{len(data)} of them" if isinstance(data, Sequence) else type(data).__name__
+        expected = f"a pair (Y, X) or a list of {len(nets)} pairs"
+        _checks.fail(TypeError, name, expected, got)
+    pairs = zip(data, nets, strict=True)
+    return [_data(f"{name}[{i}]", pair, net) for i, (pair, net) in enumerate(pairs)]
 
 
-@partial(jax.jit, static_argnames=("setup", "batch_size"))
-def _epoch(setup: _Setup, state: _State, rest, train, batch_size: int, key):
-    """One pass over the shuffled training set."""
-    num = len(train[0])
-    num_batches = num // batch_size
-    order = jax.random.permutation(key, num)[: num_batches * batch_size]
+def _stacked(name: str, trees):
+    """Trees of equal structure and shapes, with a leading axis."""
 
-    def step(state, batch):
-        Y, X = jax.tree.map(lambda data: data[batch], train)
+    def stack(*leaves):
+        shapes = sorted({jnp.shape(leaf) for leaf in leaves})
+        if len(shapes) > 1:
+            _checks.fail(ValueError, name, "equal shapes", f"shapes {shapes[0]} and {shapes[1]}")
+        return jnp.stack(leaves)
 
-        def objective(params):
-            return setup.loss(_network(setup, params, rest, state.step), Y, X)
-
-        value, gradient = jax.value_and_grad(objective)(state.params)
-        updates, optimizer = setup.optimizer.update(gradient, state.optimizer, state.params)
-        assert isinstance(optimizer, optax.ApplyIfFiniteState)
-        params = optax.apply_updates(state.params, updates)
-        skipped = ~optimizer.last_finite
-        gradient_norm = optax.tree.norm(gradient)
-        return _State(params, optimizer, state.step + 1), (value, gradient_norm, skipped)
-
-    state, (values, norms, skipped) = jax.lax.scan(step, state, order.reshape(num_batches, -1))
-    # What a skipped step would have done says nothing about the training.
-    kept = ~skipped
-    sums = _EpochSums(jnp.mean(values, where=kept), jnp.mean(norms, where=kept), jnp.sum(skipped))
-    return state, sums
-
-
-@partial(jax.jit, static_argnames=("setup", "batch_size"))
-def _evaluate(setup: _Setup, state: _State, rest, val, batch_size: int):
-    """The mean loss over a whole set, a batch at a time, and the temperature it was taken at."""
-    net = _network(setup, state.params, rest, state.step)
-
-    def one(data):
-        return setup.loss(net, *jax.tree.map(lambda leaf: leaf[None], data))
-
-    return jnp.mean(jax.lax.map(one, val, batch_size=batch_size)), jnp.mean(net.tau)
+    if any(jax.tree.structure(tree) != jax.tree.structure(trees[0]) for tree in trees):
+        _checks.fail(ValueError, name, "X for all or for none", "a mixture")
+    return jax.tree.map(stack, *trees)

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from greedyjax.nets import OMPNet
-from greedyjax.training import FitResult, _fit, fit
+from greedyjax.training import FitResult, _epochs, fit
 from helpers import assert_close
 
 M, N, K = 6, 8, 2
@@ -105,7 +105,7 @@ def test_a_bad_step_leaves_the_momentum_alone():
 
 def interrupt(monkeypatch, name, call):
     """Raises KeyboardInterrupt instead of the given call of a compiled part of `fit`."""
-    original, calls = getattr(_fit, name), []
+    original, calls = getattr(_epochs, name), []
 
     def patched(*args):
         calls.append(1)
@@ -113,7 +113,7 @@ def interrupt(monkeypatch, name, call):
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(_fit, name, patched)
+    monkeypatch.setattr(_epochs, name, patched)
 
 
 def test_interrupt_after_two_epochs_keeps_them(monkeypatch, capsys):

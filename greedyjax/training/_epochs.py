@@ -1,0 +1,275 @@
+"""The epochs of training, compiled once, for one network or for a stack of them."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array
+from tqdm import tqdm
+
+
+class Setup(NamedTuple):
+    """What an epoch is compiled for.
+
+    Attributes:
+        graph: the static part of the networks.
+        optimizer: with `optax.apply_if_finite` around it.
+        loss: what is trained.
+        val_loss: what is measured.
+        tau: schedule of the temperature, or None.
+        stacked: whether states, networks and keys have a leading axis, one entry per network.
+        data_axis: 0 if data have that axis too, None if one set serves all.
+    """
+
+    graph: Any
+    optimizer: optax.GradientTransformation
+    loss: Callable
+    val_loss: Callable
+    tau: Callable | None
+    stacked: bool = False
+    data_axis: int | None = None
+
+    def over_networks(self, one: Callable, *more: int) -> Callable:
+        """``one(state, rest, data, ...)``, over the stack if there is one."""
+        axes = (0, 0, self.data_axis, *more)
+        return jax.vmap(one, in_axes=axes) if self.stacked else one
+
+
+class State(NamedTuple):
+    """What an epoch changes."""
+
+    params: Any
+    optimizer: Any
+    step: Array
+
+
+class Row(NamedTuple):
+    """What is recorded of an epoch, one number per network."""
+
+    train_loss: Any
+    gradient_norm: Any
+    skipped_steps: Any
+    val_loss: Any
+    tau: Any
+    seconds: Any
+
+
+class Trained(NamedTuple):
+    """The end of a run: one entry per network in every array.
+
+    Attributes:
+        state: of the best epochs.
+        rows: one `Row` per epoch done, from epoch 0.
+        best_epoch: integers.
+        best_val_loss: validation losses of those epochs.
+    """
+
+    state: State
+    rows: list[Row]
+    best_epoch: np.ndarray
+    best_val_loss: np.ndarray
+
+
+def start(setup: Setup, params) -> State:
+    """The state before any step."""
+    make = jax.vmap(setup.optimizer.init) if setup.stacked else setup.optimizer.init
+    shape = jnp.shape(jax.tree.leaves(params)[0])[:1] if setup.stacked else ()
+    return State(params, make(params), jnp.zeros(shape, jnp.int32))
+
+
+def run(
+    setup: Setup,
+    state: State,
+    rest,
+    train,
+    val,
+    *,
+    num_epochs,
+    batch_size,
+    key,
+    val_every,
+    progress,
+) -> Trained:
+    """All epochs, until they are done or interrupted; the best state by validation.
+
+    Args:
+        setup: what to compile for.
+        state: where to start.
+        rest: the other arrays of the networks.
+        train: data ``(Y, X)``.
+        val: data ``(Y, X)``.
+        num_epochs: epochs after epoch 0, which only validates.
+        batch_size: signals per step.
+        key: one key, or a stack of them.
+        val_every: validation takes place each so many epochs, and after the last.
+        progress: whether to show a bar.
+    """
+    shape = np.shape(state.step)
+    rows, best = [], Trained(state, [], np.zeros(shape, int), np.full(shape, np.nan))
+    lowest = np.full(shape, np.nan)
+    bar = tqdm(range(num_epochs + 1), "fit", unit="epoch", disable=None if progress else True)
+    try:
+        for epoch in _until_interrupted(bar):
+            begin = perf_counter()
+            sums = _EpochSums(*3 * [np.full(shape, np.nan)])._replace(skipped_steps=np.zeros(shape))
+            if epoch > 0:
+                state, sums = _epoch(
+                    setup, state, rest, train, batch_size, _fold(setup, key, epoch)
+                )
+            val_loss, tau = np.full(shape, np.nan), _temperature(setup, state, rest)
+            if epoch % val_every == 0 or epoch == num_epochs:
+                val_loss = np.asarray(_evaluate(setup, state, rest, val, batch_size))
+                better = _no_worse(val_loss, lowest) if epoch > 0 else np.full(shape, True)
+                lowest = np.fmin(lowest, val_loss)
+                best = Trained(
+                    _where(better, state, best.state),
+                    rows,
+                    np.where(better, epoch, best.best_epoch),
+                    np.where(better, val_loss, best.best_val_loss),
+                )
+            seconds = np.full(shape, perf_counter() - begin)
+            rows.append(Row(*map(np.asarray, (*sums, val_loss, tau, seconds))))
+            shown = {"train": np.median(rows[-1].train_loss), "val": np.median(val_loss)}
+            bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+    except KeyboardInterrupt:
+        pass  # The epoch under way is lost, the ones before it are not.
+    finally:
+        bar.close()
+    if len(rows) <= num_epochs:
+        done = max(len(rows) - 1, 0)
+        tqdm.write(f"fit: interrupted after {done} of {num_epochs} epochs", file=sys.stderr)
+    return best._replace(rows=rows)
+
+
+def network(setup: Setup, params, rest, step):
+    """The network with these parameters, at the temperature of this step."""
+    net = nnx.merge(setup.graph, params, rest)
+    if setup.tau is not None:
+        net.tau = jnp.broadcast_to(setup.tau(step), jnp.shape(net.tau))
+    return net
+
+
+class _EpochSums(NamedTuple):
+    train_loss: Any
+    gradient_norm: Any
+    skipped_steps: Any
+
+
+@partial(jax.jit, static_argnames=("setup", "batch_size"))
+def _epoch(setup: Setup, state: State, rest, train, batch_size: int, key):
+    """One pass over the shuffled training set."""
+    return setup.over_networks(partial(_one_epoch, setup, batch_size), 0)(state, rest, train, key)
+
+
+def _one_epoch(setup: Setup, batch_size: int, state: State, rest, train, key):
+    num = len(train[0])
+    num_batches = num // batch_size
+    order = jax.random.permutation(key, num)[: num_batches * batch_size]
+
+    def step(state, batch):
+        Y, X = jax.tree.map(lambda data: data[batch], train)
+
+        def objective(params):
+            return setup.loss(network(setup, params, rest, state.step), Y, X)
+
+        value, gradient = jax.value_and_grad(objective)(state.params)
+        updates, optimizer = setup.optimizer.update(gradient, state.optimizer, state.params)
+        assert isinstance(optimizer, optax.ApplyIfFiniteState)
+        params = optax.apply_updates(state.params, updates)
+        skipped = ~optimizer.last_finite
+        gradient_norm = optax.tree.norm(gradient)
+        return State(params, optimizer, state.step + 1), (value, gradient_norm, skipped)
+
+    state, (values, norms, skipped) = jax.lax.scan(step, state, order.reshape(num_batches, -1))
+    # What a skipped step would have done says nothing about the training.
+    kept = ~skipped
+    sums = _EpochSums(jnp.mean(values, where=kept), jnp.mean(norms, where=kept), jnp.sum(skipped))
+    return state, sums
+
+
+@partial(jax.jit, static_argnames=("setup", "batch_size"))
+def _evaluate(setup: Setup, state: State, rest, val, batch_size: int):
+    """The mean loss over a whole set, a batch at a time."""
+    return setup.over_networks(partial(_evaluate_one, setup, batch_size))(state, rest, val)
+
+
+def _evaluate_one(setup: Setup, batch_size: int, state: State, rest, val):
+    net = network(setup, state.params, rest, state.step)
+
+    def one(data):
+        return setup.val_loss(net, *jax.tree.map(lambda leaf: leaf[None], data))
+
+    return jnp.mean(jax.lax.map(one, val, batch_size=batch_size))
+
+
+@partial(jax.jit, static_argnames=("setup",))
+def _temperature(setup: Setup, state: State, rest):
+    """The mean temperature of the layers."""
+    one = lambda state, rest, _: jnp.mean(network(setup, state.params, rest, state.step).tau)
+    return setup.over_networks(one)(state, rest, ())
+
+
+@partial(jax.jit, static_argnames=("setup",))
+def _fold(setup: Setup, key, epoch):
+    """The key of an epoch."""
+    return (
+        jax.vmap(jax.random.fold_in, (0, None))(key, epoch)
+        if setup.stacked
+        else (jax.random.fold_in(key, epoch))
+    )
+
+
+def _where(better: np.ndarray, new: Any, old: Any) -> Any:
+    """For each network the new state if it is better, the old one if not."""
+    if better.ndim == 0:
+        return new if better else old
+
+    def choose(new, old):
+        return jnp.where(better.reshape(-1, *[1] * (jnp.ndim(new) - 1)), new, old)
+
+    return jax.tree.map(choose, new, old)
+
+
+def _no_worse(new: np.ndarray, lowest: np.ndarray) -> np.ndarray:
+    """Lower up to rounding: where the loss is flat, more training is not worse than less.
+
+    A NaN is never better, and anything is better than a NaN.
+    """
+    return (new <= lowest + 1e-4 * np.abs(lowest)) | (np.isnan(lowest) & ~np.isnan(new))
+
+
+def _until_interrupted(epochs):
+    """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
+
+    An exception out of a signal can surface inside JAX, which wraps it into errors of its own; a
+    second Ctrl-C raises it all the same.
+    """
+    interrupts = []
+
+    def note(number, frame):
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            signal.default_int_handler(number, frame)
+
+    # Signals reach the main thread alone, and a handler that Python did not set cannot be restored.
+    previous = signal.getsignal(signal.SIGINT)
+    listens = threading.current_thread() is threading.main_thread() and previous is not None
+    if listens:
+        signal.signal(signal.SIGINT, note)
+    try:
+        for epoch in epochs:
+            yield epoch
+            if interrupts:
+                return
+    finally:
+        if listens:
+            signal.signal(signal.SIGINT, previous)
