@@ -1,8 +1,8 @@
 """Greedy sparse recovery in JAX: hard, soft, and with learned structure.
 
-Solvers and sorting functions are here; `greedyjax.nets`, `greedyjax.training`,
-`greedyjax.problems`, `greedyjax.metrics` and `greedyjax.plotting` load when first used, so that
-importing greedyjax loads neither flax, optax nor matplotlib.
+Solvers and sorting functions are here; `greedyjax.certificates`, `greedyjax.nets`,
+`greedyjax.training`, `greedyjax.problems`, `greedyjax.metrics` and `greedyjax.plotting` load when
+first used, so that importing greedyjax loads neither flax, optax nor matplotlib.
 """
 
 import importlib
@@ -14,12 +14,13 @@ from greedyjax.pursuit import iht, omp, relative_tau, soft_iht, soft_omp, stack_
 from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
 
 if TYPE_CHECKING:
-    from greedyjax import metrics, nets, plotting, problems, training
+    from greedyjax import certificates, metrics, nets, plotting, problems, training
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Recovery",
+    "certificates",
     "hardsort",
     "iht",
     "metrics",
@@ -37,7 +38,7 @@ __all__ = [
     "training",
 ]
 
-_LAZY = ("metrics", "nets", "plotting", "problems", "training")
+_LAZY = ("certificates", "metrics", "nets", "plotting", "problems", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

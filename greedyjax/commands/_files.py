@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -119,11 +120,13 @@ def read_model(path: str | Path) -> Model:
     return Model(A=A, weights=weights, **settings)
 
 
-def claim_folder(folder: Path, names: tuple[str, ...], command: str) -> None:
+def claim_folder(
+    folder: Path, names: tuple[str, ...], command: str, *, mark: str = "metrics.json"
+) -> None:
     """Makes the output folder, and refuses to replace files there that are not ours.
 
-    A folder is ours if its ``metrics.json`` says that this program wrote it. Whatever else a
-    folder holds stays as it is.
+    The files are ours if ``mark``, a JSON file among them, says that this program wrote it.
+    Whatever else a folder holds stays as it is.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,13 +135,13 @@ def claim_folder(folder: Path, names: tuple[str, ...], command: str) -> None:
     if not os.access(folder, os.W_OK):
         raise CommandError(f"{folder}: the folder cannot be written to")
     taken = [name for name in names if (folder / name).exists()]
-    if taken and not _is_ours(folder / "metrics.json"):
+    if taken and not _is_ours(folder / mark):
         raise CommandError(
             f"{folder / taken[0]}: exists and was not written by greedyjax; "
             "move it or choose another --out"
         )
     # From here on the folder is ours, even if the command is interrupted.
-    write_json(folder / "metrics.json", {"finished": False}, command)
+    write_json(folder / mark, {"finished": False}, command)
 
 
 def _is_ours(path: Path) -> bool:
@@ -154,8 +157,11 @@ def write_json(path: Path, content: dict[str, Any], command: str) -> None:
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     machine = {"device": jax.devices()[0].device_kind, "processors": os.cpu_count()}
     marked = {_MARK: f"greedyjax {command}", **content, "versions": versions, "machine": machine}
+    text = json.dumps(_finite(marked), indent=2, allow_nan=False)
+    # Lists of numbers on one line each: a curve is no page of text.
+    text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda list_: f"[{_one_line(list_[1])}]", text)
     with replacing(path) as file:
-        file.write((json.dumps(_finite(marked), indent=2, allow_nan=False) + "\n").encode())
+        file.write(f"{text}\n".encode())
 
 
 def write_csv(path: Path, columns: Mapping[str, np.ndarray], index: str) -> None:
@@ -195,12 +201,18 @@ def replacing(path: Path):
 
 
 def _finite(content: Any) -> Any:
-    """The content with null for what JSON has no number for."""
+    """The content with null for what JSON has no number for, and numbers to six digits."""
     if isinstance(content, dict):
         return {name: _finite(value) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    if isinstance(content, float):
+        return float(f"{content:.6g}") if math.isfinite(content) else None
+    return content
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _umask() -> int:

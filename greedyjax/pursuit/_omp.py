@@ -58,8 +58,8 @@ def omp(
         selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
     """
     rtol = _checks.scalar("rtol", rtol, positive=False)
-    problem, sparsity = _prepare(A, y, weights, sparsity)
-    return _recovery(problem, _pursue(problem, HardSort(), sparsity, rtol), rtol)
+    problem, sparsity = prepare(A, y, weights, sparsity)
+    return _recovery(problem, pursue(problem, HardSort(), sparsity, rtol), rtol)
 
 
 def soft_omp(
@@ -102,9 +102,9 @@ def soft_omp(
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
-    problem, sparsity = _prepare(A, y, weights, sparsity)
+    problem, sparsity = prepare(A, y, weights, sparsity)
     selectors = soft_selectors(tau, sparsity, problem.args.scale)
-    return _recovery(problem, _pursue(problem, selectors, sparsity))
+    return _recovery(problem, pursue(problem, selectors, sparsity))
 
 
 class OMPPath(NamedTuple):
@@ -122,16 +122,13 @@ class OMPPath(NamedTuple):
 
 def omp_path(A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, weights=None) -> OMPPath:
     """Runs `omp` and returns what it chose from, for losses that score the choice itself."""
-    problem, sparsity = _prepare(A, y, weights, sparsity)
-    pursuit = _pursue(problem, HardSort(), sparsity, rtol=0.0)
-    # The residual before a step is y less the projections of the steps before it.
-    removed = pursuit.projections[:, None] * pursuit.basis.vectors
-    residuals = problem.args.y[None, :] - (jnp.cumsum(removed, axis=0) - removed)
-    correlations = jax.vmap(problem.A.rmatvec)(residuals)
+    problem, sparsity = prepare(A, y, weights, sparsity)
+    pursuit = pursue(problem, HardSort(), sparsity, rtol=0.0)
+    correlations = jax.vmap(problem.A.rmatvec)(pursuit.residuals(problem.args.y))
     return OMPPath(_recovery(problem, pursuit).x, problem.args.scale * correlations)
 
 
-class _Problem(NamedTuple):
+class OMPProblem(NamedTuple):
     """Unit-norm columns, the factors that made them so, and the other arguments."""
 
     A: Dense
@@ -142,29 +139,36 @@ class _Problem(NamedTuple):
 class _Pursuit(NamedTuple):
     """The end of a pursuit of ``y / scale``.
 
-    ``x`` over unit columns; ``projections`` are ``q_i* y`` on the basis; ``taken`` tells which
-    steps were taken before the stop.
+    ``x`` over unit columns; ``rows`` as the selector has them; ``projections`` are ``q_i* y`` on
+    the basis; ``taken`` tells which steps were taken before the stop.
     """
 
     x: Inexact[Array, " n"]
     support: Array
     residual: Inexact[Array, " m"]
     basis: Basis
+    rows: Array
     projections: Inexact[Array, " k"]
     taken: Bool[Array, " k"]
 
+    def residuals(self, y: Inexact[Array, " m"]) -> Inexact[Array, "k m"]:
+        """The residual before each step: ``y`` less the projections of the steps before it."""
+        removed = self.projections[:, None] * self.basis.vectors
+        return y[None, :] - (jnp.cumsum(removed, axis=0) - removed)
 
-def _prepare(A, y, weights, sparsity) -> tuple[_Problem, int]:
+
+def prepare(A, y, weights, sparsity) -> tuple[OMPProblem, int]:
+    """Checks the arguments that every form of OMP has, and scales columns and ``y``."""
     dictionary = as_dense(A)
     m, n = dictionary.shape
     sparsity = _checks.static_int(
         "sparsity", sparsity, minimum=1, maximum=min(m, n), why=f" for A of shape {(m, n)}"
     )
     args = arguments(dictionary, y, weights)
-    return _Problem(*unit_columns(dictionary), args), sparsity
+    return OMPProblem(*unit_columns(dictionary), args), sparsity
 
 
-def _pursue(problem: _Problem, selectors, sparsity: int, rtol: Scalar | None = None) -> _Pursuit:
+def pursue(problem: OMPProblem, selectors, sparsity: int, rtol: Scalar | None = None) -> _Pursuit:
     """The pursuit itself; ``rtol=None`` never stops, so that gradients at ``r = 0`` are right."""
     A, _, args = problem
     m, n = A.shape
@@ -187,10 +191,10 @@ def _pursue(problem: _Problem, selectors, sparsity: int, rtol: Scalar | None = N
     rows, projections, taken = outputs
     x = selectors.combine(rows, matmul(projections, basis.transform), n)
     support = jnp.where(taken, selectors.support(rows), -1)
-    return _Pursuit(x, support, residual, basis, projections, taken)
+    return _Pursuit(x, support, residual, basis, rows, projections, taken)
 
 
-def _recovery(problem: _Problem, pursuit: _Pursuit, rtol: Scalar = 0.0) -> Recovery:
+def _recovery(problem: OMPProblem, pursuit: _Pursuit, rtol: Scalar = 0.0) -> Recovery:
     args = problem.args
     residual_norm = norm(pursuit.residual)
     return Recovery(
