@@ -20,6 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 SECTIONS = (
     "greedyjax",
+    "greedyjax.certificates",
     "greedyjax.nets",
     "greedyjax.training",
     "greedyjax.training.losses",

@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -15,6 +16,15 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 from tqdm import tqdm
+
+from greedyjax.training._checkpoints import Checkpoints, Saved
+
+_DEAD = 1e-12  # A gradient norm of which nothing can be learned.
+_DEAD_MESSAGE = (
+    "fit: the gradient of the weights was below 1e-12 in all of epoch {epoch}, so nothing is "
+    "learned. A temperature far below the gaps of the scores does that: try a larger tau, such as "
+    "relative_tau(A, y, 0.1), a schedule for it, or losses.selection; see docs/temperature.md"
+)
 
 
 class Setup(NamedTuple):
@@ -79,6 +89,16 @@ class Trained(NamedTuple):
     best_val_loss: np.ndarray
 
 
+class _Progress(NamedTuple):
+    """All that the next epoch depends on, and what is known of the best."""
+
+    state: State
+    best_state: State
+    best_epoch: np.ndarray
+    best_val_loss: np.ndarray
+    lowest: np.ndarray
+
+
 def start(setup: Setup, params) -> State:
     """The state before any step."""
     make = jax.vmap(setup.optimizer.init) if setup.stacked else setup.optimizer.init
@@ -93,11 +113,12 @@ def run(
     train,
     val,
     *,
-    num_epochs,
-    batch_size,
+    num_epochs: int,
+    batch_size: int,
     key,
-    val_every,
-    progress,
+    val_every: int,
+    progress: bool,
+    checkpoints: Checkpoints | None,
 ) -> Trained:
     """All epochs, until they are done or interrupted; the best state by validation.
 
@@ -112,42 +133,68 @@ def run(
         key: one key, or a stack of them.
         val_every: validation takes place each so many epochs, and after the last.
         progress: whether to show a bar.
+        checkpoints: where to begin, if there are any, and where to write more.
     """
     shape = np.shape(state.step)
-    rows, best = [], Trained(state, [], np.zeros(shape, int), np.full(shape, np.nan))
-    lowest = np.full(shape, np.nan)
-    bar = tqdm(range(num_epochs + 1), "fit", unit="epoch", disable=None if progress else True)
+    nothing = np.full(shape, np.nan)
+    now = _Progress(state, state, np.zeros(shape, int), nothing, nothing)
+    rows: list[Row] = []
+    saved = checkpoints.restore(now) if checkpoints else None
+    if saved:
+        now, rows = saved.tree, [Row(*row) for row in saved.rows]
+    last_saved, warned = len(rows) - 1, False
+
+    epochs = range(len(rows), num_epochs + 1)
+    settings: dict[str, Any] = {"unit": "epoch", "disable": None if progress else True}
+    bar = tqdm(epochs, "fit", total=num_epochs + 1, initial=len(rows), **settings)
     try:
         for epoch in _until_interrupted(bar):
             begin = perf_counter()
-            sums = _EpochSums(*3 * [np.full(shape, np.nan)])._replace(skipped_steps=np.zeros(shape))
-            if epoch > 0:
-                state, sums = _epoch(
-                    setup, state, rest, train, batch_size, _fold(setup, key, epoch)
-                )
-            val_loss, tau = np.full(shape, np.nan), _temperature(setup, state, rest)
-            if epoch % val_every == 0 or epoch == num_epochs:
-                val_loss = np.asarray(_evaluate(setup, state, rest, val, batch_size))
-                better = _no_worse(val_loss, lowest) if epoch > 0 else np.full(shape, True)
-                lowest = np.fmin(lowest, val_loss)
-                best = Trained(
-                    _where(better, state, best.state),
-                    rows,
-                    np.where(better, epoch, best.best_epoch),
-                    np.where(better, val_loss, best.best_val_loss),
-                )
-            seconds = np.full(shape, perf_counter() - begin)
-            rows.append(Row(*map(np.asarray, (*sums, val_loss, tau, seconds))))
-            shown = {"train": np.median(rows[-1].train_loss), "val": np.median(val_loss)}
+            measure = epoch % val_every == 0 or epoch == num_epochs
+            now, row = _next(setup, now, rest, train, val, epoch, batch_size, key, measure)
+            rows.append(row._replace(seconds=np.full(shape, perf_counter() - begin)))
+            if not warned and np.any(row.gradient_norm < _DEAD):
+                warned = True
+                warnings.warn(_DEAD_MESSAGE.format(epoch=epoch), RuntimeWarning, stacklevel=3)
+            if checkpoints and epoch % checkpoints.every == 0:
+                checkpoints.save(Saved(epoch, now, rows))
+                last_saved = epoch
+            shown = {"train": np.median(row.train_loss), "val": np.median(now.best_val_loss)}
             bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
     except KeyboardInterrupt:
         pass  # The epoch under way is lost, the ones before it are not.
     finally:
         bar.close()
-    if len(rows) <= num_epochs:
-        done = max(len(rows) - 1, 0)
-        tqdm.write(f"fit: interrupted after {done} of {num_epochs} epochs", file=sys.stderr)
-    return best._replace(rows=rows)
+    done = len(rows) - 1
+    if checkpoints:
+        if done > last_saved:
+            checkpoints.save(Saved(done, now, rows))
+        checkpoints.close()
+    if done < num_epochs:
+        tqdm.write(f"fit: interrupted after {max(done, 0)} of {num_epochs} epochs", file=sys.stderr)
+    return Trained(now.best_state, rows, now.best_epoch, now.best_val_loss)
+
+
+def _next(setup, now: _Progress, rest, train, val, epoch, batch_size, key, measure):
+    """One epoch, and the best so far; epoch 0 trains nothing."""
+    shape = np.shape(now.state.step)
+    nothing = np.full(shape, np.nan)
+    state, sums = now.state, _EpochSums(nothing, nothing, np.zeros(shape))
+    if epoch > 0:
+        state, sums = _epoch(setup, state, rest, train, batch_size, _fold(setup, key, epoch))
+    now, val_loss = now._replace(state=state), nothing
+    if measure:
+        val_loss = np.asarray(_evaluate(setup, state, rest, val, batch_size))
+        better = _no_worse(val_loss, now.lowest) if epoch > 0 else np.full(shape, True)
+        now = _Progress(
+            state,
+            _where(better, state, now.best_state),
+            np.where(better, epoch, now.best_epoch),
+            np.where(better, val_loss, now.best_val_loss),
+            np.fmin(now.lowest, val_loss),
+        )
+    tau = _temperature(setup, state, rest)
+    return now, Row(*map(np.asarray, (*sums, val_loss, tau)), seconds=nothing)
 
 
 def network(setup: Setup, params, rest, step):

@@ -1,7 +1,9 @@
 """Training: jitted epochs over data on the device, the best weights kept."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax import _checks
 from greedyjax.nets._unrolled import Unrolled
 from greedyjax.training import losses
+from greedyjax.training._checkpoints import Checkpoints
 from greedyjax.training._epochs import Row, Setup, Trained, network, run, start
 
 Data = tuple[Inexact[Array, "num m"], Inexact[Array, "num n"] | None]
@@ -53,6 +56,8 @@ def fit(
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
     val_every: int = 1,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 1,
     progress: bool = True,
 ) -> FitResult:
     """Trains the parameters of a network, and keeps those of the epoch with the best validation.
@@ -74,6 +79,11 @@ def fit(
         val_loss: what validation measures; None means ``loss``.
         tau: optax-style schedule from the step number to the temperature; None keeps the net's.
         val_every: validates each so many epochs, and after the last.
+        checkpoint_dir: a folder for checkpoints, and for nothing else. Where it holds one of this
+            training, training goes on from there, and ends as if it had not stopped, bit for bit
+            on the same machine. More ``num_epochs`` than before train on.
+        checkpoint_every: epochs from one checkpoint to the next; one more follows the last epoch
+            and an interrupt.
         progress: shows a bar with the losses, where there is a terminal.
 
     Returns:
@@ -81,7 +91,10 @@ def fit(
 
     Raises:
         TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        ValueError: wrong shapes or ranges, NaN or infinity; a ``checkpoint_dir`` that holds other
+            things, another training, or only damaged checkpoints.
+        OSError: ``checkpoint_dir`` cannot be written to. If writing fails later, training warns
+            and goes on.
 
     Example:
         >>> import jax, optax
@@ -97,9 +110,11 @@ def fit(
     num_epochs, batch_size, val_every = _counts(num_epochs, batch_size, val_every, len(train[0]))
     graph, params, rest = nnx.split(net, nnx.Param, ...)
     setup = _setup(graph, optimizer, loss, val_loss, tau)
+    checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, train, rest)
     trained = run(
         setup, start(setup, params), rest, train, val, num_epochs=num_epochs,
         batch_size=batch_size, key=key, val_every=val_every, progress=progress,
+        checkpoints=checkpoints,
     )  # fmt: skip
     return _result(setup, rest, trained)
 
@@ -117,6 +132,8 @@ def fit_many(
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
     val_every: int = 1,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 1,
     progress: bool = True,
 ) -> list[FitResult]:
     """Trains several networks at once, as `fit` would each of them, by one vmapped computation.
@@ -138,6 +155,8 @@ def fit_many(
         val_loss: what validation measures; None means ``loss``.
         tau: schedule of the temperature.
         val_every: validates each so many epochs, and after the last.
+        checkpoint_dir: a folder for checkpoints, of all networks together.
+        checkpoint_every: epochs from one checkpoint to the next.
         progress: shows a bar with the medians of the losses.
 
     Returns:
@@ -175,13 +194,14 @@ def fit_many(
     setup = _setup(graphs[0], optimizer, loss, val_loss, tau)
     setup = setup._replace(stacked=True, data_axis=None if shared else 0)
     rest = _stacked("nets", rests)
+    checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, trains, rest)
     trained = run(
         setup, start(setup, _stacked("nets", params)), rest,
         trains[0] if shared else _stacked("train", trains),
         vals[0] if shared else _stacked("val", vals),
         num_epochs=num_epochs, batch_size=batch_size,
         key=jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]),
-        val_every=val_every, progress=progress,
+        val_every=val_every, progress=progress, checkpoints=checkpoints,
     )  # fmt: skip
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], (rest, trained)) for i in range(len(nets))]
     return [_result(setup, *one) for one in each]
@@ -218,6 +238,26 @@ def _counts(num_epochs, batch_size, val_every, num_train: int) -> tuple[int, int
         min(batch_size, num_train),
         _checks.static_int("val_every", val_every, minimum=1),
     )
+
+
+def _checkpoints(folder, every, batch_size: int, key, train, rest) -> Checkpoints | None:
+    """Checkpoints that know this training by its data, networks, batches and key."""
+    every = _checks.static_int("checkpoint_every", every, minimum=1)
+    if folder is None:
+        return None
+    data = {name: _digest(arrays) for name, arrays in (("data", train), ("networks", rest))}
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    numbers = np.asarray(jax.random.key_data(key) if typed else key).tolist()
+    identity = {**data, "batch_size": batch_size, "key": numbers}
+    return Checkpoints(folder, every, identity)
+
+
+def _digest(arrays) -> int:
+    """A number that differs where arrays do."""
+    digest = 0
+    for leaf in jax.tree.leaves(arrays):
+        digest = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), digest)
+    return digest
 
 
 def _data(name: str, data, net) -> tuple[Array, Array | None]:

@@ -237,12 +237,14 @@ def first_entry(net, Y, X):
     return jnp.mean(2.0 ** X[:, 0]) + 0 * jnp.mean(net.weights[...])
 
 
+@pytest.mark.filterwarnings("ignore:fit. the gradient of the weights")  # On purpose.
 def test_every_signal_is_used_once_an_epoch():
     fitted = plain_fit(first_entry, num=12, batch_size=4)
     # A sum of distinct powers of two is 2^12 - 1 only if none is missing or there twice.
     np.testing.assert_array_equal(fitted.history["train_loss"][1:] * 12, np.full(3, 2**12 - 1))
 
 
+@pytest.mark.filterwarnings("ignore:fit. the gradient of the weights")  # On purpose.
 def test_leftover_signals_change_from_epoch_to_epoch():
     """Two batches of 4 from 10 signals: two are left out, and not always the same ones."""
     fitted = plain_fit(first_entry, num=10, batch_size=4, num_epochs=8)
@@ -258,6 +260,7 @@ def test_fewer_signals_than_a_batch():
     assert_close(fitted.history["val_loss"], 1 - RATE / N * np.arange(4), np.float32)  # One step.
 
 
+@pytest.mark.filterwarnings("ignore:fit. the gradient of the weights")  # On purpose.
 def test_the_temperature_follows_its_schedule():
     """Each step sees its own; the network returned has that of the best epoch."""
     schedule = optax.exponential_decay(1.0, transition_steps=1, decay_rate=0.9)
@@ -320,3 +323,11 @@ def test_progress_is_shown_on_a_terminal_alone(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", silent)
     plain_fit(falling, progress=False)
     assert silent.getvalue() == ""
+
+
+def test_a_gradient_that_teaches_nothing_is_said_once():
+    """At a temperature far below the gaps of the scores the softmax has no slope."""
+    net = make("omp", problem("omp").A, tau=1e-9)
+    with pytest.warns(RuntimeWarning, match="try a larger tau.*relative_tau") as said:
+        plain_fit(losses.reconstruction, net=net)
+    assert len(said) == 1

@@ -60,9 +60,9 @@ def fig3(algorithm: str, seeds: list[int], *, quick: bool = False) -> dict[str, 
     """
     systems = ("complex",) if quick else ("complex", "stacked")
     num_test, paper_epochs = (512, 2) if quick else (NUM_TEST, PAPER_EPOCHS)
-    drawn = [_draw(algorithm, seed, num_test) for seed in seeds]
+    drawn = [draw(algorithm, seed, num_test) for seed in seeds]
     begin = perf_counter()
-    by_paper = _train_as_published(algorithm, drawn, paper_epochs)
+    by_paper = train_as_published(algorithm, drawn, paper_epochs)
     seconds = {PAPER: perf_counter() - begin}
     weights = {PAPER: _weights(by_paper)}
     rows = []
@@ -94,7 +94,8 @@ def fig3(algorithm: str, seeds: list[int], *, quick: bool = False) -> dict[str, 
     }
 
 
-def _draw(algorithm: str, seed: int, num_test: int) -> Problem:
+def draw(algorithm: str, seed: int, num_test: int) -> Problem:
+    """Signals of one seed, cut into training, validation and test sets."""
     A, Y, X, support = problems.sparse_in_levels(
         jax.random.key(seed),
         num_measurements=MEASUREMENTS[algorithm],
@@ -128,7 +129,8 @@ def _paper_optimizer() -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), rmsprop)
 
 
-def _train_as_published(algorithm, drawn, num_epochs) -> list[FitResult]:
+def train_as_published(algorithm, drawn, num_epochs) -> list[FitResult]:
+    """All seeds at once, from w = 1, with the loss, optimizer and temperature of the paper."""
     return fit_many(
         [_net(algorithm, problem.A, PAPER_TAU) for problem in drawn],
         [problem.train for problem in drawn],
