@@ -1,0 +1,49 @@
+"""Draws the pictures of the docs from the results.
+
+python benchmarks/plot.py
+"""
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from greedyjax.plotting import BLACK, BLUE, GREY, ORANGE
+
+ROOT = Path(__file__).parent.parent
+RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
+
+
+def temperature() -> Figure:
+    """Errors above, gradients below, one column per network."""
+    rows = json.loads((RESULTS / "temperature.json").read_text())["rows"]
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    for column, net in enumerate(("OMP-Net", "IHT-Net")):
+        error, gradient = panels[:, column]
+        for weights, color in (("w = 1", ORANGE), ("oracle", BLUE)):
+            mine = [row for row in rows if (row["net"], row["weights"]) == (net, weights)]
+            fractions = [row["fraction"] for row in mine]
+            error.plot(fractions, [row["mse"] for row in mine], color=color, label=f"{weights}")
+            error.axhline(mine[0]["hard_mse"], color=color, linestyle="--", linewidth=1)
+            for loss, style in (("reconstruction", "-"), ("selection", ":")):
+                values = [max(row[f"gradient_of_{loss}"], 1e-17) for row in mine]
+                label = f"{loss} loss, {weights}"
+                gradient.plot(fractions, values, style, color=color, label=label)
+        gradient.axhline(1e-12, color=BLACK, linewidth=0.8)
+        error.set_title(f"{net}: error of the soft solver (dashed: hard)", loc="left", fontsize=10)
+        gradient.set_title(f"{net}: gradient of the weights", loc="left", fontsize=10)
+        error.set_ylabel("mean squared error")
+        gradient.set_ylabel("norm, median over batches")
+        gradient.set_xlabel("temperature / largest score")
+        gradient.set_ylim(1e-17, 1e4)
+        for panel in (error, gradient):
+            panel.set_xscale("log")
+            panel.set_yscale("log")
+            panel.grid(color=GREY, linewidth=0.4)
+            panel.legend(fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    temperature().savefig(IMAGES / "temperature.png", dpi=150)
