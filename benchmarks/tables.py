@@ -167,7 +167,8 @@ def minutes() -> str:
             seeds = ", ".join(map(str, part["seeds"]))
             title = name if algorithm is None else f"{name}, {algorithm.upper()}"
             lines.append(f"| {title} | {seeds} | {part['seconds'] / 60:.2g} |")
-    for row in _load("paper_training")["rows"]:
+    alone = _load("paper_training")["rows"] if (RESULTS / "paper_training.json").exists() else []
+    for row in alone:
         lines.append(f"| {row['net']} as published, 1000 epochs | 0 | {row['minutes']:.2g} |")
     return "\n".join(lines)
 

@@ -108,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument("figure", choices=("fig1", "fig2", "fig3"))
     reproduce.add_argument(
-        "--algorithm", choices=("omp", "iht"), help="only this one (default both)"
+        "--algorithm",
+        choices=("omp", "iht"),
+        help="only this one (default both; omp for a quick fig3)",
     )
     reproduce.add_argument(
         "--seeds", type=_integer(0), nargs="+", metavar="N",

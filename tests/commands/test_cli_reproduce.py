@@ -1,270 +1,259 @@
-"""`greedyjax reproduce`: small figures against plain NumPy, and files nobody else's."""
+"""`greedyjax reproduce` as a command: its files, its folder, its messages."""
 
+import contextlib
 import io
 import json
+import shutil
+import subprocess
+import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from matplotlib.image import imread
 
-import greedyjax as gj
 import oracles
 from greedyjax.cli import main
-from greedyjax.commands import _files, _reproduce
-from greedyjax.commands.reproduction import _fig2, _fig3
-from greedyjax.commands.reproduction._published import LEARNING
-from helpers import assert_close
-
-TAUS = np.array([1e-10, 1e-4, 1e-2, 1.0])
+from greedyjax.commands import _reproduce
+from greedyjax.commands.reproduction import _fig2, _published
 
 
-def content(folder, figure):
+def run(*arguments):
+    """Exit code and what was printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = main(["reproduce", *map(str, arguments)])
+    return code, printed.getvalue()
+
+
+def content_of(folder, figure):
     return json.loads((folder / f"{figure}.json").read_text())
+
+
+def assert_picture(path):
+    """An image of sensible size with something on it."""
+    image = imread(path)
+    height, width, _ = image.shape
+    assert 1000 < width < 2500
+    assert 500 < height < 2000
+    assert image[..., :3].std() > 0.05
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
 
 
 # --- Figure 1 ------------------------------------------------------------------------------------
 
 
-def test_fig1(tmp_path, capsys):
-    assert main(["reproduce", "fig1", "--out", str(tmp_path), "--seeds", "3"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fig1.json", "fig1.png"]
-    height, width, _ = imread(tmp_path / "fig1.png").shape
-    assert width > height > 400
-    found = content(tmp_path, "fig1")
-    assert found["finished"]
-    assert "ours" in found["note"]
-    scores = np.array(found["scores"])
-    ordered = np.sort(scores)[::-1]
-    assert_close(found["sorted"], ordered, np.float32)
-    for row in found["soft"]:
-        logits = -np.abs(ordered[:, None] - scores[None, :]) / row["tau"]
-        rows = np.exp(logits)
-        rows /= rows.sum(axis=1, keepdims=True)
-        # Six digits are written, of scores of size 1 over a tau of 0.01.
-        np.testing.assert_allclose(row["matrix"], rows, atol=1e-4)
-        np.testing.assert_allclose(row["values"], rows @ scores, atol=1e-4)
-        assert row["distance"] <= row["bound"] * (1 + 1e-5)
-    assert "bound" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def fig1(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fig1")
+    (folder / "notes.txt").write_text("mine")
+    code, printed = run("fig1", "--out", folder)
+    assert code == 0
+    return folder, printed, content_of(folder, "fig1")
 
 
-# --- Figure 2 ------------------------------------------------------------------------------------
+def test_fig1_files(fig1):
+    folder, printed, content = fig1
+    assert names_in(folder) == {"fig1.json", "fig1.png", "notes.txt"}
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert_picture(folder / "fig1.png")
+    assert content["written_by"] == "greedyjax reproduce fig1"
+    assert (content["finished"], content["quick"], content["seeds"]) == (True, False, [0])
+    assert content["seconds"] > 0
+    assert content["published"] is None, "nobody knows the published settings"
+    assert f"wrote {folder}" in printed
+    for row in content["soft"]:
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{row['tau']:g} ")]
+        assert f"{row['distance']:.2g}" in line
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """Figure 2 with 40 atoms, 24 measurements, 3 nonzeros and 6 repeats."""
-    for name, value in {
-        "NUM_ATOMS": 40,
-        "NUM_MEASUREMENTS": 24,
-        "SPARSITY": 3,
-        "TAUS": TAUS,
-        "RECOVERY_STEPS": {"omp": 3, "iht": 5},
-        "ITERATES": {"omp": (2, 3, 4), "iht": (1, 2, 3)},
-        "REPEATS": {"omp": 6, "iht": 6},
-    }.items():
-        monkeypatch.setattr(_fig2, name, value)
-    for function in (_fig2._recovery, _fig2._difference):
-        function.clear_cache()
-    yield
-    for function in (_fig2._recovery, _fig2._difference):
-        function.clear_cache()
+def assert_fig1(content):
+    v = np.array(content["scores"])
+    gap = -np.diff(np.sort(v)[::-1]).max()
+    hard = oracles.hardsort(v)
+    # Six digits of the scores; those of their differences are fewer.
+    np.testing.assert_array_equal(content["hard_matrix"], hard)
+    np.testing.assert_allclose(content["sorted"], np.sort(v)[::-1], rtol=1e-5)
+    np.testing.assert_allclose(content["smallest_gap"], gap, rtol=1e-3)
+    assert [row["tau"] for row in content["soft"]] == [0.01, 0.1, 1.0]
+    for row in content["soft"]:
+        soft = oracles.softsort(v, row["tau"])
+        np.testing.assert_allclose(row["matrix"], soft, rtol=1e-2, atol=1e-5)
+        np.testing.assert_allclose(row["values"], soft @ v, rtol=1e-3, atol=1e-4)
+        distance = np.abs(soft - hard).sum(axis=1).max()
+        np.testing.assert_allclose(row["distance"], distance, rtol=1e-2, atol=1e-12)
+        bound = min(2.0, 2 * (len(v) - 1) * np.exp(-gap / row["tau"]))
+        np.testing.assert_allclose(row["bound"], bound, rtol=1e-2)
+        # A weight next to 1 is rounded.
+        assert row["distance"] <= row["bound"] + 1e-12
+    first, second, third = [row["distance"] for row in content["soft"]]
+    assert first < second < third
 
 
-@pytest.mark.parametrize("x64", [False, True])
-def test_fig2_against_plain_numpy(small, x64):
-    """The errors of all repeats; in double precision, and nobody's setting is changed."""
-    jax.config.update("jax_enable_x64", x64)
-    try:
-        found = _fig2.fig2("omp", [4])
-        assert jax.config.jax_enable_x64 == x64
-        assert jnp.ones(1).dtype == (np.float64 if x64 else np.float32)
-    finally:
-        jax.config.update("jax_enable_x64", True)
-    keys = _fig2._keys([4], 0, 6)
-    draw = jax.jit(_fig2._draw)
-    for row in found["recovery"]:
-        hard, soft = [], []
-        for key in keys:
-            A, x, y = map(np.asarray, draw(key, row["noise"]))
-            assert np.count_nonzero(x) <= 3
-            assert x[0] == 0
-            hard.append(np.linalg.norm(oracles.omp(A, y, 3).x - x))
-            soft.append([np.linalg.norm(soft_omp(A, y, tau) - x) for tau in TAUS])
-        assert_statistics(row["hard"], np.array(hard))
-        assert_statistics(row["soft"], np.array(soft))
-    # Cold, the two agree to rounding; the certificates are never wrong.
-    assert max(row["soft"]["quantiles_10_90"][1][0] for row in found["difference"]) < 1e-12
-    assert [row["wrong"] for row in found["certificate"]] == [0, 0, 0]
-    assert [row["proven"][0] for row in found["certificate"]] == [1, 1, 1]
+def test_fig1_against_numpy(fig1):
+    assert_fig1(fig1[2])
 
 
-@jax.jit
-def soft_omp(A, y, tau):
-    return gj.soft_omp(A, y, sparsity=3, tau=tau).x
+def test_fig1_again_with_another_seed(fig1, tmp_path):
+    """Into the folder of the first run, whose files are its own, even after a broken run."""
+    folder, first = shutil.copytree(fig1[0], tmp_path / "again"), fig1[2]
+    (folder / "fig1.json").write_text(json.dumps(first | {"finished": False}))
+    (folder / "fig1.png").write_text("half a picture")
+    assert run("fig1", "--seeds", "3", "--quick", "--out", folder)[0] == 0
+    content = content_of(folder, "fig1")
+    assert_fig1(content)
+    assert content["scores"] != first["scores"]
+    assert (content["seeds"], content["quick"], content["finished"]) == ([3], True, True)
+    assert_picture(folder / "fig1.png")
 
 
-def assert_statistics(found, errors):
-    logs = np.log10(errors)
-    # Rounding in the errors of the least squares, of 1e-12 or so relative to 1e-5.
-    close = {"rtol": 1e-7, "atol": 1e-12}
-    np.testing.assert_allclose(found["geometric_mean"], 10 ** logs.mean(axis=0), **close)
-    np.testing.assert_allclose(found["std_of_log10"], logs.std(axis=0), rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(found["median"], np.median(errors, axis=0), **close)
-    quantiles = np.quantile(errors, (0.1, 0.9), axis=0)
-    np.testing.assert_allclose(found["quantiles_10_90"], quantiles, **close)
-
-
-def test_fig2_through_the_command(small, tmp_path, capsys):
-    (tmp_path / "notes.txt").write_text("mine")
-    assert main(["reproduce", "fig2", "--algorithm", "iht", "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"fig2-iht.png", "fig2.json", "notes.txt"}
-    found = content(tmp_path, "fig2")
-    assert found["finished"]
-    assert set(found) & {"omp", "iht"} == {"iht"}
-    for row in found["iht"]["comparison"]:
-        assert row["ratio"] == pytest.approx(row["ours"] / row["published"], rel=1e-4)
-        assert row["factor_by_chance"] >= 1
-    published = [row["published"] for row in found["iht"]["comparison"] if row["tau"] is None]
-    assert published == [4.36e-6, 3.02e-4, 3.59e-2]
-    assert "published" in capsys.readouterr().out
-
-
-# --- Figure 3 ------------------------------------------------------------------------------------
-
-
-def test_fig3_rows(monkeypatch):
-    """Two methods computed again, by other means; every method on every system and seed."""
-    for name, value in {"NUM_TRAIN": 64, "NUM_VAL": 32, "PAPER_EPOCHS": 1, "OUR_EPOCHS": 1}.items():
-        monkeypatch.setattr(_fig3, name, value)
-    monkeypatch.setattr(_fig3, "NUM_TEST", 48)
-    found = _fig3.fig3("omp", [5, 6])
-    assert found["seeds"] == [5, 6]
-    rows = {(row["seed"], row["system"], row["method"]): row for row in found["rows"]}
-    assert len(rows) == len(found["rows"]) == 2 * (8 + 7)
-    for (_, system, method), row in rows.items():
-        assert ("published" in row) == (system == "complex" and method in LEARNING["omp"])
-    for seed in (5, 6):
-        drawn = _fig3.draw("omp", seed, 48)
-        A = np.asarray(drawn.A)
-        for name, (Y, X) in {"val": drawn.val, "test": drawn.test}.items():
-            plain, fitted = [], []
-            for y, x in zip(np.asarray(Y), np.asarray(X), strict=True):
-                plain.append(np.sum((oracles.omp(A, y, 10).x.real - x) ** 2))
-                there = np.flatnonzero(x)
-                z = np.linalg.lstsq(A[:, there], y, rcond=None)[0]
-                fitted.append(np.sum((z.real - x[there]) ** 2))
-            got = rows[seed, "complex", "hard, w = 1"][name]
-            # A near tie decided otherwise in single precision changes one signal of dozens.
-            np.testing.assert_allclose(got["mse"], np.mean(plain), rtol=0.1)
-            np.testing.assert_allclose(got["median"], np.median(np.sqrt(plain)), rtol=0.1)
-            got = rows[seed, "complex", "least squares on the true support"][name]
-            np.testing.assert_allclose(got["mse"], np.mean(fitted), rtol=1e-2)
-        sets = [{x.tobytes() for x in np.asarray(X)} for _, X in drawn[1:4]]
-        assert [len(one) for one in sets] == [64, 32, 48]
-        assert len(set.union(*sets)) == 64 + 32 + 48
-
-
-def test_rmsprop_is_that_of_pytorch():
-    """v <- 0.99 v + 0.01 g^2, p <- p - lr g / (sqrt(v) + 1e-8), after clipping to norm 1."""
-    optimizer = _fig3._paper_optimizer()
-    steps = _fig3.HALVED_EVERY * (_fig3.NUM_TRAIN // _fig3.BATCH_SIZE)
-    assert steps == 8000
-    rng = np.random.default_rng(0)
-    p, v = np.ones(4), np.zeros(4)
-    params = jnp.array(p)
-    state = optimizer.init(params)
-    for step in range(20):
-        g = rng.standard_normal(4) * (3.0 if step % 2 else 0.1)
-        updates, state = optimizer.update(jnp.array(g), state, params)
-        params = optax.apply_updates(params, updates)
-        g = g / max(1, np.linalg.norm(g))
-        v = 0.99 * v + 0.01 * g**2
-        p = p - 1e-2 * g / (np.sqrt(v) + 1e-8)
-        np.testing.assert_allclose(params, p, rtol=1e-6)
-    schedule = optax.exponential_decay(_fig3.PAPER_RATE, steps, 0.5, staircase=True)
-    np.testing.assert_allclose(
-        [schedule(steps - 1), schedule(steps), schedule(2 * steps)], [1e-2, 5e-3, 2.5e-3], rtol=1e-6
-    )
-
-
-def test_hidden_set_is_counted():
-    assert _fig3._found([0.1, 3.0, 2.0, 0.5], [1, 2]) == 2
-    assert _fig3._found([0.1, 3.0, 2.0, 0.5], [0, 1]) == 1
-
-
-# --- The command ---------------------------------------------------------------------------------
-
-
-def test_an_interrupt_keeps_the_algorithm_that_is_done(tmp_path, monkeypatch):
-    done = _fig2.fig2
-
-    def compute(algorithm, seeds, *, quick):
-        if algorithm == "iht":
-            raise KeyboardInterrupt
-        return done(algorithm, seeds, quick=quick)
-
-    monkeypatch.setattr(_reproduce, "fig2", compute)
-    monkeypatch.setattr(_fig2, "TAUS", TAUS)
-    assert main(["reproduce", "fig2", "--quick", "--out", str(tmp_path)]) == 130
-    found = content(tmp_path, "fig2")
-    assert found["finished"] is False
-    assert found["omp"]["seconds"] > 0
-    assert (tmp_path / "fig2-omp.png").exists()
+# --- Folders and algorithms ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["fig1.json", "fig1.png"])
-def test_files_of_others_stay(tmp_path, capsys, name):
-    (tmp_path / name).write_text("mine")
-    assert main(["reproduce", "fig1", "--out", str(tmp_path)]) == 2
-    assert f"{name}: exists and was not written by greedyjax" in capsys.readouterr().err
-    assert (tmp_path / name).read_text() == "mine"
+def test_refuses_to_replace_what_it_did_not_write(name, tmp_path, capsys):
+    (tmp_path / name).write_text('{"mine": 1}')
+    assert run("fig1", "--out", tmp_path)[0] == 2
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+    assert names_in(tmp_path) == {name}
+    err = capsys.readouterr().err
+    assert err.startswith("greedyjax reproduce: error: ")
+    assert name in err
 
 
-def test_its_own_files_are_written_again(tmp_path):
-    for seed in ("0", "1"):
-        assert main(["reproduce", "fig1", "--out", str(tmp_path), "--seeds", seed]) == 0
-        assert content(tmp_path, "fig1")["seeds"] == [int(seed)]
+def fake_fig2(algorithm, seeds, *, quick=False):
+    """What fig2 gives, of errors that took no time to compute."""
+    rng = np.random.default_rng(seeds)
+    errors = lambda *shape: 10.0 ** rng.uniform(-6, 0, (2 if quick else 5, 3, *shape))
+    hard, soft, difference = errors(), errors(len(_fig2.TAUS)), errors(len(_fig2.TAUS))
+    rows = [_fig2._statistics(difference[:, i], 1e-12) for i in range(3)]
+    return {
+        "seeds": seeds,
+        "repeats": {"recovery": len(hard), "difference": len(hard)},
+        "taus": _fig2.TAUS.tolist(),
+        "recovery": [
+            {"noise": s, "hard": _fig2._statistics(hard[:, i]), "soft": row}
+            for i, (s, row) in enumerate(zip(_fig2.NOISES, rows, strict=True))
+        ],
+        "difference": [
+            {"steps": n, "soft": row}
+            for n, row in zip(_fig2.ITERATES[algorithm], rows, strict=True)
+        ],
+        "comparison": _fig2._comparison(algorithm, hard, soft, difference),
+    }
+
+
+def test_fig2_beside_fig1(fig1, tmp_path, monkeypatch):
+    """Both algorithms, the seeds as given, and the files of the other figure untouched."""
+    monkeypatch.setattr(_reproduce, "fig2", fake_fig2)
+    folder = shutil.copytree(fig1[0], tmp_path / "both")
+    before = (folder / "fig1.json").read_bytes()
+    code, printed = run("fig2", "--seeds", "4", "2", "--out", folder)
+    assert code == 0
+    assert (folder / "fig1.json").read_bytes() == before
+    pictures = {"fig2-omp.png", "fig2-iht.png"}
+    assert names_in(folder) == {"fig1.json", "fig1.png", "notes.txt", "fig2.json"} | pictures
+    for name in pictures:
+        assert_picture(folder / name)
+    content = content_of(folder, "fig2")
+    assert content["finished"] is True
+    assert content["written_by"] == "greedyjax reproduce fig2"
+    for algorithm in ("omp", "iht"):
+        assert content[algorithm]["seeds"] == [4, 2]
+        assert content[algorithm]["seconds"] >= 0
+        table = printed[printed.index(f"{algorithm}: geometric") :].splitlines()[3:]
+        for line, row in zip(table, content[algorithm]["comparison"], strict=False):
+            assert line.startswith(row["what"])
+            published, ours, ratio = map(float, line.split()[-3:])
+            assert published == row["published"]
+            assert ours == pytest.approx(row["ours"], rel=0.01)
+            assert ratio == pytest.approx(row["ratio"], rel=1e-3, abs=0.006)
+
+
+@pytest.mark.parametrize(("quick", "seeds"), [(True, 1), (False, 5)])
+def test_seeds_unless_given(quick, seeds, tmp_path, monkeypatch):
+    """One where it is quick, five otherwise; fig3 itself is not run."""
+    called = []
+
+    def stop(algorithm, seeds, *, quick):
+        called.append((algorithm, seeds, quick))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_reproduce, "fig3", stop)
+    options = ["--quick"] if quick else []
+    assert run("fig3", *options, "--algorithm", "iht", "--out", tmp_path)[0] == 130
+    assert called == [("iht", list(range(seeds)), quick)]
+
+
+def test_an_interrupt_keeps_the_first_algorithm(tmp_path, monkeypatch, capsys):
+    def compute(algorithm, seeds, *, quick):
+        if algorithm == "iht":
+            raise KeyboardInterrupt
+        return fake_fig2(algorithm, seeds, quick=quick)
+
+    monkeypatch.setattr(_reproduce, "fig2", compute)
+    assert run("fig2", "--out", tmp_path)[0] == 130
+    assert capsys.readouterr().err == "greedyjax reproduce: interrupted\n"
+    content = content_of(tmp_path, "fig2")
+    assert content["finished"] is False
+    assert len(content["omp"]["comparison"]) == len(fake_fig2("omp", [0])["comparison"])
+    assert "iht" not in content
+    assert names_in(tmp_path) == {"fig2.json", "fig2-omp.png"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "words"),
     [
         (["fig1", "--algorithm", "omp"], "--algorithm: expected none for fig1"),
-        (["fig4"], "invalid choice: 'fig4'"),
-        (["fig2", "--seeds", "-1"], "expected an integer >= 0, got '-1'"),
-        (["fig2", "--seeds"], "expected at least one argument"),
-        (["fig2", "--algorithm", "cosamp"], "invalid choice: 'cosamp'"),
+        (["fig2", "--algorithm", "cosamp"], "--algorithm"),
+        (["fig2", "--seeds", "-1"], "--seeds: expected an integer >= 0, got '-1'"),
+        (["fig2", "--seeds", "0", "1.5"], "--seeds: expected an integer >= 0, got '1.5'"),
+        (["fig2", "--seeds"], "--seeds"),
+        (["fig4"], "'fig4'"),
+        ([], "figure"),
     ],
 )
-def test_bad_input(tmp_path, capsys, arguments, message):
+def test_what_a_user_can_get_wrong(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     try:
-        code = main(["reproduce", *arguments, "--out", str(tmp_path)])
-    except SystemExit as end:
-        code = end.code
-    assert code == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+        code = main(["reproduce", *arguments])
+    except SystemExit as stopped:  # argparse ends the program itself.
+        code = stopped.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    *usage, line = err.splitlines()
+    assert not usage or usage[0].startswith("usage: greedyjax reproduce")
+    assert line.startswith("greedyjax reproduce: error: ")
+    assert words in line
+    assert names_in(tmp_path) == set(), "refused before anything is written"
 
 
-def test_json_is_written_for_readers(tmp_path):
-    values = {"curve": [1.0, 2.123456789, float("nan")], "nested": [[1, 2], [3, 4]], "name": "a"}
-    _files.write_json(tmp_path / "one.json", values, "test")
-    text = (tmp_path / "one.json").read_text()
-    assert '"curve": [1.0, 2.12346, null]' in text
-    assert "[1, 2]" in text
-    assert json.load(io.StringIO(text))["nested"] == [[1, 2], [3, 4]]
+# --- As a program --------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("figure", ["fig1", "fig2", "fig3"])
-def test_quick(tmp_path, figure):
-    """Every figure at its real sizes, in seconds: under 30 on two idle cores."""
-    assert main(["reproduce", figure, "--quick", "--out", str(tmp_path)]) == 0
-    assert content(tmp_path, figure)["finished"]
-    pictures = sorted(tmp_path.glob("*.png"))
-    assert len(pictures) == (1 if figure == "fig1" else 2)
-    for picture in pictures:
-        assert min(imread(picture).shape[:2]) > 400
+def test_quick(tmp_path):
+    """All figures into one folder. Each takes less than 30 s where nothing else runs."""
+    pictures = {"fig1.png"} | {f"fig{i}-{name}.png" for i in (2, 3) for name in ("omp", "iht")}
+    for figure in ("fig1", "fig2", "fig3"):
+        command = [sys.executable, "-m", "greedyjax", "reproduce", figure, "--quick"]
+        command += ["--out", str(tmp_path)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=500)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stderr == "", "no progress bar and no warning where there is no terminal"
+        content = content_of(tmp_path, figure)
+        assert content["finished"] is True
+        assert content["quick"] is True
+        assert content["written_by"] == f"greedyjax reproduce {figure}"
+    assert names_in(tmp_path) == pictures | {"fig1.json", "fig2.json", "fig3.json"}
+    for name in pictures:
+        assert_picture(tmp_path / name)
+    for algorithm in ("omp", "iht"):
+        rows = content[algorithm]["rows"]
+        assert {(row["seed"], row["system"]) for row in rows} == {(0, "complex")}
+        published = [row["method"] for row in rows if "published" in row]
+        assert set(published) == set(_published.LEARNING[algorithm])
+        certificates = content_of(tmp_path, "fig2")[algorithm].get("certificate", [])
+        assert all(row["wrong"] == 0 for row in certificates)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from greedyjax.commands.reproduction import _fig3
@@ -30,27 +31,27 @@ def test_paper_optimizer(optimizer):
 
     p, v = rng.standard_normal(5), np.zeros(5)
     params = jnp.asarray(p)
-    state = optimizer.init(params)
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
     for step, gradient in enumerate(gradients):
-        updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+        updates, state = update(jnp.asarray(gradient), state, params)
         params = params + updates
         g = gradient / max(np.linalg.norm(gradient), 1.0)
         v = 0.99 * v + 0.01 * g**2
         rate = 1e-2 * 0.5 ** (step // 6)
         p = p - rate * g / (np.sqrt(v) + 1e-8)
-        assert_close(params, p, rtol=1e-7)  # The rate is computed in single precision.
+        assert_close(params, p, rtol=1e-6)  # The rate is computed in single precision.
 
 
 def test_rate_of_the_paper():
     """1e-2, halved after 500 epochs of 16 steps."""
     _fig3._paper_optimizer.cache_clear()
     optimizer, ones = _fig3._paper_optimizer(), jnp.ones(1)
-    clip, (rms, schedule) = optimizer.init(ones)
+    state = optimizer.init(ones)
 
     def rate(step):
-        # v = 1 - 0.99 + 0.99 * 1 = 1: the update is the rate itself.
-        first = (rms._replace(nu=ones), schedule._replace(count=jnp.asarray(step, jnp.int32)))
-        return -float(optimizer.update(ones, (clip, first), ones)[0][0])
+        # With v = 1 and g = 1 the update is the rate itself.
+        late = optax.tree.set(state, nu=ones, count=jnp.asarray(step, jnp.int32))
+        return -float(optimizer.update(ones, late, ones)[0][0])
 
     rates = [rate(step) for step in (0, 7999, 8000, 15999, 16000)]
     np.testing.assert_allclose(rates, [1e-2, 1e-2, 5e-3, 5e-3, 2.5e-3], rtol=1e-6)
@@ -105,5 +106,5 @@ def test_tiny_run(algorithm, monkeypatch):
         assert [len(data[1]) for data in (train, val, test)] == [32, 8, 40]
         assert len({x.tobytes() for x in X}) == 80
         assert set(np.flatnonzero(np.any(X, axis=0))) <= set(support.tolist())
-    weights = np.array([result["weights"][name] for name in sorted(result["weights"])])
-    assert len(np.unique(weights.reshape(6, -1), axis=0)) == 6, "each training has its own weights"
+    ours = [result["weights"][f"selection loss, {system}"] for system in ("complex", "stacked")]
+    assert len({tuple(weights) for both in ours for weights in both}) == 4
