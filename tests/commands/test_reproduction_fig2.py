@@ -9,6 +9,9 @@ import oracles
 from greedyjax.commands.reproduction import _fig2, _published
 from helpers import assert_close
 
+# Half a minute of compiling, and nothing that a solver's own tests would not show first.
+pytestmark = pytest.mark.slow
+
 ALGORITHMS = ("omp", "iht")
 SETTINGS = dict(vars(_fig2))  # As they are before a test changes them.
 
@@ -50,7 +53,7 @@ def tiny():
     clear()
 
 
-@pytest.fixture(scope="module", params=("omp", pytest.param("iht", marks=pytest.mark.slow)))
+@pytest.fixture(scope="module", params=("omp", "iht"))
 def computed(request, tiny):
     """The algorithm, its result in a process of single precision, and the errors it came from."""
     algorithm = request.param
@@ -202,6 +205,8 @@ def test_precision_of_the_process_stays(computed):
 
 
 def test_draws(tiny):
+    keys = np.concatenate([jax.random.key_data(_fig2._keys([0, 7], i, 5)) for i in (0, 1)])
+    assert len(np.unique(keys, axis=0)) == 20, "each repeat of each experiment draws anew"
     noises = []
     for A, x, y in draws(0, 1e-3, 20):
         assert A.dtype == x.dtype == y.dtype == np.float64

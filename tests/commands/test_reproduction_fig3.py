@@ -1,6 +1,7 @@
 """What `greedyjax reproduce fig3` computes: its errors against plain NumPy, and its training."""
 
-import itertools
+from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ from greedyjax.commands.reproduction import _fig3, _pictures, _published
 from greedyjax.problems import Levels
 from greedyjax.training import FitResult, losses
 from helpers import assert_close
+
+# Half a minute of compiling, and nothing that a solver's own tests would not show first.
+pytestmark = pytest.mark.slow
 
 M, N, K, LEVEL = 9, 32, 4, 6
 SEEDS = [3, 5]
@@ -50,8 +54,16 @@ def as_users_run_it():
 
 
 def sparse_in_levels(key, *, num_measurements, num_signals):
-    """The problem in small, with nothing to compile."""
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    """The problem in small, with next to nothing to compile."""
+    shapes = (num_measurements, N), (num_signals, num_measurements), (num_signals, N), (LEVEL,)
+    dtypes = np.complex64, np.complex64, np.float32, np.int32
+    form = Levels(*map(jax.ShapeDtypeStruct, shapes, dtypes))
+    numbers = partial(drawn, num_measurements, num_signals)
+    return jax.pure_callback(numbers, form, jax.random.key_data(key))
+
+
+def drawn(num_measurements, num_signals, seed):
+    rng = np.random.default_rng(np.asarray(seed))
     A = rng.standard_normal((2, num_measurements, N)) * np.array([1, 1j])[:, None, None]
     A = A.sum(axis=0) / np.linalg.norm(A.sum(axis=0), axis=0)
     support = np.sort(rng.permutation(N)[:LEVEL])
@@ -61,12 +73,12 @@ def sparse_in_levels(key, *, num_measurements, num_signals):
         x /= np.linalg.norm(x)
     noise = rng.standard_normal((num_signals, num_measurements, 2)) @ np.array([3e-3, 3e-3j])
     Y = X @ A.T + noise
-    arrays = A.astype(np.complex64), Y.astype(np.complex64), X.astype(np.float32), support
-    return Levels(*map(jnp.asarray, arrays))
+    A, Y = A.astype(np.complex64), Y.astype(np.complex64)
+    return Levels(A, Y, X.astype(np.float32), support.astype(np.int32))
 
 
 def weights_of(num_call, num_net, hidden):
-    """What the stand-in for training learns: 4, 5, 6 and 3 of the hidden set lead, say."""
+    """What the stand-in for training learns: `leading` of the hidden set lead."""
     rng = np.random.default_rng([num_call, num_net])
     weights = rng.choice([-1, 1], N) * rng.uniform(0.2, 0.7, N)
     weights[np.asarray(hidden)[: leading(num_call, num_net)]] *= 5
@@ -83,7 +95,7 @@ HISTORY["train_loss"][1:] = np.arange(1, 701) / 1000
 HISTORY["val_loss"][[0, 300, 600, 700]] = 0.5, 0.2, 0.3, 0.1
 
 
-@pytest.fixture(scope="module", params=("omp", pytest.param("iht", marks=pytest.mark.slow)))
+@pytest.fixture(scope="module", params=("omp", "iht"))
 def computed(request):
     """The algorithm, its result, and what a stand-in for `fit_many` was called with."""
     calls = []
@@ -92,12 +104,10 @@ def computed(request):
         call, results = len(calls), []
         calls.append((nets, train, val, settings))
         for i, net in enumerate(nets):
-            net = net.rebuild(weights=jnp.asarray(weights_of(call, i, hidden_set(SEEDS[i]))))
+            hidden = problem(request.param, SEEDS[i]).support
+            net = net.rebuild(weights=jnp.asarray(weights_of(call, i, hidden)))
             results.append(FitResult(net, HISTORY, 700, 0.1))
         return results
-
-    def hidden_set(seed):
-        return problem(request.param, seed).support
 
     _fig3._paper_optimizer.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
@@ -121,12 +131,12 @@ def problem(algorithm, seed):
 
 def test_rows(computed):
     algorithm, result, _ = computed
-    methods = {name: set(each) for name, each in METHODS.items()}
+    methods = METHODS
     if algorithm == "iht":
-        methods = {name: each | {"OMP, w = 1"} for name, each in methods.items()}
+        methods = {name: each | {"OMP, w = 1"} for name, each in METHODS.items()}
     found = [(row["seed"], row["system"], row["method"]) for row in result["rows"]]
     assert len(set(found)) == len(found)
-    for seed, system in itertools.product(SEEDS, METHODS):
+    for seed, system in product(SEEDS, METHODS):
         assert {row[2] for row in found if row[:2] == (seed, system)} == methods[system]
     assert len(found) == 2 * sum(map(len, methods.values()))
 
@@ -167,8 +177,8 @@ def test_errors(computed):
             squared.append(np.sum((estimate.real - x) ** 2))  # As x is real.
         for name, part in (("val", np.array(squared[:10])), ("test", np.array(squared[10:]))):
             found, error = row[name], np.sqrt(part)
-            # Single precision, through 30 steps of IHT or a temperature of 1e-3.
             what = str((row["seed"], row["system"], row["method"], name))
+            # Single precision, through 30 steps of IHT or a temperature of 1e-3.
             np.testing.assert_allclose(found["mse"], part.mean(), 1e-2, 1e-7, err_msg=what)
             np.testing.assert_allclose(found["median"], np.median(error), 1e-2, err_msg=what)
             assert found["share_below_1e-2"] == pytest.approx(np.mean(error < 1e-2), abs=1e-6)
@@ -180,11 +190,9 @@ def test_published_numbers_stand_on_complex_rows_alone(computed):
     algorithm, result, _ = computed
     published = _published.LEARNING[algorithm]
     for row in result["rows"]:
-        if row["system"] == "complex" and row["method"] in published:
-            assert tuple(row["published"].values()) == published[row["method"]]
-        else:
-            assert "published" not in row
-    assert sum("published" in row for row in result["rows"]) == len(SEEDS) * len(published)
+        expected = published.get(row["method"]) if row["system"] == "complex" else None
+        assert tuple(row.get("published", {}).values()) == (expected or ())
+    assert sum("published" in row for row in result["rows"]) == 2 * len(published)
 
 
 def test_hidden_set(computed):
@@ -192,7 +200,7 @@ def test_hidden_set(computed):
     hidden = [np.asarray(problem(algorithm, seed).support) for seed in SEEDS]
     assert result["hidden_set"] == [each.tolist() for each in hidden]
     names = ("the paper's training", "selection loss, complex", "selection loss, stacked")
-    assert set(result["weights"]) == set(result["hidden_set_found"]) == set(names)
+    assert set(result["weights"]) == set(names)
     for call, name in enumerate(names):
         expected = [np.abs(weights_of(call, i, each)) for i, each in enumerate(hidden)]
         assert_close(result["weights"][name], expected)
@@ -213,8 +221,8 @@ def test_picture(computed):
     figure = _pictures.draw_fig3(result, algorithm, figure=Figure())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[0].startswith(algorithm.upper())
-    found = (leading(0, 0), leading(1, 0))
-    assert all(f": {n} of the 6" in title for n, title in zip(found, titles[1:3], strict=True))
+    assert f": {leading(0, 0)} of the 6" in titles[1]
+    assert f": {leading(1, 0)} of the 6" in titles[2]
     assert [title.split()[0] for title in titles[3:]] == ["complex", "stacked"]
 
 

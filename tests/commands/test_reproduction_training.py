@@ -9,6 +9,9 @@ import pytest
 from greedyjax.commands.reproduction import _fig3
 from helpers import assert_close
 
+# Half a minute of compiling, and nothing that a solver's own tests would not show first.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def optimizer(monkeypatch):
@@ -69,7 +72,6 @@ TINY = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["omp", "iht"])
 def test_tiny_run(algorithm, monkeypatch):
     for name, value in TINY.items():
