@@ -187,7 +187,7 @@ def _integer(minimum: int) -> Callable[[str], int]:
             value = int(text)
         except ValueError:
             value = minimum - 1
-        if value < minimum:
+        if not minimum <= value < 2**63:  # More is no seed for JAX, and no sensible count.
             message = f"expected an integer >= {minimum}, got {text!r}"
             raise argparse.ArgumentTypeError(message)
         return value

@@ -39,7 +39,8 @@ def reproduce(options: Namespace) -> None:
     content: dict[str, Any] = {"finished": False, "quick": options.quick}
     for name, result in _results(figure, algorithms, seeds, options.quick):
         content |= result if name is None else {name: result}
-        content["finished"] = name in (None, algorithms[-1])
+        interrupted = result.get("interrupted", False)
+        content["finished"] = name in (None, algorithms[-1]) and not interrupted
         content["seconds"] = perf_counter() - begin
         # Written after each algorithm: an interrupt loses only the one under way.
         _files.write_json(folder / names[0], content, command)
@@ -51,6 +52,8 @@ def reproduce(options: Namespace) -> None:
         picture = folder / (f"{figure}.png" if name is None else f"{figure}-{name}.png")
         _files.draw(picture, plot)
         print("\n".join(_table(figure, name, result)))
+        if interrupted:
+            raise KeyboardInterrupt  # What was learned until then is written.
     print(f"wrote {folder}/ after {content['seconds']:.0f} s")
 
 

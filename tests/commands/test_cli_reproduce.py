@@ -198,6 +198,17 @@ def test_an_interrupt_keeps_the_first_algorithm(tmp_path, monkeypatch, capsys):
     assert names_in(tmp_path) == {"fig2.json", "fig2-omp.png"}
 
 
+def test_an_interrupted_training_is_kept_and_said(tmp_path, monkeypatch):
+    """`fit_many` returns what it has; the second algorithm does not begin."""
+    compute = lambda algorithm, seeds, *, quick: fake_fig2(algorithm, seeds) | {"interrupted": True}
+    monkeypatch.setattr(_reproduce, "fig2", compute)
+    assert run("fig2", "--out", tmp_path)[0] == 130
+    content = content_of(tmp_path, "fig2")
+    assert content["finished"] is False
+    assert content["omp"]["interrupted"] is True
+    assert "iht" not in content
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -205,6 +216,7 @@ def test_an_interrupt_keeps_the_first_algorithm(tmp_path, monkeypatch, capsys):
         (["fig2", "--algorithm", "cosamp"], "--algorithm"),
         (["fig2", "--seeds", "-1"], "--seeds: expected an integer >= 0, got '-1'"),
         (["fig2", "--seeds", "0", "1.5"], "--seeds: expected an integer >= 0, got '1.5'"),
+        (["fig2", "--seeds", "9" * 20], "--seeds: expected an integer >= 0"),
         (["fig2", "--seeds"], "--seeds"),
         (["fig4"], "'fig4'"),
         ([], "figure"),

@@ -81,6 +81,7 @@ def fig3(algorithm: str, seeds: list[int], *, quick: bool = False) -> dict[str, 
     hidden = [problem.support.tolist() for problem in drawn]
     return {
         "seeds": seeds,
+        "interrupted": len(by_paper[0].history["val_loss"]) <= paper_epochs,
         "rows": rows,
         "training": [_history(result) for result in by_paper],
         "published_best_epoch": PUBLISHED_EPOCH[algorithm],
