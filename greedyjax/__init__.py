@@ -10,7 +10,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from greedyjax._types import Recovery
-from greedyjax.pursuit import iht, omp, relative_tau, soft_iht, soft_omp, stack_real
+from greedyjax.linalg.dictionary import Dictionary, dictionary
+from greedyjax.pursuit import (
+    iht,
+    iht_batch,
+    omp,
+    omp_batch,
+    relative_tau,
+    soft_iht,
+    soft_omp,
+    stack_real,
+)
 from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
 
 if TYPE_CHECKING:
@@ -19,13 +29,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Dictionary",
     "Recovery",
     "certificates",
+    "dictionary",
     "hardsort",
     "iht",
+    "iht_batch",
     "metrics",
     "nets",
     "omp",
+    "omp_batch",
     "plotting",
     "problems",
     "relative_tau",

@@ -18,26 +18,28 @@ class Arguments(NamedTuple):
     """The traced arguments of a solver, checked, in one dtype, with ``y`` at unit scale.
 
     Solvers are homogeneous: ``y`` and ``tau`` divided by ``scale`` give ``x / scale``. So the
-    scale is a constant to derivatives, and data of any units neither overflow nor vanish.
+    scale is a constant to derivatives, and data of any units neither overflow nor vanish. Where
+    there are many signals, each has its own.
     """
 
-    y: Inexact[Array, " m"]
+    y: Inexact[Array, "*num m"]
     weights: Float[Array, " n"]
-    scale: Float[Array, ""]
+    scale: Float[Array, "*num"]
 
 
-def arguments(operator: Operator, y, weights) -> Arguments:
+def arguments(operator: Operator, y, weights, *, name: str = "y", ndim: int = 1) -> Arguments:
     """Checks and converts ``y`` and ``weights``; weights enter by their magnitude."""
     m, n = operator.shape
-    y = _checks.inexact("y", y, ndim=1, shape=(m,))
+    y = _checks.inexact(name, y, ndim=ndim)
+    y = _checks.inexact(name, y, ndim=ndim, shape=(*y.shape[:-1], m))
     dtype = jnp.result_type(operator_dtype(operator), y.dtype)
     y = y.astype(dtype)
     if weights is None:
         weights = jnp.ones(n, real_dtype(dtype))
     else:
         weights = _checks.real("weights", weights, ndim=1, shape=(n,)).astype(real_dtype(dtype))
-    scale = power_of_two(y)
-    return Arguments(y / scale, magnitude(weights), scale)
+    scale = power_of_two(y, axis=-1)
+    return Arguments(y / scale[..., None], magnitude(weights), scale)
 
 
 def soft_selectors(tau, num_steps: int, scale: Float[Array, ""]) -> SoftSort:

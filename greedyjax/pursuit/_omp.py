@@ -10,7 +10,8 @@ from greedyjax import _checks
 from greedyjax._numerics import PRECISION, magnitude, matmul, norm
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.linalg.basis import Basis, empty_basis, extend
-from greedyjax.linalg.operators import Dense, as_dense, unit_columns
+from greedyjax.linalg.dictionary import as_dictionary
+from greedyjax.linalg.operators import Dense
 from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
 from greedyjax.sorting import HardSort
 
@@ -59,7 +60,7 @@ def omp(
     """
     rtol = _checks.scalar("rtol", rtol, positive=False)
     problem, sparsity = prepare(A, y, weights, sparsity)
-    return _recovery(problem, pursue(problem, HardSort(), sparsity, rtol), rtol)
+    return recovery(problem, pursue(problem, HardSort(), sparsity, rtol), rtol)
 
 
 def soft_omp(
@@ -104,7 +105,7 @@ def soft_omp(
     """
     problem, sparsity = prepare(A, y, weights, sparsity)
     selectors = soft_selectors(tau, sparsity, problem.args.scale)
-    return _recovery(problem, pursue(problem, selectors, sparsity))
+    return recovery(problem, pursue(problem, selectors, sparsity))
 
 
 class OMPPath(NamedTuple):
@@ -125,7 +126,7 @@ def omp_path(A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, weights=None)
     problem, sparsity = prepare(A, y, weights, sparsity)
     pursuit = pursue(problem, HardSort(), sparsity, rtol=0.0)
     correlations = jax.vmap(problem.A.rmatvec)(pursuit.residuals(problem.args.y))
-    return OMPPath(_recovery(problem, pursuit).x, problem.args.scale * correlations)
+    return OMPPath(recovery(problem, pursuit).x, problem.args.scale * correlations)
 
 
 class OMPProblem(NamedTuple):
@@ -159,13 +160,17 @@ class _Pursuit(NamedTuple):
 
 def prepare(A, y, weights, sparsity) -> tuple[OMPProblem, int]:
     """Checks the arguments that every form of OMP has, and scales columns and ``y``."""
-    dictionary = as_dense(A)
-    m, n = dictionary.shape
-    sparsity = _checks.static_int(
-        "sparsity", sparsity, minimum=1, maximum=min(m, n), why=f" for A of shape {(m, n)}"
-    )
+    dictionary = as_dictionary(A)
+    sparsity = omp_sparsity(sparsity, dictionary.shape)
     args = arguments(dictionary, y, weights)
-    return OMPProblem(*unit_columns(dictionary), args), sparsity
+    return OMPProblem(dictionary.unit, dictionary.column_scale, args), sparsity
+
+
+def omp_sparsity(sparsity, shape: tuple[int, int]) -> int:
+    """Checks the number of atoms: no more of them can be independent than there are rows."""
+    return _checks.static_int(
+        "sparsity", sparsity, minimum=1, maximum=min(shape), why=f" for A of shape {shape}"
+    )
 
 
 def pursue(problem: OMPProblem, selectors, sparsity: int, rtol: Scalar | None = None) -> _Pursuit:
@@ -194,7 +199,8 @@ def pursue(problem: OMPProblem, selectors, sparsity: int, rtol: Scalar | None = 
     return _Pursuit(x, support, residual, basis, rows, projections, taken)
 
 
-def _recovery(problem: OMPProblem, pursuit: _Pursuit, rtol: Scalar = 0.0) -> Recovery:
+def recovery(problem: OMPProblem, pursuit: _Pursuit, rtol: Scalar = 0.0) -> Recovery:
+    """The result in the units of the arguments."""
     args = problem.args
     residual_norm = norm(pursuit.residual)
     return Recovery(

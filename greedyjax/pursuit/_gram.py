@@ -1,0 +1,204 @@
+"""Hard OMP on a block of signals by the Gram matrix: no step touches the ``m`` measurements.
+
+With ``q_i`` the orthonormal basis of the atoms chosen, the correlations ``c = A* r`` obey
+``c <- c - alpha_i d_i`` with ``d_i = A* q_i = (g_j - sum_l h_l d_l) / nu``, ``g_j`` a row of the
+Gram matrix, ``h_l = conj(d_l[j])`` and ``nu^2 = 1 - ||h||^2``. A step reads ``i n`` numbers per
+signal, where the residual form multiplies ``m n``: it wins while ``i`` is well below ``m``, as long
+as the ``d_l`` of a block of signals stay in the processor's cache.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude, matmul, norm, real_dtype
+from greedyjax._types import Recovery
+from greedyjax.linalg.dictionary import Dictionary, gram_of
+from greedyjax.linalg.operators import Dense
+from greedyjax.pursuit._driver import Arguments
+
+_MIN_WIDTH, _MAX_BUFFERS = 8, 8
+_BLOCK = 32  # Of scores, whose maxima are compared first.
+_TAKEN = -1  # In place of a weight.
+
+
+class GramPursuit(NamedTuple):
+    """The end of the pursuits of a block of signals.
+
+    Attributes:
+        support: atoms in the order of choice; any atom where no step was taken.
+        projections: ``q_i* y``.
+        triangle: upper triangular ``R`` with ``A_S^T = R^T Q``, one atom a row.
+        taken: which steps were taken before nothing was left to fit.
+        accurate: whether no atom chosen was so close to the span of those before it that rounding,
+            which a Gram matrix squares, may have mattered.
+    """
+
+    support: Int[Array, "batch k"]
+    projections: Inexact[Array, "batch k"]
+    triangle: Inexact[Array, "batch k k"]
+    taken: Bool[Array, "batch k"]
+    accurate: Bool[Array, ""]
+
+
+class GramProblem(NamedTuple):
+    """What the steps read: columns of norm 1 as rows, and products of them.
+
+    Filled up with zero columns, marked as taken, to a number that divides into blocks of scores.
+    """
+
+    gram: Inexact[Array, "n n"]
+    weights: Float[Array, " n"]
+    atoms: Inexact[Array, "n m"]
+    column_scale: Float[Array, " n"]
+    size: int
+
+    def correlations(self, y: Inexact[Array, "batch m"]) -> Inexact[Array, "batch n"]:
+        """``A* y`` of many signals, a constant to derivatives."""
+        return lax.stop_gradient(matmul(y, self.atoms.conj().T))
+
+
+def gram_problem(A: Dictionary, args: Arguments) -> GramProblem:
+    """Prepares a dictionary, in the dtype of the signals."""
+    n, dtype = A.shape[1], args.y.dtype
+    room = (0, -n % _BLOCK)
+    unit = Dense(A.unit.parts.astype(real_dtype(dtype)))
+    kept = A.gram is not None and A.gram.dtype == dtype
+    gram = lax.stop_gradient(A.gram if kept else gram_of(unit))
+    return GramProblem(
+        gram=jnp.pad(gram, (room, room)).astype(dtype),
+        weights=jnp.pad(args.weights, room, constant_values=_TAKEN),
+        atoms=jnp.pad(unit.matrix.T, (room, (0, 0))).astype(dtype),
+        column_scale=jnp.pad(A.column_scale, room),
+        size=n,
+    )
+
+
+def gram_pursuit(
+    problem: GramProblem, correlations: Inexact[Array, "batch n"], sparsity: int
+) -> GramPursuit:
+    """Chooses atoms for a block of signals from ``A* A`` and ``A* y``.
+
+    The rows ``d_l`` are kept in up to eight buffers: a step reads those that are begun, so little
+    more than what is filled, and there are few to compile.
+    """
+    gram = problem.gram
+    batch, n = correlations.shape
+    atoms = jnp.arange(n, dtype=jnp.int32)[None, :]
+    guard = eps(gram.dtype) ** (1 / 3)  # Of nu^2, good to eps: leaves a step most of its digits.
+    nonzero = jnp.any(correlations != 0, axis=1)
+
+    def step(state, slot, finished):
+        c, weights, rows = state
+        j = _first_argmax(jnp.where(weights < 0, _TAKEN, weights * magnitude(c)))
+        # Where an atom of nonzero weight is best with 0, nothing is left to fit.
+        chosen = _entries(c, j)
+        taken = (chosen != 0) | (nonzero & (_entries(weights, j) == 0))
+
+        parts, along = [], jnp.zeros_like(c)
+        for buffer in (*finished, rows):
+            part = jnp.take_along_axis(buffer, j[:, None, None], axis=2, mode="promise_in_bounds")
+            parts.append(part[:, :, 0].conj())
+            along += jnp.einsum("bl,bln->bn", parts[-1], buffer, precision=PRECISION)
+        h = jnp.concatenate(parts, axis=1)
+        nu_sq = 1 - jnp.sum(abs_sq(h), axis=1)
+        inverse = jnp.where(taken, lax.rsqrt(jnp.maximum(nu_sq, guard)), 0)
+
+        d = (gram.at[j].get(mode="promise_in_bounds") - along) * inverse[:, None]
+        # Read back from where it is kept, or it would be computed twice.
+        rows = lax.optimization_barrier(rows.at[:, slot].set(d))
+        projection = chosen * inverse
+        c = c - projection[:, None] * rows[:, slot]
+        weights = jnp.where(atoms == j[:, None], _TAKEN, weights)
+        return (c, weights, rows), (j, projection, taken, nu_sq, h)
+
+    state = correlations, jnp.broadcast_to(problem.weights, (batch, n))
+    finished: list[Array] = []
+    outputs = []
+    for width in widths(sparsity):
+        rows = jnp.zeros((batch, width, n), gram.dtype)
+        one = partial(step, finished=tuple(finished))
+        (*state, rows), output = lax.scan(one, (*state, rows), jnp.arange(width))
+        finished.append(rows)
+        outputs.append(output)
+    *vectors, h = zip(*outputs, strict=True)
+    support, projections, taken, nu_sq = (jnp.concatenate(each).T for each in vectors)
+    padded = [jnp.pad(each, ((0, 0), (0, 0), (0, sparsity - each.shape[2]))) for each in h]
+    diagonal = jnp.where(taken, jnp.sqrt(jnp.maximum(nu_sq, guard)), 1)
+    above, identity = (
+        jnp.concatenate(padded).transpose(1, 2, 0),
+        jnp.eye(sparsity, dtype=bool)[None],
+    )
+    triangle = jnp.where(identity, diagonal[:, :, None].astype(gram.dtype), above)
+    accurate = jnp.all((nu_sq > guard) | ~taken)
+    return GramPursuit(support, projections, triangle, taken, accurate)
+
+
+def widths(sparsity: int) -> list[int]:
+    """Widths of the buffers, which hold ``sparsity`` rows together."""
+    width = max(_MIN_WIDTH, -(-sparsity // _MAX_BUFFERS))
+    return [min(width, sparsity - start) for start in range(0, sparsity, width)]
+
+
+def fit_on(problem: GramProblem, args: Arguments, found: GramPursuit) -> Recovery:
+    """Least squares on the atoms found, refined once by residuals.
+
+    The refinement restores what the Gram matrix lost to rounding. As a step of Newton's method
+    from a constant it also has the derivative of least squares, ``(B* B)^-1 (dB* r + B* (dy - dB
+    z))``, though ``z`` and the triangle are constants.
+    """
+    found = lax.stop_gradient(found)
+    support, taken = found.support, found.taken
+    atoms = problem.atoms.at[support].get(mode="promise_in_bounds")
+
+    def solve(b, adjoint=False):
+        return lax.linalg.triangular_solve(
+            found.triangle, b[:, :, None], left_side=True, transpose_a=adjoint, conjugate_a=adjoint
+        )[:, :, 0]
+
+    def residual(z):
+        return args.y - jnp.einsum("bk,bkm->bm", z, atoms, precision=PRECISION)
+
+    z = solve(found.projections)
+    gradient = jnp.einsum("bkm,bm->bk", atoms.conj(), residual(z), precision=PRECISION)
+    z = z + solve(solve(jnp.where(taken, gradient, 0), adjoint=True))
+    residual_norm = jax.vmap(norm)(residual(z))
+    scaled = args.scale[:, None] * problem.column_scale[support] * z
+    signal = jnp.arange(len(z))[:, None]
+    x = jnp.zeros((len(z), problem.size), z.dtype)
+    return Recovery(
+        x=x.at[signal, support].add(scaled, mode="promise_in_bounds"),
+        support=jnp.where(taken, support, -1),
+        residual_norm=args.scale * residual_norm,
+        num_steps=jnp.sum(taken, axis=1, dtype=jnp.int32),
+        converged=residual_norm == 0,
+    )
+
+
+def _first_argmax(scores: Float[Array, "batch n"]) -> Int[Array, " batch"]:
+    """Lowest index of each row's largest score, ``n`` a multiple of `_BLOCK`.
+
+    The maxima of blocks, the first block that has the largest, and its first entry inside. Indices
+    are floats, as XLA's reductions of floats are faster on a CPU than those of integers.
+    """
+    blocks = scores.reshape(len(scores), -1, _BLOCK)
+    best = jnp.max(blocks, axis=2)
+    largest = jnp.max(best, axis=1, keepdims=True)
+    block = _first_equal(best, largest)
+    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1, mode="promise_in_bounds")
+    return block * _BLOCK + _first_equal(inside[:, 0], largest)
+
+
+def _first_equal(values, wanted):
+    n = values.shape[1]
+    countdown = n - 1 - jnp.arange(n, dtype=values.dtype)[None, :]
+    last = jnp.max(jnp.where(values == wanted, countdown, 0), axis=1)
+    return n - 1 - last.astype(jnp.int32)
+
+
+def _entries(rows: Array, j: Int[Array, " batch"]) -> Array:
+    return jnp.take_along_axis(rows, j[:, None], axis=1, mode="promise_in_bounds")[:, 0]

@@ -1,0 +1,149 @@
+"""Recovery of more signals than memory holds, a batch at a time, on all processors."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from greedyjax import _checks
+
+__all__ = ["batches", "recover"]
+
+
+def recover(
+    solve: Callable[[Any], Any],
+    Y: Any,
+    *,
+    batch_size: int = 4096,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Any:
+    """Applies a solver to any number of signals and collects its answers in host memory.
+
+    Args:
+        solve: jitted function of measurements ``(batch, m)``; what it returns, a `Recovery` or an
+            array or any tree of arrays, has a leading axis of ``batch``.
+        Y: measurements, shape ``(num, m)``, a NumPy array, which may be memory-mapped.
+        batch_size: the most signals at a time in one thread.
+        num_threads: batches at a time. None means one per processor on a CPU, where one batch
+            does not keep them busy, and 2 elsewhere, so that one computes while another moves.
+        progress: shows a bar, where there is a terminal.
+
+    Returns:
+        What ``solve`` returns, with a leading axis of ``num``, as NumPy arrays.
+
+    Raises:
+        TypeError: ``Y`` is no array of floating-point or complex numbers, or ``solve`` no function.
+        ValueError: ``Y`` is not of two axes, or holds NaN or infinity.
+
+    Example:
+        >>> import jax, numpy as np, functools
+        >>> import greedyjax as gj
+        >>> from greedyjax import streaming
+        >>> A = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
+        >>> Y = np.stack([A[:, 3], A[:, 4] - A[:, 9]] * 500)
+        >>> solver = jax.jit(gj.omp_batch, static_argnames="sparsity")
+        >>> found = streaming.recover(functools.partial(solver, gj.dictionary(A), sparsity=2), Y)
+        >>> found.x.shape, sorted(found.support[1].tolist())
+        ((1000, 50), [4, 9])
+    """
+    settings = {"batch_size": batch_size, "num_threads": num_threads, "progress": progress}
+    answers = None
+    for start, batch in batches(solve, Y, **settings):
+        if answers is None:
+            answers = jax.tree.map(
+                lambda leaf: np.empty((len(Y), *leaf.shape[1:]), leaf.dtype), batch
+            )
+        for whole, part in zip(jax.tree.leaves(answers), jax.tree.leaves(batch), strict=True):
+            whole[start : start + len(part)] = part
+    return answers
+
+
+def batches(
+    solve: Callable[[Any], Any],
+    Y: Any,
+    *,
+    batch_size: int = 4096,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[int, Any]]:
+    """Yields the answers of `recover` batch by batch, for those that do not fit into memory.
+
+    Batches come in order; no more than ``2 num_threads`` of them are in memory at a time.
+
+    Args:
+        solve: as for `recover`, and so are all the arguments below.
+        Y: measurements.
+        batch_size: the most signals at a time in one thread.
+        num_threads: batches at a time.
+        progress: shows a bar, where there is a terminal.
+
+    Yields:
+        The index of the batch's first signal, and what ``solve`` returns for the batch, as NumPy
+        arrays.
+
+    Raises:
+        TypeError: ``Y`` is no array of floating-point or complex numbers, or ``solve`` no function.
+        ValueError: ``Y`` is not of two axes, or holds NaN or infinity.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from greedyjax import streaming
+        >>> double = jax.jit(lambda Y: 2 * Y)
+        >>> Y = np.arange(6.0).reshape(3, 2)
+        >>> [(start, X.tolist()) for start, X in streaming.batches(double, Y, batch_size=2)]
+        [(0, [[0.0, 2.0], [4.0, 6.0]]), (2, [[8.0, 10.0]])]
+    """
+    if not callable(solve):
+        _checks.fail(TypeError, "solve", "a jitted function", type(solve).__name__)
+    if not hasattr(Y, "dtype") or not np.issubdtype(Y.dtype, np.inexact):
+        got = f"dtype {Y.dtype}" if hasattr(Y, "dtype") else type(Y).__name__
+        _checks.fail(TypeError, "Y", "an array of floating-point or complex numbers", got)
+    if Y.ndim != 2 or 0 in Y.shape:
+        _checks.fail(ValueError, "Y", "shape (num, m)", f"shape {Y.shape}")
+    batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
+    if num_threads is None:
+        num_threads = _processors() if jax.default_backend() == "cpu" else 2
+    num_threads = _checks.static_int("num_threads", num_threads, minimum=1)
+    # No larger than keeps every thread busy.
+    size = min(batch_size, -(-len(Y) // num_threads))
+    return _in_order(solve, Y, size, num_threads, progress)
+
+
+def _in_order(solve, Y, size: int, num_threads: int, progress: bool) -> Iterator[tuple[int, Any]]:
+    def one(start: int):
+        rows = np.asarray(Y[start : start + size])
+        if not np.isfinite(rows).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            _checks.fail(ValueError, "Y", "finite numbers", f"NaN or infinity in row {bad}")
+        # Zeros fill up the last batch, so that one compilation serves all.
+        padded = np.zeros((size, *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows)], solve(padded))
+
+    starts = range(0, len(Y), size)
+    bar = tqdm(starts, "recover", unit="batch", disable=None if progress else True)
+    pool = ThreadPoolExecutor(num_threads)
+    under_way: deque[tuple[int, Future]] = deque()
+    try:
+        for start in bar:
+            under_way.append((start, pool.submit(one, start)))
+            if len(under_way) == 2 * num_threads:
+                first, future = under_way.popleft()
+                yield first, future.result()
+        for first, future in under_way:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Not every system tells.
+        return os.cpu_count() or 1
