@@ -74,12 +74,13 @@ def power_of_two(
 
 
 def first_argmax(scores: Float[Array, " n"]) -> Int[Array, ""]:
-    """Lowest index of the largest score.
+    """Lowest index of the largest score, which is >= 0, and of those that tie with it.
 
-    ``jnp.argmax`` reduces pairs, which XLA does not vectorise on a CPU; two plain reductions
-    take half its time there and break ties the same way.
+    Scores tie that differ by a few units of rounding: a product may sum equal columns in other
+    orders, depending on where they lie and on the number of threads, and that decides nothing.
+    Plain reductions also take half the time of ``jnp.argmax``, which reduces pairs.
     """
     scores = lax.stop_gradient(scores)
     n = scores.shape[-1]
-    index = jnp.where(scores == jnp.max(scores), jnp.arange(n, dtype=jnp.int32), n - 1)
-    return jnp.min(index)
+    tied = scores >= jnp.max(scores) * (1 - 4 * eps(scores.dtype))
+    return jnp.min(jnp.where(tied, jnp.arange(n, dtype=jnp.int32), n - 1))

@@ -1,0 +1,164 @@
+"""What decides a choice: the scores alone, and the lowest index where they tie."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import greedyjax as gj
+import oracles
+from greedyjax.nets import IHTNet, OMPNet
+from helpers import DTYPES
+
+# --- Ties ----------------------------------------------------------------------------------------
+
+# Two orthonormal bases, one after the other and then both again: columns j and j + 8 are equal,
+# and Hadamard's are scaled by a power of two, so that every score is exact and ties are ties.
+SIGNS = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+TWICE = np.hstack([np.eye(4), SIGNS] * 2)
+N, K = 16, 3
+Y = np.array(
+    [[4.0, 4.0, 4.0, 0.0], [0.0, 2.0, 2.0, 2.0], [8.0, 4.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
+)
+STEPS = {"num_steps": 1, "step_size": 1.0}
+SUPPORTS = {
+    "omp": lambda A, y: gj.omp(A, y, sparsity=K).support,
+    "soft_omp": lambda A, y: gj.soft_omp(A, y, sparsity=K, tau=1e-3).support,
+    "soft_omp, hot": lambda A, y: gj.soft_omp(A, y, sparsity=K, tau=10.0).support,
+    "iht": lambda A, y: gj.iht(A, y, sparsity=K, **STEPS).support,
+    "soft_iht": lambda A, y: gj.soft_iht(A, y, sparsity=K, tau=1e-3, **STEPS).support,
+    "soft_iht, hot": lambda A, y: gj.soft_iht(A, y, sparsity=K, tau=10.0, **STEPS).support,
+    "same_path": lambda A, y: gj.certificates.same_path(A, y, sparsity=K, tau=1e-3).same_path,
+}
+
+
+def first_two(y):
+    """The first two atoms of OMP; all of it is exact here, and later steps are not."""
+    first = int(np.argmax(np.abs(TWICE.T @ y)))
+    residual = y - TWICE[:, first] * (TWICE[:, first] @ y)
+    scores = np.abs(TWICE.T @ residual)
+    scores[first] = -1
+    return [first, int(np.argmax(scores)) if residual.any() else -1]
+
+
+def first_of_largest(scores, k):
+    """Indices of the k largest, the lowest first where they tie, by Python's stable sort."""
+    return sorted(range(len(scores)), key=lambda j: -scores[j])[:k]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [np.complex64, *(pytest.param(d, marks=pytest.mark.slow) for d in DTYPES if d != np.complex64)],
+)
+def test_ties_go_to_the_lowest_index(dtype):
+    A = TWICE.astype(dtype)
+    turned = Y * (1j if np.dtype(dtype).kind == "c" else -1)
+    every = jax.jit(lambda y: {name: choose(A, y) for name, choose in SUPPORTS.items()})
+    batch = jax.jit(jax.vmap(every))(turned.astype(dtype))
+    for i, y in enumerate(turned):
+        kept = first_of_largest(np.abs(TWICE.T @ y), K)
+        # As far as scores are exact: two steps of OMP, and one where a soft atom was taken.
+        expected = dict.fromkeys(SUPPORTS, kept) | {
+            "omp": first_two(y),
+            "soft_omp": kept[:1],
+            "soft_omp, hot": kept[:1],
+            "same_path": False,  # A tie proves nothing.
+        }
+        alone = every(y.astype(dtype))
+        for name, atoms in expected.items():
+            for found in (batch[name][i], alone[name]):
+                exact = found[: len(atoms)] if np.ndim(found) else found
+                assert exact.tolist() == atoms, name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_networks_choose_as_their_solvers_do(dtype):
+    A, signals = TWICE.astype(dtype), Y.astype(dtype)
+    omp_net = OMPNet(A, sparsity=2, tau=1e-3)
+    iht_net = IHTNet(A, sparsity=K, num_layers=1, step_size=1.0, tau=1e-3)
+
+    @jax.jit
+    def answers(signals):
+        return [net.harden()(signals) for net in (omp_net, iht_net)] + [
+            net.choices(signals).x for net in (omp_net, iht_net)
+        ]
+
+    found = answers(signals)
+    for i, y in enumerate(Y):
+        kept = first_of_largest(np.abs(TWICE.T @ y), K)
+        expected = np.where(np.isin(np.arange(N), kept), TWICE.T @ y, 0)
+        for of_omp, of_iht in (found[:2], found[2:]):
+            np.testing.assert_allclose(of_omp[i], oracles.omp(TWICE, y, 2).x, atol=1e-5)
+            np.testing.assert_array_equal(of_iht[i], expected)
+
+
+def test_soft_rows_share_what_ties():
+    """The other side of a tie: the hard choice is one of equals, the soft one all of them."""
+    found = gj.soft_omp(TWICE, Y[3], sparsity=1, tau=1e-6)
+    tied = np.abs(TWICE.T @ Y[3])
+    expected = np.where(tied == tied.max(), 1.0 / np.sum(tied == tied.max()), 0)
+    np.testing.assert_allclose(found.x / found.x.sum(), expected, atol=1e-12)
+    assert found.support.tolist() == [int(np.argmax(tied))]
+
+
+# --- Threads -------------------------------------------------------------------------------------
+
+CHILD = """
+import json, pathlib, sys
+sys.path.insert(0, {tests!r})
+import jax, numpy as np
+import greedyjax as gj
+from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.problems import gaussian, sparse_in_levels
+
+A = np.asarray(gaussian(jax.random.key(0), 128, 512))
+rng = np.random.default_rng(0)
+X = np.zeros((256, 512), np.float32)
+for x in X:
+    # Well separated: no two coefficients are closer than a tenth.
+    values = rng.permutation(np.arange(10, 18)) * rng.choice([-1, 1], 8)
+    x[rng.choice(512, 8, replace=False)] = values
+Y = X @ A.T
+solvers = {{
+    "omp": lambda y: gj.omp(A, y, sparsity=8),
+    "soft_omp": lambda y: gj.soft_omp(A, y, sparsity=8, tau=1e-3),
+    "iht": lambda y: gj.iht(A, y, sparsity=8, num_steps=60, step_size=0.5),
+    "soft_iht": lambda y: gj.soft_iht(A, y, sparsity=8, num_steps=60, step_size=0.5, tau=1e-3),
+}}
+found = {{name: jax.jit(jax.vmap(solve))(Y) for name, solve in solvers.items()}}
+tasks = pathlib.Path("/proc/self/task").glob("*/comm")
+threads = sum("XLAEigen" in path.read_text() for path in tasks)
+print(json.dumps({{
+    "threads": threads,
+    "supports": {{name: np.sort(one.support).tolist() for name, one in found.items()}},
+    "right": {{
+        name: float(np.mean(np.sort(one.support) == np.nonzero(X)[1].reshape(256, 8)))
+        for name, one in found.items()
+    }},
+}}))
+"""
+
+
+@pytest.mark.slow
+def test_the_number_of_threads_changes_no_choice():
+    """XLA's pool for CPUs takes its size from NPROC, and splits products and sums by it."""
+    tests = str(Path(__file__).parent)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD.format(tests=tests)],
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "NPROC": str(number)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in (1, 2, 3)
+    ]
+    one, *more = (json.loads(child.communicate(timeout=300)[0]) for child in children)
+    assert min(one["right"].values()) > 0.99, one["right"]
+    for other in more:
+        assert other["threads"] != one["threads"], "it did not take the number"
+        assert other["supports"] == one["supports"]
