@@ -1,6 +1,5 @@
 """Iterative hard thresholding, hard and soft: one step with two selectors."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -197,12 +196,15 @@ def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, r
     A, _, args, step_size, x0 = problem
     tolerance = eps(args.y.dtype) ** 0.5
 
-    # A backward pass keeps u and the order of its scores, and computes the mask again: that takes
-    # less time than to store all it is made of, and a tenth of the memory.
-    @partial(jax.checkpoint, prevent_cse=False, policy=keep_only_order)
     def keep(u, selector):
         mask, support = selector.keep(args.weights * magnitude(u), sparsity)
         return mask * u, support
+
+    if not isinstance(selectors, HardSort):
+        # A backward pass keeps u and the order of its scores, and computes the mask again: that
+        # takes less time than to store all it is made of, and a tenth of the memory. A hard mask
+        # is made of nothing; and checkify cannot look for bad indices inside of a checkpoint.
+        keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
 
     def step(state, inputs):
         _, selector = inputs
