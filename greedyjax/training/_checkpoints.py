@@ -1,8 +1,12 @@
 """Checkpoints of a training: written whole or not at all, and resumed bit for bit."""
 
+import logging
+import shutil
+import threading
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,14 +72,13 @@ class Checkpoints:
         try:
             if saved.epoch in self._manager.all_steps():
                 self._manager.delete(saved.epoch)  # It could not be read; see `restore`.
-            self._manager.save(
-                saved.epoch,
-                args=args.Composite(
-                    state=args.StandardSave({"bytes": state}), history=args.JsonSave(history)
-                ),
-                force=True,
+            contents = args.Composite(
+                state=args.StandardSave({"bytes": state}), history=args.JsonSave(history)
             )
+            with _without_logs():
+                self._manager.save(saved.epoch, args=contents, force=True)
         except Exception as error:  # A full disk surfaces as whatever the storage layer raises.
+            self._remove_unfinished()
             if self._failed:
                 return
             self._failed = True
@@ -83,7 +86,7 @@ class Checkpoints:
                 f"fit: no checkpoint after epoch {saved.epoch}: {self._folder}: "
                 f"{_first_line(error)}; training goes on",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
 
     def restore(self, like: Any) -> Saved | None:
@@ -111,7 +114,7 @@ class Checkpoints:
                 continue
             if damaged:
                 text = f"fit: {self._folder}: damaged ({'; '.join(damaged)}); resumed at {epoch}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                warnings.warn(text, RuntimeWarning, stacklevel=4)
             rows = [np.array(row, np.float64) for row in history["rows"]]
             return Saved(epoch, _unpacked(found, like), rows)
         if damaged:
@@ -122,6 +125,12 @@ class Checkpoints:
     def close(self) -> None:
         """Releases what the manager holds."""
         self._manager.close()
+        self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        """What a save that failed has left: on a full disk it would be in the way of the next."""
+        for path in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _check_identity(self, found: dict[str, Any], size: int) -> None:
         for name, value in {**self._identity, "bytes of state": size}.items():
@@ -154,6 +163,24 @@ def _unpacked(packed: np.ndarray, like: Any) -> Any:
         leaves.append(np.frombuffer(part, leaf.dtype).reshape(leaf.shape))
         start += leaf.nbytes
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Without what the storage layer logs: its errors run to pages, and are reported here.
+
+    Where one of its threads fails, others go on writing and logging for a while.
+    """
+    logger = logging.getLogger("absl")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        for thread in threading.enumerate():
+            if type(thread).__module__.startswith("orbax."):
+                threading.Thread.join(thread, timeout=60)  # Their own join raises.
+        logger.disabled = before
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,15 @@
 """Checkpoints: a training that was stopped, killed or damaged ends as if it had not been."""
 
+import contextlib
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import jax
 import numpy as np
@@ -152,33 +156,121 @@ def test_a_disk_that_fills_up_ends_no_training(tmp_path, monkeypatch):
     assert_same_bits(run(tmp_path), fitted)
 
 
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """A disk with no room for larger files: the system itself refuses to write on."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full(tmp_path, caplog, capfd):
+    """As above, but it is the system that refuses, in the middle of a file."""
+    run(tmp_path, num_epochs=2)
+    before = contents(tmp_path)
+    says_so = pytest.warns(RuntimeWarning, match="no checkpoint after epoch 3: ")
+    with says_so as said, files_of_at_most(200):
+        fitted = run(tmp_path)
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+    assert (caplog.records, capfd.readouterr()) == ([], ("", "")), "one line, not a page"
+    assert_same_bits(fitted, run())
+    assert contents(tmp_path) == before, "what was saved is there, and nothing else"
+    assert_same_bits(run(tmp_path), fitted)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def flip(path, data):
+    """All bits of the middle byte."""
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes([255 - data[middle]]) + data[middle + 1 :])
+
+
+DAMAGES = {
+    "empty": lambda path, data: path.write_bytes(b""),
+    "truncated": lambda path, data: path.write_bytes(data[: len(data) // 2]),
+    "flipped": flip,
+    "missing": lambda path, data: path.unlink(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # Looked at by hand, below.
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_is_damaged_is_found_or_does_no_harm(tmp_path, damage):
+    """Each file of the newest checkpoint in turn: the same result, or nothing at all."""
+    good = tmp_path / "good"
+    whole = run(good, num_epochs=4)
+    for file in contents(good / "4"):
+        folder = tmp_path / f"damaged-{file.relative_to(good)}".replace("/", "-")
+        shutil.copytree(good, folder)
+        DAMAGES[damage](folder / file.relative_to(good), file.read_bytes())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert_same_bits(run(folder, num_epochs=4), whole)
+        assert all("damaged (epoch 4" in str(one.message) for one in said)
+        assert all("\n" not in str(one.message) for one in said)
+
+
+# Trains on, and says on its standard output what it begins to do.
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import jax
 jax.config.update("jax_enable_x64", True)
-from training.test_checkpoints import run
-run(sys.argv[1], num_epochs=400)
+from orbax.checkpoint import CheckpointManager
+from training import test_checkpoints as test
+from greedyjax.training import _epochs
+
+def said(what, original):
+    def f(*args, **settings):
+        print(what, flush=True)
+        return original(*args, **settings)
+    return f
+
+_epochs._next = said("epoch", _epochs._next)
+CheckpointManager.save = said("save", CheckpointManager.save)
+test.run_long(sys.argv[1])
 """
+
+
+def run_long(folder=None):
+    """Epochs of about as long as it takes to save one."""
+    data = tuple(np.tile(array, (16, 1)) for array in DATA[0])
+    net = OMPNet(A, sparsity=K, tau=0.1)
+    settings = {"batch_size": 1, "optimizer": ADAM, "key": jax.random.key(1)}
+    return fit(net, data, DATA[1], num_epochs=60, checkpoint_dir=folder, **settings)
 
 
 @pytest.mark.slow
 def test_killed_at_ten_moments(tmp_path):
-    """kill -9 wherever it falls, in an epoch or in the middle of a checkpoint; then to the end."""
+    """kill -9 in the middle of an epoch or of a checkpoint, five times each; then to the end."""
     tests = os.path.dirname(os.path.dirname(__file__))
-    code = SCRIPT.format(tests=tests)
+    command = [sys.executable, "-c", SCRIPT.format(tests=tests), str(tmp_path)]
     moments = random.Random(0)
-    for _ in range(10):
-        child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=tests)
-        begun, seen = time.monotonic(), steps_of(tmp_path)
-        # Not before it has begun to train, or it would never get anywhere.
-        while steps_of(tmp_path) == seen and time.monotonic() - begun < 60:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.5))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    assert 0 < max(steps_of(tmp_path)) < 400, "it was killed too late"
-    assert_same_bits(run(tmp_path, num_epochs=400), run(num_epochs=400))
+    killed = []
+    for wanted in 5 * ("epoch", "save"):
+        with subprocess.Popen(command, cwd=tests, stdout=subprocess.PIPE, text=True) as child:
+            lines, durations, begun = [], {}, None
+            # Not in the first epochs, in which it compiles, and after it has saved one at least.
+            while lines.count(wanted) < 4:
+                lines.append(child.stdout.readline().strip())
+                now = time.monotonic()
+                if begun is not None:
+                    durations[lines[-2]] = now - begun
+                begun = now
+                assert child.poll() is None, "it ended too early"
+            time.sleep(moments.uniform(0, 0.9) * durations[wanted])
+            child.send_signal(signal.SIGKILL)
+            killed.append((lines + child.stdout.read().split())[-1])
+    assert min(killed.count("epoch"), killed.count("save")) >= 2, killed
+    assert 0 < max(steps_of(tmp_path)) < 60, "it was killed too late"
+    assert_same_bits(run_long(tmp_path), run_long())
 
 
 def steps_of(folder):
