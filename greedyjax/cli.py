@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -53,8 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from greedyjax.commands._files import CommandError
 
+    def warn(message, *_, **__):
+        print(f"greedyjax {options.command}: warning: {message}", file=sys.stderr)
+
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = warn  # One line, without the line of code it comes from.
+            options.run(options)
     except CommandError as error:
         print(f"greedyjax {options.command}: error: {error}", file=sys.stderr)
         return 2
@@ -165,6 +171,14 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         help="of Adam, decaying to 0 by a cosine (default 0.03, and 0.01 for the reconstruction "
         "loss)",
     )  # fmt: skip
+    add(
+        "--checkpoint-dir", metavar="DIR",
+        help="folder for checkpoints: the same command again goes on from the newest one",
+    )  # fmt: skip
+    add(
+        "--checkpoint-every", type=_integer(1), default=1, metavar="N",
+        help="epochs from one checkpoint to the next (default 1)",
+    )  # fmt: skip
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +214,7 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    if not 1e-30 <= value <= 1e30:  # With room for products in single precision.
+        message = f"expected a positive number, 1e-30 to 1e30, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
     return value

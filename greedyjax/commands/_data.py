@@ -48,9 +48,10 @@ def read_data(options: Namespace) -> Data:
     train, val = (Y["Y"], signals.get("X")), (Y.get("Y_val"), signals.get("X_val"))
     if val[0] is None:
         train, val = _split(*train)
-    unit = float(jnp.sqrt(jnp.mean(jnp.sum(jnp.abs(train[0]) ** 2, axis=1))))
-    if not (0 < unit < np.inf):
-        raise CommandError(f"Y: expected signals of a finite, nonzero norm, got {unit:g}")
+    # In double precision, which squares of any number in single precision fit into.
+    unit = float(np.sqrt(np.mean(np.sum(np.abs(np.asarray(train[0], complex)) ** 2, axis=1))))
+    if unit == 0:
+        raise CommandError("Y: expected a signal that is not 0, got none")
     return Data(A, solved, _scaled(train, unit), _scaled(val, unit), support, unit)
 
 

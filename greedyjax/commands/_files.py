@@ -73,7 +73,10 @@ def read_npy(path: str | Path) -> np.ndarray:
 
 
 def numbers(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.ndarray:
-    """Checks floating-point or complex numbers, all finite; letters in ``shape`` are any length."""
+    """Checks floating-point or complex numbers; letters in ``shape`` are any length.
+
+    They must be finite, also in the precision that JAX computes in, which is single by default.
+    """
     wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if not np.issubdtype(array.dtype, np.inexact):
         raise CommandError(f"{name}: expected floating-point or complex numbers, got {array.dtype}")
@@ -84,9 +87,29 @@ def numbers(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.nd
         raise CommandError(f"{name}: expected shape {wanted}, got {array.shape}")
     if 0 in array.shape:
         raise CommandError(f"{name}: expected at least one number, got shape {array.shape}")
-    if not np.isfinite(array).all():
+    largest = max(float(np.max(np.abs(extremes))) for extremes in _extremes(array))
+    if not largest < np.inf:
         raise CommandError(f"{name}: expected finite numbers, got NaN or infinity")
+    if array.dtype.itemsize > np.dtype(np.float64).itemsize * (1 + np.iscomplexobj(array)):
+        raise CommandError(f"{name}: expected double precision at most, got {array.dtype}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    dtype = np.finfo(jax.dtypes.canonicalize_dtype(array.dtype)).dtype
+    if not _holds(dtype, largest):
+        raise CommandError(f"{name}: expected numbers that {dtype} holds, got {largest:.3g}")
     return array
+
+
+def _holds(dtype, size: float) -> bool:
+    """Whether a number of this magnitude neither overflows nor vanishes."""
+    limits = np.finfo(dtype)
+    return size == 0 or float(limits.tiny) <= size <= float(limits.max)
+
+
+def _extremes(array: np.ndarray) -> list[list[float]]:
+    """Smallest and largest of the real and imaginary parts, NaN if there is one; no copies."""
+    parts = [np.real(array), np.imag(array)] if np.iscomplexobj(array) else [array]
+    return [[part.min(), part.max()] for part in parts]
 
 
 def write_model(path: Path, model: Model) -> None:
@@ -102,22 +125,32 @@ def read_model(path: str | Path) -> Model:
     if not {*Model._fields, "format"} <= set(arrays):
         missing = sorted({*Model._fields, "format"} - set(arrays))
         raise CommandError(f"{path}: expected a model of greedyjax train, got no {missing[0]!r}")
-    if arrays["format"] != _MODEL_FORMAT:
-        got = arrays["format"]
-        raise CommandError(f"{path}: expected model format {_MODEL_FORMAT}, got {got}")
-    try:
-        settings = {
-            name: cast(arrays[name].item())
-            for name, cast in Model.__annotations__.items()
-            if cast is not np.ndarray
-        }
-    except (TypeError, ValueError) as error:
-        raise CommandError(f"{path}: expected one value per setting, got {error}") from error
+    model_format = _setting(path, arrays, "format", int)
+    if model_format != _MODEL_FORMAT:
+        raise CommandError(f"{path}: expected model format {_MODEL_FORMAT}, got {model_format}")
+    settings = {
+        name: _setting(path, arrays, name, kind)
+        for name, kind in Model.__annotations__.items()
+        if kind is not np.ndarray
+    }
     A = numbers(f"{path}: A", arrays["A"], ("m", "n"))
     weights = numbers(f"{path}: weights", arrays["weights"], (A.shape[1],))
     if settings["method"] not in ("omp", "iht"):
         raise CommandError(f"{path}: expected method omp or iht, got {settings['method']!r}")
     return Model(A=A, weights=weights, **settings)
+
+
+def _setting(path, arrays: dict[str, np.ndarray], name: str, kind: type) -> Any:
+    """One value of a model: a text, a truth value or a number that single precision holds."""
+    array = arrays[name]
+    letters = {str: "U", bool: "b", int: "iu", float: "iuf"}[kind]
+    if array.shape != () or array.dtype.kind not in letters:
+        got = f"{array.dtype} of shape {array.shape}"
+        raise CommandError(f"{path}: {name}: expected one {kind.__name__}, got {got}")
+    if kind is float and not _holds(np.float32, abs(array.item())):
+        got = f"{array.item():g}"
+        raise CommandError(f"{path}: {name}: expected a number that float32 holds, got {got}")
+    return kind(array.item())
 
 
 def claim_folder(
@@ -135,20 +168,22 @@ def claim_folder(
     if not os.access(folder, os.W_OK):
         raise CommandError(f"{folder}: the folder cannot be written to")
     taken = [name for name in names if (folder / name).exists()]
-    if taken and not _is_ours(folder / mark):
+    if taken and read_json(folder / mark) is None:
         raise CommandError(
             f"{folder / taken[0]}: exists and was not written by greedyjax; "
-            "move it or choose another --out"
+            "move it or choose another folder"
         )
     # From here on the folder is ours, even if the command is interrupted.
     write_json(folder / mark, {"finished": False}, command)
 
 
-def _is_ours(path: Path) -> bool:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None if there is no such file, or it is none of ours."""
     try:
-        return str(json.loads(path.read_text()).get(_MARK, "")).startswith("greedyjax")
+        content = json.loads(path.read_text())
+        return content if str(content.get(_MARK, "")).startswith("greedyjax") else None
     except (OSError, ValueError, AttributeError):
-        return False
+        return None
 
 
 def write_json(path: Path, content: dict[str, Any], command: str) -> None:
@@ -188,8 +223,9 @@ def draw(path: Path, plot: Callable[..., Any], *args: Any, **settings: Any) -> b
 @contextmanager
 def replacing(path: Path):
     """A binary file that takes the place of ``path`` only once it is written whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             yield file
         os.chmod(name, 0o666 & ~_umask())
@@ -197,7 +233,8 @@ def replacing(path: Path):
     except OSError as error:
         raise CommandError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
 
 
 def _finite(content: Any) -> Any:

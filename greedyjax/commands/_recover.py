@@ -1,5 +1,6 @@
 """`greedyjax recover`: many signals with a stored model."""
 
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def recover(options: Namespace) -> None:
     Y = Y[None] if single else Y
     Y = _files.numbers(str(options.measurements), Y, ("num", len(model.A)))
     out = Path(options.out)
-    if out.exists() and not options.overwrite:
+    if os.path.exists(out) and not options.overwrite:
         raise CommandError(f"{out}: exists; choose another --out or pass --overwrite")
     if not out.parent.is_dir():
         raise CommandError(f"{out.parent}: no such folder")

@@ -1,6 +1,8 @@
 """`greedyjax train`: weights from the user's own arrays."""
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,39 +42,53 @@ RECIPES = {
 def train(options: Namespace) -> None:
     """Learns weights, compares the hard solver with and without them, and writes everything."""
     data = read_data(options)
-    folder = Path(options.out)
-    _files.claim_folder(folder, OUTPUTS, "train")
-
-    net = _network(data.A, options)
-    scale = _learning.score_scale_of(net, data.train[0])
     recipe = RECIPES[options.loss]
     temperature = options.tau or recipe.tau
     learning_rate = options.learning_rate or recipe.learning_rate
-    soft_temperature = temperature if options.loss == "reconstruction" else _learning.SOFT_TAU
-    net.tau = jnp.full_like(net.tau, temperature * scale)
-
     batch_size = min(options.batch_size, len(data.train[0]))
     num_batches = len(data.train[0]) // batch_size
     num_epochs = options.epochs or -(-recipe.num_steps // num_batches)
     learns_from_x = data.train[1] is not None
+    config = {
+        **{name: value for name, value in vars(options).items() if name != "run"},
+        "epochs": num_epochs,
+        "tau": temperature,
+        "learning_rate": learning_rate,
+        "num_train": len(data.train[0]),
+        "num_val": len(data.val[0]),
+        "learned_from": "Y and X" if learns_from_x else "Y alone",
+    }
+    folder = Path(options.out)
+    checkpoint_dir = _claim_checkpoints(options.checkpoint_dir, config)
+    _files.claim_folder(folder, OUTPUTS, "train")
+
+    net = _network(data.A, options)
+    scale = _learning.score_scale_of(net, data.train[0])
+    soft_temperature = temperature if options.loss == "reconstruction" else _learning.SOFT_TAU
+    net.tau = jnp.full_like(net.tau, temperature * scale)
     by_error = options.loss == "selection" and learns_from_x
-    fitted = fit(
-        net,
-        data.train,
-        data.val,
-        loss=recipe.loss,
-        # The epoch whose weights serve the hard solver best, where that can be measured.
-        val_loss=losses.hard_reconstruction if by_error else None,
-        optimizer=_learning.adam(learning_rate, num_epochs * num_batches),
-        num_epochs=num_epochs,
-        batch_size=batch_size,
-        key=jax.random.key(options.seed),
-    )
+    with _errors_of_checkpoints():
+        fitted = fit(
+            net,
+            data.train,
+            data.val,
+            loss=recipe.loss,
+            # The epoch whose weights serve the hard solver best, where that can be measured.
+            val_loss=losses.hard_reconstruction if by_error else None,
+            optimizer=_learning.adam(learning_rate, num_epochs * num_batches),
+            num_epochs=num_epochs,
+            batch_size=batch_size,
+            key=jax.random.key(options.seed),
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_every=options.checkpoint_every,
+        )
     if not np.isfinite(fitted.best_val_loss):
         raise CommandError(
             "the validation loss is never finite: the solver diverges; "
             "a smaller --step-size or other units of A may help"
         )
+    if not np.isfinite(fitted.net.weights[...]).all():
+        raise CommandError("the weights grew beyond all numbers: a smaller --learning-rate helps")
     net = fitted.net
     net.tau = jnp.full_like(net.tau, soft_temperature * scale)
     learned = net.weights[...]
@@ -105,15 +121,7 @@ def train(options: Namespace) -> None:
         "epochs": len(fitted.history["val_loss"]) - 1,
         "skipped_steps": int(np.sum(fitted.history["skipped_steps"])),
         "seconds": float(np.sum(fitted.history["seconds"])),
-        "config": {
-            **{name: value for name, value in vars(options).items() if name != "run"},
-            "epochs": num_epochs,
-            "tau": temperature,
-            "learning_rate": learning_rate,
-            "num_train": len(data.train[0]),
-            "num_val": len(data.val[0]),
-            "learned_from": "Y and X" if learns_from_x else "Y alone",
-        },
+        "config": config,
     }
     _files.write_model(folder / "model.npz", model)
     history = _in_users_units(fitted.history, data.unit, by_error, options.loss)
@@ -122,6 +130,41 @@ def train(options: Namespace) -> None:
     pictures = _draw(folder, history, fitted.best_epoch, by_error, {title: learned}, data.support)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
+
+
+def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | None:
+    """Where `fit` may keep its checkpoints: a folder of this training alone.
+
+    `fit` knows a training by its data and its network. The settings that it cannot tell apart,
+    such as the learning rate, are kept beside the checkpoints.
+    """
+    if folder is None:
+        return None
+    names = sorted(set(config) - {"command", "data", "out", "checkpoint_dir", "checkpoint_every"})
+    wanted = {name: str(config[name]) for name in names}
+    path = Path(folder) / "settings.json"
+    found = _files.read_json(path) or {}
+    for name, value in wanted.items():
+        if found.get(name, value) != value:
+            raise CommandError(
+                f"{folder}: expected checkpoints of this training, got {name} {found[name]} "
+                f"instead of {value}; choose another --checkpoint-dir"
+            )
+    _files.claim_folder(Path(folder), (path.name, "epochs"), "train", mark=path.name)
+    _files.write_json(path, wanted, "train")
+    return path.parent / "epochs"
+
+
+@contextmanager
+def _errors_of_checkpoints() -> Iterator[None]:
+    """What `fit` says of its checkpoints, as an error of the command."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        what, _, why = str(error).partition("checkpoint_dir: ")
+        if what or not why:
+            raise
+        raise CommandError(f"--checkpoint-dir: {why}") from error
 
 
 def _network(A, options: Namespace) -> OMPNet | IHTNet:

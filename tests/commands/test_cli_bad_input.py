@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -69,7 +70,10 @@ BAD_DATA = {
     "strings in Y": ({"Y": np.full((NUM, M), "1.0")}, "Y: expected floating-point or complex"),
     "pickled Y": ({"Y": np.full((NUM, M), 1.0, object)}, "pickled objects, which are refused"),
     "pickled extra": ({"extra": np.array({"a": 1}, object)}, "pickled objects"),
-    "zero Y": ({"Y": 0 * Y}, "Y: expected"),
+    "zero Y": ({"Y": 0 * Y}, "Y: expected a signal that is not 0"),
+    "extended precision": ({"A": A.astype(np.longdouble)}, "A: expected double precision at most"),
+    "complex Y of it": ({"Y": Y.astype(np.clongdouble)}, "Y: expected double precision at most"),
+    "support of booleans": ({"support": np.ones(N, bool)}, "support: expected a list of atoms"),
     "two signals": ({"Y": Y[:2], "X": X[:2]}, "Y: expected at least 3 signals"),
     "one row": ({"A": A[:1], "Y": Y[:, :1]}, "A: expected at least 2 measurements"),
     "X_val alone": ({"X_val": X}, "'Y_val'"),
@@ -90,6 +94,23 @@ def test_data_that_does_not_fit(case, folder, capsys):
     np.savez("data.npz", **arrays)
     refused(capsys, TRAIN, words)
     assert not (folder / "train-out").exists(), "refused before anything is written"
+
+
+@pytest.mark.parametrize("name", ["A", "Y", "X", "Y_val", "X_val"])
+@pytest.mark.parametrize(("unit", "got"), [(1e300, "e+300"), (1e-300, "e-300")])
+def test_numbers_that_single_precision_does_not_hold(name, unit, got, folder, capsys):
+    arrays = {**DATA, "Y_val": Y, "X_val": X}
+    np.savez("data.npz", **{**arrays, name: unit * arrays[name]})
+    with jax.enable_x64(False):  # As it is for users.
+        refused(capsys, TRAIN, f"{name}: expected numbers that float32 holds", got)
+    assert not (folder / "train-out").exists()
+
+
+def test_measurements_that_single_precision_does_not_hold(folder, capsys):
+    np.save("Y.npy", 1e300j * Y)
+    with jax.enable_x64(False):
+        refused(capsys, RECOVER, "Y.npy: expected numbers that float32 holds")
+    assert not (folder / "X.npy").exists()
 
 
 def test_real_needs_real_signals(capsys):
@@ -116,12 +137,18 @@ def test_reconstruction_needs_signals(folder, capsys):
         (["--method", "iht", "--num-layers", "0"], "--num-layers: expected an integer >= 1"),
         (["--method", "iht", "--step-size", "-1"], "--step-size: expected a positive number"),
         (["--method", "iht", "--sparsity", "13"], "--sparsity: expected at most 12"),
-        (["--tau", "0"], "--tau: expected a positive number, got '0'"),
-        (["--tau", "nan"], "--tau: expected a positive number, got 'nan'"),
-        (["--learning-rate", "inf"], "--learning-rate: expected a positive number, got 'inf'"),
+        (["--tau", "0"], "--tau: expected a positive number, 1e-30 to 1e30, got '0'"),
+        (["--tau", "nan"], "--tau: expected a positive number, 1e-30 to 1e30, got 'nan'"),
+        (
+            ["--learning-rate", "inf"],
+            "--learning-rate: expected a positive number, 1e-30 to 1e30, got 'inf'",
+        ),
         (["--epochs", "-1"], "--epochs: expected an integer >= 1"),
         (["--batch-size", "0"], "--batch-size: expected an integer >= 1"),
         (["--seed", "-1"], "--seed: expected an integer >= 0"),
+        (["--tau", "1e-300"], "--tau: expected a positive number, 1e-30 to 1e30, got '1e-300'"),
+        (["--learning-rate", "1e300"], "--learning-rate: expected a positive number"),
+        (["--checkpoint-every", "0"], "--checkpoint-every: expected an integer >= 1, got '0'"),
         (["--colour", "blue"], "--colour"),
     ],
 )
@@ -209,6 +236,10 @@ def test_a_text_file_is_not_called_a_pickle(name, folder, capsys):
         (["recover", "data.npz", *RECOVER[2:]], "data.npz: expected a model of greedyjax train"),
         (["recover", "Y.npy", *RECOVER[2:]], "Y.npy: expected an .npz"),
         ([*RECOVER[:-1], "nowhere/X.npy"], "nowhere: no such folder"),
+        ([*RECOVER[:-1], "x" * 300], "cannot be written: File name too long"),
+        ([*RECOVER[:-1], "."], ".: exists"),
+        ([*RECOVER[:-1], ".", "--overwrite"], ".: cannot be written"),
+        (["recover", "model.npz", "/dev/null", *RECOVER[3:]], "/dev/null: expected an .npy"),
         ([*RECOVER, "--batch-size", "0"], "--batch-size: expected an integer >= 1"),
         (RECOVER[:-2], "--out"),
     ],
@@ -247,7 +278,21 @@ def test_measurements_that_do_not_fit(bad, words, folder, capsys):
         ({"weights": np.full(N, 1.0, object)}, "pickled objects"),
         ({"A": np.ones((M, N), int)}, "A: expected floating-point"),
         ({"method": "cosamp"}, "expected method omp or iht, got 'cosamp'"),
-        ({"sparsity": np.ones(2)}, "model.npz: expected one value per setting"),
+        ({"sparsity": np.ones(2)}, "sparsity: expected one int, got float64 of shape (2,)"),
+        ({"sparsity": np.nan}, "sparsity: expected one int, got float64"),
+        ({"sparsity": 2.5}, "sparsity: expected one int, got float64"),
+        ({"sparsity": 10**12}, "sparsity: expected an int between 1 and 6"),
+        ({"format": np.ones(2, int)}, "format: expected one int, got int64 of shape (2,)"),
+        ({"format": "1"}, "format: expected one int, got <U1"),
+        ({"method": np.array(["omp", "iht"])}, "method: expected one str, got <U3 of shape (2,)"),
+        ({"real": "yes"}, "real: expected one bool, got <U3"),
+        ({"tau": 1j}, "tau: expected one float, got complex128"),
+        ({"tau": np.nan}, "tau: expected a number that float32 holds, got nan"),
+        ({"tau": 1e-300}, "tau: expected a number that float32 holds, got 1e-300"),
+        ({"weights": np.ones(N, int)}, "weights: expected floating-point"),
+        ({"method": "iht", "num_layers": -2, "step_size": 1.0}, "num_layers: expected an int >= 1"),
+        ({"method": "iht", "num_layers": 2, "step_size": 1e300}, "step_size: expected a number"),
+        ({"method": "iht", "num_layers": 2, "step_size": np.inf}, "step_size: expected a number"),
         ({"format": 2}, "expected model format 1, got 2"),
         ({"sparsity": 0}, "sparsity"),
         ({"sparsity": M + 1}, "sparsity"),
@@ -274,6 +319,9 @@ def test_models_that_do_not_fit(change, words, folder, capsys):
         (["train", "data.npz", "--sparsity", "2"], "--method"),
         (["train", "--method", "omp", "--sparsity", "2"], "DATA.npz"),
         (["demo", "--draws", "0"], "--draws: expected an integer >= 1, got '0'"),
+        (["reproduce"], "figure"),
+        (["reproduce", "fig4"], "figure: invalid choice: 'fig4'"),
+        (["reproduce", "fig1", "--seeds", "-1"], "--seeds: expected an integer >= 0, got '-1'"),
         (["demo", "--seed", "1.5"], "--seed: expected an integer >= 0, got '1.5'"),
     ],
 )
