@@ -105,6 +105,24 @@ def scalar(name: str, value: Any, *, positive: bool):
     return array
 
 
+def prng_key(name: str, value: Any) -> jax.Array:
+    """Returns ``value`` if it is one key of `jax.random`, new or old style."""
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        fail(TypeError, name, "a key such as jax.random.key(0)", f"{value!r}"[:60])
+    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if not typed and value.dtype != np.uint32:
+        fail(TypeError, name, "a key such as jax.random.key(0)", f"dtype {value.dtype}")
+    if value.ndim != (0 if typed else 1):
+        fail(ValueError, name, "one key", f"shape {value.shape}")
+    return jnp.asarray(value)
+
+
+def function(name: str, value: Any) -> None:
+    """Raises unless ``value`` can be called."""
+    if not callable(value):
+        fail(TypeError, name, "a function", type(value).__name__)
+
+
 def as_array(name: str, value: Any) -> jax.Array:
     """Returns ``value`` as a JAX array, or says that it is none."""
     if value is None or isinstance(value, (str, bytes, dict)):
@@ -112,7 +130,8 @@ def as_array(name: str, value: Any) -> jax.Array:
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__}") from error
+        got = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        raise TypeError(f"{name}: expected an array that JAX can hold, got {got}") from error
 
 
 def _bounded(name, value, expected, holds):

@@ -24,12 +24,17 @@ def squared_error(
     Returns:
         Shape ``(...)``, in the squared units of ``X``.
 
+    Raises:
+        TypeError: no arrays of numbers.
+        ValueError: shapes that differ.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from greedyjax.metrics import squared_error
         >>> squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0]])).tolist()
         [4.0]
     """
+    X_hat, X = _pair(X_hat, X)
     if not jnp.iscomplexobj(X):
         X_hat = X_hat.real
     return jnp.sum(abs_sq(X_hat - X), axis=-1)
@@ -48,6 +53,7 @@ def nmse(
         >>> nmse(jnp.array([[1.0, 2.0]]), jnp.array([[2.0, 2.0]])).tolist()
         [0.125]
     """
+    X_hat, X = _pair(X_hat, X)
     return squared_error(X_hat, X) * safe_inverse(jnp.sum(abs_sq(X), axis=-1))
 
 
@@ -86,6 +92,7 @@ def hidden_measurement_error(
         ``sqrt(sum |y_hidden - A_hidden x_hat|^2 / sum |y_hidden|^2)``, a scalar without units.
 
     Raises:
+        TypeError: wrong kinds of argument.
         ValueError: wrong shapes, NaN or infinity.
 
     Example:
@@ -99,6 +106,7 @@ def hidden_measurement_error(
     """
     A = _checks.inexact("A", A, ndim=2)
     Y = _checks.inexact("Y", Y, ndim=2)
+    _checks.function("recover", recover)
     m = len(A)
     if m < 2:
         _checks.fail(ValueError, "A", "at least 2 rows, to hide one of them", f"shape {A.shape}")
@@ -112,9 +120,26 @@ def hidden_measurement_error(
 
     def one_fold(rows):
         hidden, kept = rows
-        X_hat = recover(A[kept], Y[:, kept])
+        X_hat = _checks.as_array("recover(A, Y)", recover(A[kept], Y[:, kept]))
+        wanted = (len(Y), A.shape[1])
+        if X_hat.shape != wanted:
+            _checks.fail(ValueError, "recover(A, Y)", f"shape {wanted}", f"shape {X_hat.shape}")
         predicted = matmul(X_hat, A[hidden].T)
         return jnp.sum(abs_sq(Y[:, hidden] - predicted)), jnp.sum(abs_sq(Y[:, hidden]))
 
     errors, energies = jax.lax.map(one_fold, (hidden, kept))
     return safe_sqrt(jnp.sum(errors) * safe_inverse(jnp.sum(energies)))
+
+
+def _pair(X_hat, X) -> tuple[Array, Array]:
+    """Recovered and true signals of one shape: nothing is broadcast. NaN may be among them."""
+    arrays = _checks.as_array("X_hat", X_hat), _checks.as_array("X", X)
+    for name, array in zip(("X_hat", "X"), arrays, strict=True):
+        if not jnp.issubdtype(array.dtype, jnp.number):
+            _checks.fail(TypeError, name, "numbers", f"dtype {array.dtype}")
+        if array.ndim == 0:
+            _checks.fail(ValueError, name, "shape (..., n)", "shape ()")
+    if arrays[0].shape != arrays[1].shape:
+        got = f"shape {arrays[1].shape}"
+        _checks.fail(ValueError, "X", f"shape {arrays[0].shape} as X_hat has", got)
+    return arrays

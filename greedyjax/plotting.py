@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from greedyjax import _checks
+
 __all__ = ["plot_recovery", "plot_training", "plot_weights"]
 
 BLACK, ORANGE, BLUE, GREEN, RED = "#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00"
@@ -39,12 +41,29 @@ def plot_weights(
     Returns:
         The figure.
 
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: shapes that do not fit.
+
     Example:
         >>> import numpy as np
         >>> from greedyjax.plotting import plot_weights
         >>> len(plot_weights({"learned": np.array([1.0, 0.2, 0.9])}, support=[0, 2]).axes)
         1
     """
+    if not isinstance(weights, dict) or not weights:
+        _checks.fail(
+            TypeError, "weights", "a dict of one title or more to weights", type(weights).__name__
+        )
+    n = np.size(next(iter(weights.values())))
+    _fits("weights", weights, n)
+    for title, values in weights.items():
+        if not np.isfinite(values).all():
+            _checks.fail(ValueError, f"weights[{title!r}]", "finite numbers", "NaN or infinity")
+    if groups is not None and np.shape(groups) != (n,):
+        _checks.fail(ValueError, "groups", f"shape ({n},)", f"shape {np.shape(groups)}")
+    if support is not None and not _are_atoms(np.asarray(support), n):
+        _checks.fail(ValueError, "support", f"atoms between 0 and {n - 1}", str(support))
     figure = figure or Figure(layout="constrained")
     figure.set_size_inches(8, 0.8 + 2.0 * len(weights))
     panels = figure.subplots(len(weights), sharex=True, squeeze=False)[:, 0]
@@ -86,6 +105,10 @@ def plot_training(
     Returns:
         The figure.
 
+    Raises:
+        TypeError: ``history`` is no dict.
+        ValueError: it lacks a key, or shapes do not fit.
+
     Example:
         >>> import numpy as np
         >>> from greedyjax.plotting import plot_training
@@ -93,6 +116,15 @@ def plot_training(
         >>> plot_training(history).axes[0].get_xlabel()
         'epoch'
     """
+    if not isinstance(history, dict):
+        _checks.fail(TypeError, "history", "a dict, FitResult.history", type(history).__name__)
+    if not {"train_loss", "val_loss"} <= set(history):
+        _checks.fail(ValueError, "history", "train_loss and val_loss", f"keys {sorted(history)}")
+    num_epochs = len(history["val_loss"])
+    _fits("history", {"train_loss": history["train_loss"]}, num_epochs)
+    if best_epoch is not None and not 0 <= best_epoch < num_epochs:
+        expected = f"an epoch between 0 and {num_epochs - 1}"
+        _checks.fail(ValueError, "best_epoch", expected, str(best_epoch))
     figure = figure or Figure(layout="constrained")
     num_panels = 1 if val_measure is None else 2
     figure.set_size_inches(7, 2 + 2 * num_panels)
@@ -140,6 +172,10 @@ def plot_recovery(
     Returns:
         The figure.
 
+    Raises:
+        TypeError: ``windows`` is no list of dicts.
+        ValueError: lengths that do not fit.
+
     Example:
         >>> import numpy as np
         >>> from greedyjax.plotting import plot_recovery
@@ -148,6 +184,12 @@ def plot_recovery(
         >>> figure.axes[0].get_ylabel()
         'mV'
     """
+    if not isinstance(windows, (list, tuple)) or not windows:
+        _checks.fail(TypeError, "windows", "a list with a dict a panel", type(windows).__name__)
+    for i, signals in enumerate(windows):
+        _fits(f"windows[{i}]", signals, len(time))
+    if isinstance(titles, str) or len(titles) != len(windows):
+        _checks.fail(ValueError, "titles", f"a list of {len(windows)}, one a panel", repr(titles))
     figure = figure or Figure(layout="constrained")
     figure.set_size_inches(8, 0.6 + 2.1 * len(windows))
     panels = figure.subplots(len(windows), sharex=True, squeeze=False)[:, 0]
@@ -167,6 +209,22 @@ def plot_recovery(
     panels[-1].set_xlabel("time (s)")
     panels[0].legend(loc="upper right", fontsize=8, ncols=len(styles))
     return figure
+
+
+def _are_atoms(support: np.ndarray, n: int) -> bool:
+    return (
+        support.ndim == 1
+        and np.issubdtype(support.dtype, np.integer)
+        and bool(np.all((support >= 0) & (support < n)))
+    )
+
+
+def _fits(name: str, arrays: dict[str, Any], length: int) -> None:
+    for key, array in arrays.items():
+        if np.shape(array) != (length,):
+            _checks.fail(
+                ValueError, f"{name}[{key!r}]", f"shape ({length},)", f"shape {np.shape(array)}"
+            )
 
 
 def _bands(axes, groups, names):

@@ -76,9 +76,13 @@ def as_operator(A: Any) -> Operator:
 
     Raises:
         TypeError: integers, or no array at all.
-        ValueError: not two axes, no rows or columns, or NaN or infinity in a concrete array.
+        ValueError: not two axes, no rows or columns, or NaN or infinity in a concrete array;
+            products of an operator that have other shapes than its own says.
     """
+    if isinstance(A, Dense):
+        return A
     if all(hasattr(A, name) for name in ("shape", "matvec", "rmatvec")):
+        _check_products(A)
         return A
     array = _checks.inexact("A", A, ndim=2)
     if 0 in array.shape:
@@ -113,6 +117,19 @@ def unit_columns(A: Dense) -> tuple[Dense, Float[Array, " n"]]:
     scaled = A.scale_columns(1 / largest)
     inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled.parts), axis=(0, 1))))
     return scaled.scale_columns(inverse), inverse / largest
+
+
+def _check_products(A: Operator) -> None:
+    """Traces both products once: what they return must fit the shape."""
+    if len(A.shape) != 2:
+        _checks.fail(ValueError, "A.shape", "(m, n)", str(tuple(A.shape)))
+    m, n = A.shape
+    Ax = jax.eval_shape(A.matvec, jax.ShapeDtypeStruct((n,), jnp.float32))
+    if Ax.shape != (m,):
+        _checks.fail(ValueError, "A.matvec(x)", f"shape ({m},)", f"shape {Ax.shape}")
+    back = jax.eval_shape(A.rmatvec, jax.ShapeDtypeStruct((m,), Ax.dtype))
+    if back.shape != (n,):
+        _checks.fail(ValueError, "A.rmatvec(y)", f"shape ({n},)", f"shape {back.shape}")
 
 
 def _split(z: Inexact[Array, "..."]) -> Float[Array, "parts ..."]:

@@ -86,7 +86,7 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
         The problem, as `ECG`; all its arrays are float32 except ``levels``.
 
     Raises:
-        TypeError: ``num_measurements`` is not a static int.
+        TypeError: no key, or ``num_measurements`` is not a static int.
         ValueError: ``num_measurements`` is out of bounds, or the file is not the recording that
             is expected.
         ImportError: pydicom or PyWavelets is missing.
@@ -107,6 +107,7 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
     Biomedical Engineering 58 (2011), for the application; the recording and its use here are this
     library's choice.
     """
+    key = _checks.prng_key("key", key)
     num_measurements = _checks.static_int(
         "num_measurements", num_measurements, minimum=1, maximum=_WINDOW
     )

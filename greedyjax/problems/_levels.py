@@ -69,7 +69,8 @@ def sparse_in_levels(
         The problem, as `Levels`.
 
     Raises:
-        TypeError: a size is not a static int, or ``noise`` not a real number.
+        TypeError: no key, a size is not a static int, ``noise`` not a real number, or ``matrix``
+            no function.
         ValueError: a size or ``noise`` is out of bounds, or ``matrix`` does not return finite
             numbers of shape ``(m, n)``.
 
@@ -85,6 +86,8 @@ def sparse_in_levels(
     Source: the data of the experiments in Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy
     unfolding", arXiv:2505.15661 (2025).
     """
+    key = _checks.prng_key("key", key)
+    _checks.function("matrix", matrix)
     num_signals = _checks.static_int("num_signals", num_signals, minimum=1)
     num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
     num_measurements = _checks.static_int("num_measurements", num_measurements, minimum=1)

@@ -36,7 +36,7 @@ def partial_fourier(
         The matrix, shape ``(m, n)``; complex64 for float32, complex128 for float64.
 
     Raises:
-        TypeError: a size is not a static int, or ``dtype`` is not float32 or float64.
+        TypeError: no key, a size is not a static int, or ``dtype`` is not float32 or float64.
         ValueError: a size is out of bounds.
 
     Example:
@@ -49,6 +49,7 @@ def partial_fourier(
     Source: the matrix of the experiments in Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep
     greedy unfolding", arXiv:2505.15661 (2025).
     """
+    key = _checks.prng_key("key", key)
     num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1, maximum=_LARGEST_FOURIER_SIZE)
     highest = (num_atoms - 1) // 2
     num_measurements = _checks.static_int(
@@ -88,7 +89,7 @@ def gaussian(
         The matrix, shape ``(m, n)``, of type ``dtype``.
 
     Raises:
-        TypeError: a size is not a static int, or ``dtype`` is not float32 or float64.
+        TypeError: no key, a size is not a static int, or ``dtype`` is not float32 or float64.
         ValueError: a size is smaller than 1.
 
     Example:
@@ -101,6 +102,7 @@ def gaussian(
     Source: the standard ensemble of compressed sensing; Foucart and Rauhut, "A Mathematical
     Introduction to Compressive Sensing" (2013), chapter 9.
     """
+    key = _checks.prng_key("key", key)
     num_measurements = _checks.static_int("num_measurements", num_measurements, minimum=1)
     num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
     shape = (num_measurements, num_atoms)
@@ -108,7 +110,10 @@ def gaussian(
 
 
 def _real_dtype(dtype) -> jnp.dtype:
-    dtype = jnp.dtype(dtype)
-    if dtype not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)):
-        _checks.fail(TypeError, "dtype", "float32 or float64", str(dtype))
-    return dtype
+    for allowed in (jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)):
+        # NumPy takes None for float64.
+        if dtype is not None and allowed == dtype:
+            return allowed
+    return _checks.fail(
+        TypeError, "dtype", "float32 or float64", getattr(dtype, "__name__", str(dtype))
+    )

@@ -36,7 +36,7 @@ def stack_real(
         ([[1.0, 0.0], [2.0, 3.0]], [4.0, -1.0])
     """
     A = _checks.inexact("A", A, ndim=2)
-    y = _checks.inexact("y", y, ndim=max(jnp.ndim(y), 1))
+    y = _checks.inexact("y", y, ndim=max(_checks.as_array("y", y).ndim, 1))
     if y.shape[-1] != len(A):
         _checks.fail(ValueError, "y", f"shape (..., {len(A)})", f"shape {y.shape}")
     if not (jnp.iscomplexobj(A) or jnp.iscomplexobj(y)):

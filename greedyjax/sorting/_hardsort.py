@@ -64,7 +64,7 @@ def topk_mask(scores: Float[Array, " n"], *, k: int) -> Float[Array, " n"]:
         >>> gj.topk_mask(jnp.array([1.0, 3.0, 2.0]), k=2).tolist()
         [0.0, 1.0, 1.0]
     """
-    scores, k = check_scores(scores, k)
+    scores, k = check_scores(scores, k, all_by_default=False)
     return _keep(scores, k)[0]
 
 
@@ -107,13 +107,17 @@ class HardSort(NamedTuple):
         return _keep(scores, k)
 
 
-def check_scores(scores, k: int | None) -> tuple[Float[Array, " n"], int]:
+def check_scores(
+    scores, k: int | None, *, all_by_default: bool = True
+) -> tuple[Float[Array, " n"], int]:
     """The argument checks that every sorting function shares."""
     scores = _checks.real("scores", scores, ndim=1)
     n = len(scores)
     if n == 0:
         _checks.fail(ValueError, "scores", "at least one score", f"shape {scores.shape}")
-    return scores, n if k is None else _checks.static_int("k", k, minimum=1, maximum=n)
+    if k is None and all_by_default:
+        return scores, n
+    return scores, _checks.static_int("k", k, minimum=1, maximum=n)
 
 
 def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:

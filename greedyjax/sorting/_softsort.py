@@ -89,7 +89,7 @@ def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[
         The soft gate of Soft-IHT: Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy
         unfolding", arXiv 2505.15661.
     """
-    scores, k = check_scores(scores, k)
+    scores, k = check_scores(scores, k, all_by_default=False)
     scores, tau = _to_unit_scale(scores, tau)
     return _soft_keep(scores, k, tau)[0]
 

@@ -21,7 +21,7 @@ from greedyjax.training._checkpoints import Checkpoints, Saved
 
 _DEAD = 1e-12  # A gradient norm of which nothing can be learned.
 _DEAD_MESSAGE = (
-    "fit: the gradient of the weights was below 1e-12 in all of epoch {epoch}, so nothing is "
+    "{who}: the gradient of the weights was below 1e-12, the mean of epoch {epoch}, so nothing is "
     "learned. A temperature far below the gaps of the scores does that: try a larger tau, such as "
     "relative_tau(A, y, 0.1), a schedule for it, or losses.selection; see docs/temperature.md"
 )
@@ -153,9 +153,12 @@ def run(
             measure = epoch % val_every == 0 or epoch == num_epochs
             now, row = _next(setup, now, rest, train, val, epoch, batch_size, key, measure)
             rows.append(row._replace(seconds=np.full(shape, perf_counter() - begin)))
-            if not warned and np.any(row.gradient_norm < _DEAD):
+            dead = np.flatnonzero(row.gradient_norm < _DEAD)
+            if not warned and len(dead):
                 warned = True
-                warnings.warn(_DEAD_MESSAGE.format(epoch=epoch), RuntimeWarning, stacklevel=3)
+                who = f"fit_many, networks {dead.tolist()}" if setup.stacked else "fit"
+                text = _DEAD_MESSAGE.format(who=who, epoch=epoch)
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
             if checkpoints and epoch % checkpoints.every == 0:
                 checkpoints.save(Saved(epoch, now, rows))
                 last_saved = epoch
@@ -261,7 +264,11 @@ def _evaluate_one(setup: Setup, batch_size: int, state: State, rest, val):
 @partial(jax.jit, static_argnames=("setup",))
 def _temperature(setup: Setup, state: State, rest):
     """The mean temperature of the layers."""
-    one = lambda state, rest, _: jnp.mean(network(setup, state.params, rest, state.step).tau)
+
+    def one(state, rest, _):
+        net = network(setup, state.params, rest, state.step)
+        return jnp.mean(getattr(net, "tau", jnp.nan))  # A module that is none of ours has none.
+
     return setup.over_networks(one)(state, rest, ())
 
 

@@ -1,9 +1,9 @@
 """Training: jitted epochs over data on the device, the best weights kept."""
 
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -56,7 +56,7 @@ def fit(
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
     val_every: int = 1,
-    checkpoint_dir: str | Path | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
     progress: bool = True,
 ) -> FitResult:
@@ -106,8 +106,11 @@ def fit(
         >>> fitted.history["val_loss"].shape
         (3,)
     """
+    key = _checks.prng_key("key", key)
+    _module("net", net)
     train, val = _data("train", train, net), _data("val", val, net)
     num_epochs, batch_size, val_every = _counts(num_epochs, batch_size, val_every, len(train[0]))
+    _check_schedule(tau, net)
     graph, params, rest = nnx.split(net, nnx.Param, ...)
     setup = _setup(graph, optimizer, loss, val_loss, tau)
     checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, train, rest)
@@ -132,7 +135,7 @@ def fit_many(
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
     val_every: int = 1,
-    checkpoint_dir: str | Path | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
     progress: bool = True,
 ) -> list[FitResult]:
@@ -182,6 +185,9 @@ def fit_many(
     """
     if not isinstance(nets, Sequence) or len(nets) == 0:
         _checks.fail(TypeError, "nets", "a list of networks", type(nets).__name__)
+    for i, net in enumerate(nets):
+        _module(f"nets[{i}]", net)
+    key = _checks.prng_key("key", key)
     shared = isinstance(train, tuple)
     trains, vals = _data_of_each("train", train, nets), _data_of_each("val", val, nets)
     if isinstance(val, tuple) != shared:
@@ -191,6 +197,7 @@ def fit_many(
     graphs, params, rests = zip(*(nnx.split(net, nnx.Param, ...) for net in nets), strict=True)
     if any(graph != graphs[0] for graph in graphs):
         _checks.fail(ValueError, "nets", "networks of one kind with equal settings", "others")
+    _check_schedule(tau, nets[0])
     setup = _setup(graphs[0], optimizer, loss, val_loss, tau)
     setup = setup._replace(stacked=True, data_axis=None if shared else 0)
     rest = _stacked("nets", rests)
@@ -218,11 +225,20 @@ def _result(setup: Setup, rest, trained: Trained) -> FitResult:
 
 def _setup(graph, optimizer, loss, val_loss, tau) -> Setup:
     for name, value in (("loss", loss), ("val_loss", val_loss or loss), ("tau", tau or loss)):
-        if not callable(value):
-            _checks.fail(TypeError, name, "a function", type(value).__name__)
+        _checks.function(name, value)
     if not isinstance(optimizer, optax.GradientTransformation):
         _checks.fail(TypeError, "optimizer", "an optax optimizer", type(optimizer).__name__)
     return Setup(graph, _finite_steps_only(optimizer), loss, val_loss or loss, tau)
+
+
+def _check_schedule(tau, net) -> None:
+    """Looks at the first temperature: the others are traced."""
+    if tau is None:
+        return
+    _checks.function("tau", tau)
+    if not hasattr(net, "tau"):
+        _checks.fail(ValueError, "tau", "None, as net has no temperature", "a schedule")
+    _checks.scalar_or_steps("tau(0)", tau(jnp.zeros((), jnp.int32)), jnp.size(net.tau))
 
 
 @lru_cache
@@ -245,11 +261,13 @@ def _checkpoints(folder, every, batch_size: int, key, train, rest) -> Checkpoint
     every = _checks.static_int("checkpoint_every", every, minimum=1)
     if folder is None:
         return None
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        _checks.fail(TypeError, "checkpoint_dir", "the path of a folder", repr(folder))
     data = {name: _digest(arrays) for name, arrays in (("data", train), ("networks", rest))}
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     numbers = np.asarray(jax.random.key_data(key) if typed else key).tolist()
     identity = {**data, "batch_size": batch_size, "key": numbers}
-    return Checkpoints(folder, every, identity)
+    return Checkpoints(os.fspath(folder), every, identity)
 
 
 def _digest(arrays) -> int:
@@ -260,6 +278,12 @@ def _digest(arrays) -> int:
     return digest
 
 
+def _module(name: str, net) -> None:
+    if not isinstance(net, nnx.Module):
+        got = f"the class {net.__name__}" if isinstance(net, type) else type(net).__name__
+        _checks.fail(TypeError, name, "a network, an nnx.Module", got)
+
+
 def _data(name: str, data, net) -> tuple[Array, Array | None]:
     """Checks a pair ``(Y, X)`` and puts it on the device."""
     if not isinstance(data, tuple) or len(data) != 2:
@@ -267,11 +291,14 @@ def _data(name: str, data, net) -> tuple[Array, Array | None]:
     Y = _checks.inexact(f"{name} Y", data[0], ndim=2)
     if len(Y) == 0:
         _checks.fail(ValueError, f"{name} Y", "at least one signal", f"shape {Y.shape}")
-    m, n = net.A.shape
-    Y = _checks.inexact(f"{name} Y", Y, ndim=2, shape=(len(Y), m))
+    A = getattr(net, "A", None)  # A module that is none of ours may have none.
+    if A is not None:
+        _checks.inexact(f"{name} Y", Y, ndim=2, shape=(len(Y), A.shape[0]))
     if data[1] is None:
         return Y, None
-    return Y, _checks.inexact(f"{name} X", data[1], ndim=2, shape=(len(Y), n))
+    X = _checks.inexact(f"{name} X", data[1], ndim=2)
+    n = X.shape[1] if A is None else A.shape[1]
+    return Y, _checks.inexact(f"{name} X", X, ndim=2, shape=(len(Y), n))
 
 
 def _data_of_each(name: str, data, nets) -> list[tuple[Array, Array | None]]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from greedyjax import _checks
 from greedyjax._numerics import abs_sq, safe_inverse
 from greedyjax.metrics import squared_error
 from greedyjax.nets._unrolled import Unrolled
@@ -77,6 +78,8 @@ def selection(
         A scalar without units.
     """
     scores, answers = net.choices(Y)
-    energy = abs_sq(answers if X is None else X)
+    if X is not None and jnp.shape(X) != answers.shape:
+        _checks.fail(ValueError, "X", f"shape {answers.shape}", f"shape {jnp.shape(X)}")
+    energy = abs_sq(answers if X is None else jnp.asarray(X))
     targets = lax.stop_gradient(energy * safe_inverse(jnp.sum(energy, axis=-1, keepdims=True)))
     return jnp.mean(jax.vmap(net.choice_loss)(scores, targets))
