@@ -105,6 +105,18 @@ def test_validation_every_third_epoch_and_after_the_last():
     assert seldom.best_epoch == 3
 
 
+def test_networks_that_learn_nothing_are_named():
+    """As where a temperature is far below the gaps of the scores."""
+    nets = [net(0, tau=tau) for tau in (1e-9, 0.1, 1e-9)]
+    slope = lambda net: jnp.where(jnp.max(net.tau) > 1e-6, 1.0, 1e-13)
+    loss = lambda net, Y, X: slope(net) * jnp.mean(net.weights[...])
+    settings = {**SETTINGS, "loss": loss, "num_epochs": 2}
+    message = r"fit_many, networks \[0, 2\]: .*below 1e-12, the mean of epoch 1.*try a larger tau"
+    with pytest.warns(RuntimeWarning, match=message) as said:
+        fit_many(nets, TRAIN[0], VAL[0], **settings)
+    assert len(said) == 1
+
+
 BAD = {
     "no networks": (([], TRAIN, VAL), {}, TypeError, "nets: expected a list of networks"),
     "not a list": ((net(0), TRAIN, VAL), {}, TypeError, "nets: expected a list of networks"),
