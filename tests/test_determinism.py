@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import greedyjax as gj
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.sorting import HardSort
 from helpers import DTYPES
 
 # --- Ties ----------------------------------------------------------------------------------------
@@ -97,6 +99,21 @@ def test_networks_choose_as_their_solvers_do(dtype):
             np.testing.assert_array_equal(of_iht[i], expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_what_differs_by_rounding_ties(dtype, scale):
+    """Equal columns, summed in another order: that decides nothing, a real difference does."""
+    eps = np.finfo(dtype).eps
+    choose = lambda *scores: int(
+        HardSort().next(scale * jnp.array(scores, dtype), jnp.array([False, True, False, False]))[0]
+    )
+    assert choose(1, 9, 1 + eps, 1 + 2 * eps) == 0
+    assert choose(1, 9, 1 + 16 * eps, 1) == 2
+    assert choose(1 - 16 * eps, 9, 1, 1 + eps) == 2
+    assert choose(0, 9, 0, 0) == 0
+    assert choose(1, 9, np.inf, 1) == 2
+
+
 def test_soft_rows_share_what_ties():
     """The other side of a tie: the hard choice is one of equals, the soft one all of them."""
     found = gj.soft_omp(TWICE, Y[3], sparsity=1, tau=1e-6)
@@ -113,8 +130,7 @@ import json, pathlib, sys
 sys.path.insert(0, {tests!r})
 import jax, numpy as np
 import greedyjax as gj
-from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.problems import gaussian, sparse_in_levels
+from greedyjax.problems import gaussian
 
 A = np.asarray(gaussian(jax.random.key(0), 128, 512))
 rng = np.random.default_rng(0)

@@ -165,7 +165,7 @@ def claim_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{folder}: cannot make the folder: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise CommandError(f"{folder}: the folder cannot be written to")
     taken = [name for name in names if (folder / name).exists()]
     if taken and read_json(folder / mark) is None:

@@ -43,13 +43,12 @@ class Checkpoints:
         self._ocp, self.every, self._identity = ocp, every, identity
         self._folder = Path(folder).absolute()
         self._failed = False
-        if self._folder.is_dir():
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             others = [path.name for path in self._folder.iterdir() if not _is_checkpoint(path)]
             if others:
                 got = f"{self._folder} with {sorted(others)[0]!r} in it"
                 _checks.fail(ValueError, "checkpoint_dir", "a folder of checkpoints alone", got)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             probe = self._folder / "0.orbax-checkpoint-tmp-probe"
             probe.mkdir(exist_ok=True)
             probe.rmdir()

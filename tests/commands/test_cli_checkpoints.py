@@ -16,11 +16,14 @@ TRAIN = ["train", "data.npz", "--method", "omp", "--sparsity", str(K), "--epochs
 CHECKPOINTS = ["--checkpoint-dir", "saved"]
 
 
+PROBLEM = sparse_in_levels(jax.random.key(0), num_signals=96, **SIZES)
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
+    """A working folder with measurements alone, of which the command computes least."""
     monkeypatch.chdir(tmp_path)
-    problem = sparse_in_levels(jax.random.key(0), num_signals=96, **SIZES)
-    np.savez("data.npz", A=problem.A, Y=problem.Y, X=problem.X)
+    np.savez("data.npz", A=PROBLEM.A, Y=PROBLEM.Y)
     return tmp_path
 
 
@@ -90,7 +93,7 @@ def test_it_did_not_begin_again(folder, stopped, monkeypatch):
     [
         (["--learning-rate", "0.5"], "learning_rate 0.03 instead of 0.5"),
         (["--epochs", "6"], "epochs 5 instead of 6"),  # The learning rate falls otherwise.
-        (["--loss", "reconstruction"], "instead of"),
+        (["--sparsity", "2"], "sparsity 3 instead of 2"),
         (["--seed", "3"], "seed 0 instead of 3"),
         (["--tau", "0.2"], "tau 0.1 instead of 0.2"),
     ],
@@ -153,6 +156,7 @@ def test_a_damaged_checkpoint_costs_its_epochs_alone(folder, stopped, capsys):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_temperature_at_which_nothing_is_learned(capsys):
+    np.savez("data.npz", A=PROBLEM.A, Y=PROBLEM.Y, X=PROBLEM.X)
     cold = ["--loss", "reconstruction", "--tau", "1e-12", "--epochs", "2"]
     assert main([*TRAIN, *cold]) == 0
     err = capsys.readouterr().err

@@ -137,6 +137,22 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         run(tmp_path / "file" / "inside")
 
 
+@pytest.mark.parametrize("inside", [".", "deeper"])
+def test_a_folder_that_cannot_be_written_to(tmp_path, inside):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    user = os.geteuid()
+    if user == 0:  # Root may write anywhere, nobody nowhere.
+        os.seteuid(65534)
+    try:
+        with pytest.raises(OSError, match="checkpoint_dir: .*cannot be written: Permission denied"):
+            run(locked / inside)
+    finally:
+        os.seteuid(user)
+        locked.chmod(0o700)
+    assert list(locked.iterdir()) == []
+
+
 def test_a_disk_that_fills_up_ends_no_training(tmp_path, monkeypatch):
     from orbax.checkpoint import CheckpointManager
 
