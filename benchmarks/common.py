@@ -27,6 +27,28 @@ def timed(function, *arguments, repeats: int = 100) -> dict[str, float]:
     return {"median_ms": median, "quartiles_ms": [low, high], "first_call_s": compile_s}
 
 
+def interleaved(functions: dict, repeats: int) -> dict[str, dict]:
+    """Times functions that block, in turn, so that whatever the machine does meets them all.
+
+    Returns for each the first call apart, which compiles, then median and quartiles in seconds.
+    """
+    first, runs = {}, {name: [] for name in functions}
+    for name, function in functions.items():
+        start = perf_counter()
+        function()
+        first[name] = perf_counter() - start
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = perf_counter()
+            function()
+            runs[name].append(perf_counter() - start)
+    times = {}
+    for name, seconds in runs.items():
+        low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
+        times[name] = {"median_s": median, "quartiles_s": [low, high], "first_call_s": first[name]}
+    return times
+
+
 def processor() -> str:
     """The processor's own name for itself, where the system tells."""
     try:

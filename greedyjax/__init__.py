@@ -1,8 +1,9 @@
 """Greedy sparse recovery in JAX: hard, soft, and with learned structure.
 
 Solvers and sorting functions are here; `greedyjax.certificates`, `greedyjax.nets`,
-`greedyjax.training`, `greedyjax.problems`, `greedyjax.metrics` and `greedyjax.plotting` load when
-first used, so that importing greedyjax loads neither flax, optax nor matplotlib.
+`greedyjax.training`, `greedyjax.problems`, `greedyjax.metrics`, `greedyjax.streaming` and
+`greedyjax.plotting` load when first used, so that importing greedyjax loads neither flax, optax
+nor matplotlib.
 """
 
 import importlib
@@ -24,7 +25,7 @@ from greedyjax.pursuit import (
 from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
 
 if TYPE_CHECKING:
-    from greedyjax import certificates, metrics, nets, plotting, problems, training
+    from greedyjax import certificates, metrics, nets, plotting, problems, streaming, training
 
 __version__ = "0.1.0"
 
@@ -48,11 +49,12 @@ __all__ = [
     "soft_topk_mask",
     "softsort",
     "stack_real",
+    "streaming",
     "topk_mask",
     "training",
 ]
 
-_LAZY = ("certificates", "metrics", "nets", "plotting", "problems", "training")
+_LAZY = ("certificates", "metrics", "nets", "plotting", "problems", "streaming", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

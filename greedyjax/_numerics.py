@@ -82,5 +82,10 @@ def first_argmax(scores: Float[Array, " n"]) -> Int[Array, ""]:
     """
     scores = lax.stop_gradient(scores)
     n = scores.shape[-1]
-    tied = scores >= jnp.max(scores) * (1 - 4 * eps(scores.dtype))
+    tied = scores >= tie_of(jnp.max(scores))
     return jnp.min(jnp.where(tied, jnp.arange(n, dtype=jnp.int32), n - 1))
+
+
+def tie_of(largest: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The least score that ties with the largest one."""
+    return largest * (1 - 4 * eps(largest.dtype))

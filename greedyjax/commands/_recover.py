@@ -2,15 +2,15 @@
 
 import os
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
-from greedyjax import stack_real
-from greedyjax.commands import _files, _learning
+from greedyjax import stack_real, streaming
+from greedyjax.commands import _files
 from greedyjax.commands._files import CommandError
 from greedyjax.nets import IHTNet, OMPNet
 
@@ -33,16 +33,17 @@ def recover(options: Namespace) -> None:
         net = _network(model, A)
     except (TypeError, ValueError) as error:
         raise CommandError(f"{options.model}: {error}") from error
-    solver = jax.jit(net if options.soft else net.harden())
 
-    def solve(batch):
-        batch = jnp.asarray(batch)
-        return solver(stack_real(A, batch)[1] if model.real else batch)
+    @jax.jit
+    def solve(net, A, batch):
+        batch = stack_real(A, batch)[1] if model.real else batch
+        return (net if options.soft else net.harden())(batch)
 
-    starts = range(0, len(Y), options.batch_size)
+    found = streaming.batches(
+        partial(solve, net, A), Y, batch_size=options.batch_size, progress=True
+    )
     with _files.replacing(out) as file:
-        for start in tqdm(starts, "recover", unit="batch", disable=None):
-            X = _learning.in_batches(solve, Y[start : start + options.batch_size])
+        for start, X in found:
             if start == 0:
                 _write_header(file, X, (X.shape[1],) if single else (len(Y), X.shape[1]))
             file.write(np.ascontiguousarray(X).tobytes())

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude, matmul, norm, real_dtype
+from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude, matmul, norm, real_dtype, tie_of
 from greedyjax._types import Recovery
 from greedyjax.linalg.dictionary import Dictionary, gram_of
 from greedyjax.linalg.operators import Dense
@@ -180,24 +180,24 @@ def fit_on(problem: GramProblem, args: Arguments, found: GramPursuit) -> Recover
 
 
 def _first_argmax(scores: Float[Array, "batch n"]) -> Int[Array, " batch"]:
-    """Lowest index of each row's largest score, ``n`` a multiple of `_BLOCK`.
+    """`first_argmax` of each row, of a length that is a multiple of `_BLOCK`.
 
-    The maxima of blocks, the first block that has the largest, and its first entry inside. Indices
-    are floats, as XLA's reductions of floats are faster on a CPU than those of integers.
+    The maxima of blocks, the first block that has the largest, and the first of that inside.
+    Indices are floats, as XLA's reductions of floats are faster on a CPU than those of integers.
     """
     blocks = scores.reshape(len(scores), -1, _BLOCK)
     best = jnp.max(blocks, axis=2)
-    largest = jnp.max(best, axis=1, keepdims=True)
-    block = _first_equal(best, largest)
+    least = tie_of(jnp.max(best, axis=1, keepdims=True))
+    block = _first(best >= least, scores.dtype)
     inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1, mode="promise_in_bounds")
-    return block * _BLOCK + _first_equal(inside[:, 0], largest)
+    return block * _BLOCK + _first(inside[:, 0] >= least, scores.dtype)
 
 
-def _first_equal(values, wanted):
-    n = values.shape[1]
-    countdown = n - 1 - jnp.arange(n, dtype=values.dtype)[None, :]
-    last = jnp.max(jnp.where(values == wanted, countdown, 0), axis=1)
-    return n - 1 - last.astype(jnp.int32)
+def _first(holds: Bool[Array, "batch n"], dtype) -> Int[Array, " batch"]:
+    """The first index where something holds, the last index where it never does."""
+    n = holds.shape[1]
+    countdown = n - 1 - jnp.arange(n, dtype=dtype)[None, :]
+    return n - 1 - jnp.max(jnp.where(holds, countdown, 0), axis=1).astype(jnp.int32)
 
 
 def _entries(rows: Array, j: Int[Array, " batch"]) -> Array:

@@ -1,0 +1,62 @@
+"""Other libraries' OMP on the same arrays, each at its fastest setting; those installed.
+
+Needs, beside greedyjax: `pip install scikit-learn spams-bin`, and for the third torch and
+`orthogonal-matching-pursuit-gpu`, which compiles on installation.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Solver = Callable[[], np.ndarray]
+
+
+def omp_solvers(A: np.ndarray, Y: np.ndarray, k: int, processors: int) -> dict[str, Solver]:
+    """Functions without arguments that return the signals, shape ``(num, n)``.
+
+    Arrays are laid out beforehand as each library wants them.
+    """
+    solvers: dict[str, Solver] = {}
+    try:
+        from sklearn.linear_model import orthogonal_mp
+
+        solvers["scikit-learn"] = lambda: (
+            orthogonal_mp(A, Y.T, n_nonzero_coefs=k, precompute=True).T
+        )
+    except ImportError:
+        pass
+    try:
+        import spams
+
+        A_, Y_ = np.asfortranarray(A), np.asfortranarray(Y.T)
+        # Without eps=0.0 the wheel sometimes stops before it begins.
+        for threads in sorted({1, processors}):
+            name = f"SPAMS, {threads} thread{'s' if threads > 1 else ''}"
+            solvers[name] = lambda t=threads: spams.omp(Y_, A_, L=k, eps=0.0, numThreads=t)
+    except ImportError:
+        pass
+    try:
+        import torch
+        from orthogonal_matching_pursuit_gpu import omp_v0_blas, run_omp
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        A_t, Y_t = (torch.as_tensor(array, device=device) for array in (A, Y))
+        settings = {"precompute": True, "tol": 0.0, "normalize": False, "fit_intercept": False}
+
+        def by_torch():
+            found = run_omp(A_t, Y_t, k, alg="v0", **settings)
+            return found.cpu().numpy()
+
+        solvers[f"omp-gpu v0 ({device})"] = by_torch
+        if device == "cpu":
+            A_64, Y_64 = A.astype(np.float64), Y.astype(np.float64)  # It takes no others.
+            solvers["omp-gpu v0_blas (float64)"] = lambda: omp_v0_blas(A_64, Y_64, k)
+    except ImportError:
+        pass
+    return solvers
+
+
+def signals(answer, n: int) -> np.ndarray:
+    """Dense signals as rows, from whatever a library returns."""
+    dense = np.asarray(answer.todense()) if hasattr(answer, "todense") else np.asarray(answer)
+    return dense if dense.shape[1] == n else dense.T
