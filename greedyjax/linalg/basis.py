@@ -33,6 +33,9 @@ def extend(
     Rozloznik, 2005). An atom that depends on the rows, or one that is not ``active``, adds a row
     of zeros, with a derivative of zero.
 
+    Atoms are columns of norm 1 or means of such, and carry the rounding errors of those: a mean
+    that cancels to less, as that of a column and its negative, is no direction either.
+
     Returns:
         The grown basis and its new row.
     """
@@ -43,7 +46,7 @@ def extend(
     rest = rest - matmul(again, Q)
 
     length = norm(rest)
-    independent = length > _dependence(atom) * norm(atom)
+    independent = length > _dependence(atom)
     inverse = safe_inverse(jnp.where(independent & active, length, 0))
     q = rest * inverse
     one = jnp.zeros(len(T), T.dtype).at[slot].set(1)
@@ -52,5 +55,5 @@ def extend(
 
 
 def _dependence(atom: Inexact[Array, " m"]) -> Float[Array, ""]:
-    """Relative length below which what projection leaves of an atom is rounding error."""
+    """Length up to which what projection leaves of an atom is rounding error."""
     return jnp.asarray(10 * eps(atom.dtype) * atom.size**0.5, real_dtype(atom.dtype))

@@ -85,6 +85,17 @@ def test_a_dependent_atom_adds_a_row_of_zeros(dtype):
     assert_close(coefficients(atoms, y, ALL), z)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_atom_that_has_cancelled_adds_a_row_of_zeros(dtype):
+    """What a mean of unit columns leaves where they cancel is rounding, however well it divides."""
+    atoms = normal(5, 8, dtype=dtype)
+    atoms[[1, 3]] *= np.finfo(dtype).eps ** 2
+    basis, _ = grow(atoms, ALL)
+    for field in basis:
+        assert np.all(np.asarray(field)[[1, 3]] == 0)
+        assert np.all(np.asarray(field)[[0, 2, 4]].any(axis=1))
+
+
 def test_an_inactive_atom_adds_a_row_of_zeros():
     atoms, y = normal(5, 8), normal(8, seed=1)
     active = np.array([True, False, True, False, True])
