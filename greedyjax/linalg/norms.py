@@ -10,34 +10,39 @@ from greedyjax._types import Operator
 from greedyjax.linalg.operators import Dense
 
 _MAX_ITERATIONS = 300
+_STARTS = 4
 
 
 def operator_norm_sq(A: Operator, dtype) -> Float[Array, ""]:
     """``||A||^2``, the largest eigenvalue of ``A* A``.
 
-    Power iteration from a fixed pseudo-random vector, stopped when the estimate is stationary. The
-    vector is a constant to derivatives: at an eigenvector the Rayleigh quotient has the gradient
-    of the eigenvalue, so nothing differentiates the iteration.
+    Power iteration from fixed pseudo-random vectors, stopped when all estimates are stationary.
+    One vector alone, if it happens to be nearly orthogonal to the eigenvector, would seem so at
+    the second eigenvalue. The best vector is a constant to derivatives: at an eigenvector the
+    Rayleigh quotient has the gradient of the eigenvalue, so nothing differentiates the iteration.
     """
     tolerance = eps(dtype) ** (2 / 3)
-    start = jax.random.normal(jax.random.key(0), (A.shape[1],), real_dtype(dtype)).astype(dtype)
+    shape = (_STARTS, A.shape[1])
+    start = jax.random.normal(jax.random.key(0), shape, real_dtype(dtype)).astype(dtype)
 
-    def unit(v):
-        return v * safe_inverse(norm(v))
+    @jax.vmap
+    def iterate(v):
+        u = lax.stop_gradient(A.rmatvec(A.matvec(v)))
+        length = norm(u)
+        return u * safe_inverse(length), length
 
     def refine(state):
         i, v, value, _ = state
-        u = lax.stop_gradient(A.rmatvec(A.matvec(v)))
-        return i + 1, unit(u), norm(u), value
+        return i + 1, *iterate(v), value
 
     def moving(state):
         i, _, value, previous = state
-        return (i < _MAX_ITERATIONS) & (jnp.abs(value - previous) > tolerance * value)
+        return (i < _MAX_ITERATIONS) & jnp.any(jnp.abs(value - previous) > tolerance * value)
 
-    infinite = jnp.asarray(jnp.inf, real_dtype(dtype))
-    state = refine((0, unit(start), infinite, infinite))
-    _, v, _, _ = lax.while_loop(moving, refine, state)
-    return jnp.sum(abs_sq(A.matvec(v)))
+    infinite = jnp.full(_STARTS, jnp.inf, real_dtype(dtype))
+    state = refine((0, jax.vmap(lambda v: v * safe_inverse(norm(v)))(start), infinite, infinite))
+    _, v, value, _ = lax.while_loop(moving, refine, state)
+    return jnp.sum(abs_sq(A.matvec(v[jnp.argmax(value)])))
 
 
 def step_size_of(A: Operator, dtype) -> Float[Array, ""]:
