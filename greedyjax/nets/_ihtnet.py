@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import magnitude, real_dtype
+from greedyjax._numerics import magnitude, power_of_two
 from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import dense
 from greedyjax.nets._unrolled import Choices, Unrolled
@@ -35,7 +35,7 @@ class IHTNet(Unrolled):
     Attributes:
         weights: ``nnx.Param`` of shape ``(n,)``; only magnitudes matter.
         tau: may be set to another temperature at any time, a scalar or one per layer.
-        step_size: array.
+        step_size: array, in the units of ``1 / A^2``.
 
     Raises:
         TypeError: wrong kinds of argument.
@@ -69,19 +69,33 @@ class IHTNet(Unrolled):
         self.num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
         tau = _checks.scalar_or_steps("tau", tau, self.num_layers)
         super().__init__(A, sparsity=sparsity, tau=tau, weights=weights)
+        # In the units of A the step may be too large or too small a number for single precision:
+        # it is kept for A / unit, whose entries are at most 1.
+        self.unit = power_of_two(A)
         if step_size is None:
-            step_size = step_size_of(dense(A), A.dtype)
-        step_size = _checks.scalar("step_size", step_size, positive=True)
-        self.step_size = step_size.astype(real_dtype(A.dtype))
+            unit_step = step_size_of(dense(A / self.unit), A.dtype)
+        else:
+            step_size = _checks.scalar("step_size", step_size, positive=True)
+            unit_step = step_size.astype(self.unit.dtype) * self.unit * self.unit
+        self.unit_step = unit_step
+
+    @property
+    def step_size(self) -> Float[Array, ""]:
+        """The step size in the units of the matrix given."""
+        return self.unit_step / self.unit / self.unit
 
     def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> "IHTNet":
         """The same network on another matrix or with other weights; the step size stays."""
-        return IHTNet(
+        net = IHTNet(
             self.A if A is None else A,
+            sparsity=self.sparsity,
+            num_layers=self.num_layers,
             tau=self.tau,
+            step_size=1.0,
             weights=self.weights[...] if weights is None else weights,
-            **self._settings("num_layers"),
         )
+        net.unit, net.unit_step = self.unit, self.unit_step
+        return net
 
     def choice_loss(
         self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
@@ -91,22 +105,26 @@ class IHTNet(Unrolled):
         return jnp.mean(loss(scores, targets, self._taus(len(scores)), self.sparsity))
 
     def _soft(self, y):
-        weights = self.weights[...]
-        return soft_iht(self.A, y, tau=self.tau, weights=weights, **self._settings()).x
+        return soft_iht(*self._problem(y), tau=self.tau, **self._settings()).x
 
     def _hard(self, y):
-        return iht(self.A, y, weights=self.weights[...], **self._settings()).x
+        return iht(*self._problem(y), **self._settings()).x
 
     def _choices(self, y):
         weights = self.weights[...]
-        frozen = lax.stop_gradient(weights)
-        path = lax.stop_gradient(iht_path(self.A, y, weights=frozen, **self._settings()))
+        settings = {**self._settings(), "weights": lax.stop_gradient(weights)}
+        path = lax.stop_gradient(iht_path(*self._problem(y), **settings))
         return Choices(magnitude(weights)[None, :] * magnitude(path.proposals), path.x)
 
-    def _settings(self, steps: str = "num_steps") -> dict[str, Any]:
+    def _problem(self, y):
+        """The same problem, in the units that the step size is for."""
+        return self.A / self.unit, y / self.unit
+
+    def _settings(self) -> dict[str, Any]:
         """What soft, hard and recorded IHT are all called with."""
         return {
             "sparsity": self.sparsity,
-            steps: self.num_layers,
-            "step_size": self.step_size,
+            "num_steps": self.num_layers,
+            "step_size": self.unit_step,
+            "weights": self.weights[...],
         }
