@@ -138,7 +138,9 @@ def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Arra
     there the derivative with respect to ``tau`` is 0.
     """
     smallest = jnp.finfo(scale.dtype).tiny ** 0.4
-    return jnp.clip(tau.astype(scale.dtype) / scale, smallest, 1 / smallest)
+    # From above before the division, which would overflow, and forward derivatives with it.
+    tau = jnp.minimum(tau.astype(scale.dtype), scale / smallest)
+    return jnp.maximum(tau / scale, smallest)
 
 
 def _to_unit_scale(scores, tau):
@@ -155,10 +157,14 @@ def _cooled(distance, tau, rounding):
     """``-distance / tau`` for distances >= 0, where those within rounding count as ties.
 
     XLA may compute a score twice, rounded differently, where it is sorted and where it is used. So
-    a distance within rounding, of either sign, has value 0; its derivative is kept.
+    a distance within rounding, of either sign, has value 0. Its derivative is kept, but at a
+    temperature within rounding too: there it is flat, the hard limit. A slope of ``1 / tau`` would
+    say nothing about any score that can be told from these, and overflow after a few steps.
     """
-    tied = lax.stop_gradient(jnp.where(distance <= rounding, distance, 0))
-    return (tied - distance) / tau
+    tied = distance <= rounding
+    flat = tied & (tau <= rounding)
+    distance = jnp.where(flat, lax.stop_gradient(distance), distance)
+    return (lax.stop_gradient(jnp.where(tied, distance, 0)) - distance) / tau
 
 
 def _top_values(scores, k):
