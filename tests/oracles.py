@@ -19,7 +19,7 @@ class Solution(NamedTuple):
 
 
 def _double(array):
-    array = np.asarray(array)
+    array = np.asanyarray(array)  # The arrays of rounding.py go on as what they are.
     return array.astype(np.promote_types(array.dtype, np.float64))
 
 
@@ -87,13 +87,30 @@ def _omp_scores(A, r, weights):
     return scores
 
 
-def _omp_path(A, y, sparsity, weights, rtol):
-    """The chosen atoms, their coefficients, and the residual before each step and after the last.
+def _fit(B, y):
+    """Least squares of y over the columns of B: z, and the residual.
 
-    Coefficients are NumPy's minimum-norm ones, so a dependent column shares its value with the
-    columns it depends on; compare A x there, not x.
+    A column within rounding of the span of those before it adds nothing: its coefficient is 0.
+    Rounding is that of means of unit columns, whatever the length of the mean itself.
     """
+    m, k = B.shape
+    kept = []
+    for i in range(k):
+        rest = B[:, i]
+        if kept:
+            rest = rest - B[:, kept] @ np.linalg.lstsq(B[:, kept], rest, rcond=None)[0]
+        if np.linalg.norm(rest) > 10 * np.finfo(B.dtype).eps * np.sqrt(m):
+            kept.append(i)
+    z = np.zeros(k, np.result_type(B, y))
+    z[kept] = np.linalg.lstsq(B[:, kept], y, rcond=None)[0]
+    return z, y - B @ z
+
+
+def _omp_path(A, y, sparsity, weights, rtol):
+    """The chosen atoms, their coefficients, and the residuals before each step and at the end."""
     residuals, chosen = [y], []
+    norms = _column_norms(A)
+    norms[norms == 0] = 1.0
     z = np.zeros(0, A.dtype)
     for _ in range(sparsity):
         r = residuals[-1]
@@ -102,9 +119,9 @@ def _omp_path(A, y, sparsity, weights, rtol):
         scores = _omp_scores(A, r, weights)
         scores[chosen] = -np.inf
         chosen.append(int(np.argmax(scores)))
-        z = np.linalg.lstsq(A[:, chosen], y, rcond=None)[0]
-        residuals.append(y - A[:, chosen] @ z)
-    return chosen, z, residuals
+        z, r = _fit(A[:, chosen] / norms[chosen], y)
+        residuals.append(r)
+    return chosen, z / norms[chosen], residuals
 
 
 def omp(A, y, sparsity, weights=None, rtol=0.0):
@@ -121,30 +138,31 @@ def omp(A, y, sparsity, weights=None, rtol=0.0):
 
 
 def soft_omp(A, y, sparsity, tau, weights=None):
-    """Soft-OMP on normalised columns: B gains the column A p, p = softmax(scores / tau)."""
+    """Soft-OMP on normalised columns: B gains the column A p, p = softmax(scores / tau).
+
+    A column of zeros has a share of p, as its score is 0, and the coefficient 0.
+    """
     A, y = _double(A), _double(y)
     n = A.shape[1]
     w = np.ones(n) if weights is None else _double(weights)
     norms = _column_norms(A)
-    norms[norms == 0] = 1.0
-    A = A / norms
+    scale = np.array([1 / norm if norm > 0 else 0.0 for norm in norms])
+    A = A * scale
     P = np.zeros((0, n))
     z = np.zeros(0, A.dtype)
     r = y
     for tau_k in _per_step(tau, sparsity):
         p = _softmax(_omp_scores(A, r, w) / tau_k)
         P = np.vstack([P, p])
-        B = A @ P.T
-        z = np.linalg.lstsq(B, y, rcond=None)[0]
-        r = y - B @ z
+        z, r = _fit(A @ P.T, y)
     support = np.array([int(np.argmax(p)) for p in P])
-    return Solution(P.T @ z / norms, support, np.linalg.norm(r), sparsity)
+    return Solution(scale * (P.T @ z), support, np.linalg.norm(r), sparsity)
 
 
 # --- Iterative hard thresholding -----------------------------------------------------------------
 
 
-def _default_step_size(A):
+def default_step_size(A):
     """1 / ||A||^2; 1 for A = 0, where every step size gives the same iterates."""
     norm = np.linalg.norm(A, 2)
     return 1.0 / norm**2 if norm > 0 else 1.0
@@ -155,7 +173,7 @@ def _thresholding(A, y, num_steps, step_size, weights, x0, select):
     A, y = _double(A), _double(y)
     n = A.shape[1]
     w = np.ones(n) if weights is None else _double(weights)
-    eta = _default_step_size(A) if step_size is None else step_size
+    eta = default_step_size(A) if step_size is None else step_size
     x = np.zeros(n, np.result_type(A, y)) if x0 is None else _double(x0)
     gradient_steps, rows = [], None
     for step in range(num_steps):

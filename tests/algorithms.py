@@ -1,0 +1,127 @@
+"""Every algorithm of the library, one line each: what the contract and the invariances run over."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import greedyjax as gj
+import oracles
+import rounding
+from greedyjax.nets import IHTNet, OMPNet
+
+STEPS = 6  # Of the IHT family.
+
+# Compiling is nearly all the time of the tests. The passes left out come after those that choose
+# the order of operations, and cost more than they win on arrays of this size.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+class Algorithm(NamedTuple):
+    """A way to solve, and what has to be known of it.
+
+    Attributes:
+        solve: of (A, y, w, tau, sparsity); a `Recovery`, or the bare answer of a network.
+        oracle: the same in plain NumPy, with a field ``x``.
+        tau_units: of the units of A and of y, those of the temperature; None for hard algorithms.
+        fits: whether it scores atoms at unit norm and fits by least squares, as the OMP family
+            does: the norms of columns do not matter, and there are at most m atoms.
+    """
+
+    solve: Callable
+    oracle: Callable
+    tau_units: Callable[[float, float], float] | None = None
+    fits: bool = False
+
+    @property
+    def hard(self) -> bool:
+        """Whether it has no temperature."""
+        return self.tau_units is None
+
+    def tau(self, tau: float, a: float, b: float) -> float:
+        """A temperature at unit scale, in the units of a problem with A in ``a`` and y in ``b``."""
+        return tau if self.tau_units is None else tau * self.tau_units(a, b)
+
+
+def x_of(answer) -> jax.Array:
+    """The signal, from a `Recovery` or from the bare answer of a network."""
+    return answer.x if isinstance(answer, gj.Recovery) else answer
+
+
+_omp = functools.partial(
+    Algorithm, oracle=lambda A, y, w, tau, k: oracles.omp(A, y, k, w), fits=True
+)
+_soft_omp = functools.partial(
+    Algorithm,
+    oracle=lambda A, y, w, tau, k: oracles.soft_omp(A, y, k, tau, w),
+    tau_units=lambda a, b: b,
+    fits=True,
+)
+_iht = functools.partial(
+    Algorithm, oracle=lambda A, y, w, tau, k: oracles.iht(A, y, k, STEPS, _step_size(A), w)
+)
+_soft_iht = functools.partial(
+    Algorithm,
+    oracle=lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, _step_size(A), w),
+    tau_units=lambda a, b: b / a,
+)
+
+
+def _step_size(A):
+    """1 / ||A||^2, as well as power iteration finds it.
+
+    The estimate comes closer by (1 - g)^2 a step, g the gap between the two largest eigenvalues of
+    A* A, relatively. It stops once it moves by less than eps^(2/3), after 300 steps at most, and
+    may have started with a component of 1/10 in the right direction; the second eigenvalue is g
+    away.
+    """
+    first, second = np.append(np.linalg.svd(rounding.double(A), compute_uv=False), 0)[:2]
+    gap = 1 - (second / first) ** 2 if first > 0 else 1
+
+    def error(eps):
+        stopped = 2 * eps ** (2 / 3) / gap if gap > 0 else np.inf
+        return min(gap, stopped + 100 * gap * np.exp(-600 * gap))
+
+    return oracles.default_step_size(A) * rounding.error_in(A, error)
+
+
+def _omp_net(A, w, tau, k):
+    return OMPNet(A, sparsity=k, tau=tau, weights=w)
+
+
+def _iht_net(A, w, tau, k):
+    return IHTNet(A, sparsity=k, num_layers=STEPS, tau=tau, weights=w)
+
+
+ALGORITHMS = {
+    "omp": _omp(lambda A, y, w, tau, k: gj.omp(A, y, sparsity=k, weights=w)),
+    "soft_omp": _soft_omp(
+        lambda A, y, w, tau, k: gj.soft_omp(A, y, sparsity=k, tau=tau, weights=w)
+    ),
+    "iht": _iht(lambda A, y, w, tau, k: gj.iht(A, y, sparsity=k, num_steps=STEPS, weights=w)),
+    "soft_iht": _soft_iht(
+        lambda A, y, w, tau, k: gj.soft_iht(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w)
+    ),
+    "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
+    "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
+    "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),
+    "IHTNet, hardened": _iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k).harden()(y)),
+}
+SOLVERS = [name for name in ALGORITHMS if "Net" not in name]
+
+
+class Problem(NamedTuple):
+    """The arguments of an algorithm; the arrays may have a leading axis of problems."""
+
+    A: np.ndarray
+    y: np.ndarray
+    w: np.ndarray
+    tau: np.ndarray
+
+    def astype(self, dtype) -> "Problem":
+        """In one precision: weights and temperatures in that of its parts."""
+        real = np.finfo(dtype).dtype
+        A, y, w, tau = self
+        return Problem(A.astype(dtype), y.astype(dtype), w.astype(real), np.asarray(tau, real))

@@ -1,0 +1,91 @@
+"""When is an answer determined? Where it survives rounding errors larger than the library's own.
+
+Greedy choices are discontinuous, so two right programs may disagree wherever two scores agree to
+rounding. The oracles decide whether that is so, in Monte Carlo arithmetic: run many times with
+random errors of a few units of rounding in every array operation, they scatter by as much as a
+right program in that precision may be off.
+"""
+
+import numpy as np
+
+RUNS = 24  # Both sides of an exact tie are seen, but for one time in 2^23.
+# Units of rounding in each operation: also more than the oracles' own least squares takes for none.
+LEVEL = 64
+
+
+def double(array) -> np.ndarray:
+    """The same numbers in double precision."""
+    array = np.asarray(array)
+    return array.astype(np.promote_types(array.dtype, np.float64))
+
+
+class Rounded(np.ndarray):
+    """An array whose every ufunc, products of matrices included, has random relative errors."""
+
+    rng: np.random.Generator
+    level: float
+
+    @classmethod
+    def of(cls, array, rng, level) -> "Rounded":
+        """Wraps an array, itself rounded once."""
+        array = double(array)
+        return cls._noisy(array, rng, level)
+
+    @classmethod
+    def _noisy(cls, array, rng, level):
+        noisy = np.asarray(array * (1 + level * rng.standard_normal(array.shape))).view(cls)
+        noisy.rng, noisy.level = rng, level
+        return noisy
+
+    def __array_finalize__(self, source):
+        self.rng, self.level = getattr(source, "rng", None), getattr(source, "level", 0.0)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        first = next(each for each in inputs if isinstance(each, Rounded))
+        plain = [each.view(np.ndarray) if isinstance(each, Rounded) else each for each in inputs]
+        if kwargs.get("out") is not None:
+            kwargs["out"] = tuple(
+                each.view(np.ndarray) if isinstance(each, Rounded) else each
+                for each in kwargs["out"]
+            )
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if not np.issubdtype(np.asarray(result).dtype, np.inexact) or first.rng is None:
+            return result
+        return self._noisy(np.asarray(result), first.rng, first.level)
+
+
+def error_in(array, size) -> float:
+    """1 plus a random error: ``size`` of the rounding of ``array``, none if it has none."""
+    if not isinstance(array, Rounded):
+        return 1.0
+    return 1 + size(array.level / LEVEL) * array.rng.standard_normal()
+
+
+def column_norms(A) -> np.ndarray:
+    """Of atoms, and of the largest one in place of 0: what turns x into the units of y."""
+    norms = np.linalg.norm(double(A), axis=-2)
+    largest = norms.max(axis=-1, keepdims=True)
+    return np.where(norms > 0, norms, np.where(largest > 0, largest, 1))
+
+
+def scatter(oracle, arguments, dtype, enough: float) -> float:
+    """How far rounding moves the oracle's answer, in the units of y.
+
+    Args:
+        oracle: of A, y, weights and temperature.
+        arguments: those four.
+        dtype: whose rounding.
+        enough: stops once above this.
+    """
+    A, y, w, tau = map(double, arguments)
+    norms, exact = column_norms(A), oracle(A, y, w, tau).x
+    level, rng, most = LEVEL * np.finfo(dtype).eps, np.random.default_rng(0), 0.0
+    for _ in range(RUNS):
+        # Atoms of weight 0 tie, too, in each other's order.
+        moved_w = w + level * (np.max(np.abs(w)) or 1) * rng.standard_normal(w.shape)
+        rounded = (Rounded.of(each, rng, level) for each in (A, y, moved_w))
+        moved = np.asarray(oracle(*rounded, tau).x)
+        most = max(most, float(np.linalg.norm(norms * (moved - exact))))
+        if most > enough:
+            break
+    return most
