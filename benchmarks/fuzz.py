@@ -24,7 +24,7 @@ import sorting_properties
 from algorithms import ALGORITHMS, SOLVERS
 from helpers import DTYPES
 
-NUM = 512  # Problems in a batch.
+NUM = 256  # Problems in a batch.
 # m, n and the sparsity: wide, one measurement, as many atoms as measurements, and tall.
 SHAPES = [(8, 16, 3), (1, 4, 1), (8, 16, 8), (12, 6, 2)]
 

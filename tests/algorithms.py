@@ -45,6 +45,16 @@ class Algorithm(NamedTuple):
         return tau if self.tau_units is None else tau * self.tau_units(a, b)
 
 
+def representable(dtype, tau, a=1.0, b=1.0):
+    """Whether a slope of 1 / tau in every step is a number of this precision, in units a and b.
+
+    The scores are of size 1 to 10. Near a tie that persists, derivatives are that large.
+    """
+    units = np.max([1, 1 / a, b / a, b / a / a])
+    growth = (STEPS + 1) * np.maximum(np.log(10 / np.asarray(tau, np.float64)), 0)
+    return growth + np.log(units) < np.log(np.finfo(dtype).max)
+
+
 def x_of(answer) -> jax.Array:
     """The signal, from a `Recovery` or from the bare answer of a network."""
     return answer.x if isinstance(answer, gj.Recovery) else answer

@@ -91,18 +91,21 @@ def _fit(B, y):
     """Least squares of y over the columns of B: z, and the residual.
 
     A column within rounding of the span of those before it adds nothing: its coefficient is 0.
-    Rounding is that of means of unit columns, whatever the length of the mean itself.
+    Rounding is that of means of unit columns, whatever the length of the mean itself. A coefficient
+    within the rounding of y is 0 as well: else a column orthogonal to y, which leaves the residual
+    where it is, would have one or not by chance.
     """
     m, k = B.shape
-    kept = []
+    rounding, kept = 10 * np.finfo(B.dtype).eps * np.sqrt(m), []
     for i in range(k):
         rest = B[:, i]
         if kept:
             rest = rest - B[:, kept] @ np.linalg.lstsq(B[:, kept], rest, rcond=None)[0]
-        if np.linalg.norm(rest) > 10 * np.finfo(B.dtype).eps * np.sqrt(m):
+        if np.linalg.norm(rest) > rounding:
             kept.append(i)
     z = np.zeros(k, np.result_type(B, y))
     z[kept] = np.linalg.lstsq(B[:, kept], y, rcond=None)[0]
+    z[np.abs(z) * _column_norms(B) <= rounding * np.linalg.norm(y)] = 0
     return z, y - B @ z
 
 

@@ -81,10 +81,11 @@ def scatter(oracle, arguments, dtype, enough: float) -> float:
     norms, exact = column_norms(A), oracle(A, y, w, tau).x
     level, rng, most = LEVEL * np.finfo(dtype).eps, np.random.default_rng(0), 0.0
     for _ in range(RUNS):
-        # Atoms of weight 0 tie, too, in each other's order.
-        moved_w = w + level * (np.max(np.abs(w)) or 1) * rng.standard_normal(w.shape)
-        rounded = (Rounded.of(each, rng, level) for each in (A, y, moved_w))
-        moved = np.asarray(oracle(*rounded, tau).x)
+        # In any order: where scores tie exactly, as those of weights 0 do, it decides.
+        order = rng.permutation(len(w))
+        rounded = (Rounded.of(each, rng, level) for each in (A[:, order], y, w[order]))
+        moved = np.zeros_like(exact)
+        moved[order] = oracle(*rounded, tau).x
         most = max(most, float(np.linalg.norm(norms * (moved - exact))))
         if most > enough:
             break
