@@ -44,6 +44,11 @@ def magnitude(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
     return safe_sqrt(abs_sq(z)) if jnp.iscomplexobj(z) else z * jnp.sign(z)
 
 
+def magnitude_of(parts: Float[Array, "parts ..."]) -> Float[Array, "..."]:
+    """`magnitude` of the numbers with these parts, one or two of them."""
+    return magnitude(parts[0]) if len(parts) == 1 else safe_sqrt(jnp.sum(parts * parts, axis=0))
+
+
 def norm(z: Inexact[Array, " n"]) -> Float[Array, ""]:
     """``||z||_2`` over all entries, with gradient 0 at ``z = 0``."""
     return safe_sqrt(jnp.sum(abs_sq(z)))

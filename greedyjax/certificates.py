@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact
 
-from greedyjax._numerics import eps, magnitude, matmul, norm, safe_inverse
+from greedyjax._numerics import eps, matmul, norm, safe_inverse
 from greedyjax._types import Matrix, Scalar
+from greedyjax.linalg.operators import join, split
 from greedyjax.pursuit._driver import soft_selectors
 from greedyjax.pursuit._omp import prepare, pursue
 
@@ -94,16 +95,15 @@ def same_path(
     """
     problem, sparsity = prepare(A, y, weights, sparsity)
     selectors = soft_selectors(tau, sparsity, problem.args.scale)
-    run = pursue(problem, selectors, sparsity)
+    run = pursue(problem, selectors, sparsity, record=True)
     problem, run = lax.stop_gradient((problem, run))
     unit_A, column_scale, args = problem
 
-    before = run.residuals(args.y)
-    after = jnp.concatenate([before[1:], run.residual[None]])
+    after = jax.vmap(lambda r: join(r.reshape(split(args.y).shape)))(run.after)
     atoms = jax.vmap(unit_A.column)(run.support)
     E = jax.vmap(unit_A.matvec)(run.rows) - atoms
     # Row k holds the coefficients z over the first k + 1 soft atoms.
-    z = jnp.cumsum(run.projections[:, None] * run.basis.transform, axis=0)
+    z = jax.vmap(join)(run.path)
     Ez = _norms(matmul(z, E))
     Er = _norms(jnp.tril(matmul(after, E.conj().T)))
 
@@ -116,13 +116,15 @@ def same_path(
 
     delta = jnp.hypot(Ez, Er * inverse)
     delta = rounding + jnp.concatenate([jnp.zeros_like(delta[:1]), delta[:-1]])
-    scores = args.weights[None, :] * magnitude(jax.vmap(unit_A.rmatvec)(before))
+    assert run.correlations is not None
+    scores = args.weights[None, :] * run.correlations
     reach = args.weights[None, :] * delta[:, None]
     chosen = run.support[:, None] == jnp.arange(unit_A.shape[1])[None, :]
     least = jnp.min(jnp.where(chosen, scores - reach, jnp.inf), axis=1)
     margins = least - jnp.max(jnp.where(chosen, -jnp.inf, scores + reach), axis=1)
 
-    spread = run.x - jnp.zeros_like(run.x).at[run.support].add(z[-1])
+    x = join(run.x)
+    spread = x - jnp.zeros_like(x).at[run.support].add(z[-1])
     of_coefficients = Ez[-1] * inverse + Er[-1] * inverse**2 + rounding * inverse
     bound = norm(column_scale * spread) + jnp.max(column_scale[run.support]) * of_coefficients
     proven = (sigma > 0) & jnp.all(margins > 0)

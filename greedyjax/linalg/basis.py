@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax._numerics import eps, matmul, norm, real_dtype, safe_inverse
+from greedyjax._numerics import eps, matmul, norm, safe_inverse
+from greedyjax.linalg.operators import times_i
 
 
 class Basis(NamedTuple):
@@ -13,21 +14,49 @@ class Basis(NamedTuple):
 
     With ``c_i = q_i* y`` the projection of ``y`` on the span is ``sum_i c_i q_i``, and its
     coefficients over the atoms are ``c T``: nothing is solved, and no row of zeros needs care.
+
+    A complex row is held as two real ones, of ``q`` and of ``i q``, each ``[Re, Im]``: a real
+    product with the pair gives ``Re(q* y)`` and ``Im(q* y)``, and real products are what
+    processors are fast at. A real row is held as it is, a pair of one.
+
+    Attributes:
+        vectors: ``Q``, shape ``(k, parts, parts * m)`` with 1 or 2 parts.
+        transform: ``T``, shape ``(k, parts, parts * k)``, lower triangular.
     """
 
-    vectors: Inexact[Array, "k m"]
-    transform: Inexact[Array, "k k"]
+    vectors: Float[Array, "k parts row"]
+    transform: Float[Array, "k parts column"]
+
+    def along(self, y: Float[Array, " row"]) -> Float[Array, "k parts"]:
+        """``q_i* y`` for each row, of a `flat` ``y``."""
+        return _rows_times(self.vectors, y)
+
+    def along_atoms(self, e: Float[Array, " column"]) -> Float[Array, "k parts"]:
+        """``t_i* e`` for each row of the transform, of a `flat` ``e``."""
+        return _rows_times(self.transform, e)
+
+    def span(self, c: Float[Array, "k parts"]) -> Float[Array, " row"]:
+        """``sum_i c_i q_i``, `flat`."""
+        return _combination(c, self.vectors)
+
+    def coefficients(self, c: Float[Array, "k parts"]) -> Float[Array, " column"]:
+        """``c T``: over the atoms what ``c`` is over the basis, `flat`."""
+        return _combination(c, self.transform)
 
 
-def empty_basis(size: int, dimension: int, dtype) -> Basis:
-    """A basis with room for ``size`` vectors of length ``dimension``."""
-    return Basis(jnp.zeros((size, dimension), dtype), jnp.zeros((size, size), dtype))
+def empty_basis(size: int, dimension: int, parts: int, dtype) -> Basis:
+    """A basis with room for ``size`` vectors of length ``dimension``; ``dtype`` is a real one."""
+    shapes = ((size, parts, parts * length) for length in (dimension, size))
+    return Basis(*(jnp.zeros(shape, dtype) for shape in shapes))
 
 
 def extend(
-    basis: Basis, atom: Inexact[Array, " m"], slot: Int[Array, ""], active: Bool[Array, ""] | bool
-) -> tuple[Basis, Inexact[Array, " m"]]:
-    """Orthonormalises ``atom`` against the basis and puts it into row ``slot``.
+    basis: Basis,
+    atom: Float[Array, " row"],
+    slot: Int[Array, ""],
+    active: Bool[Array, ""] | bool,
+) -> tuple[Basis, Float[Array, "parts row"]]:
+    """Orthonormalises the `flat` ``atom`` against the basis and puts it into row ``slot``.
 
     Two passes of classical Gram-Schmidt keep the rows orthonormal to rounding (Giraud, Langou and
     Rozloznik, 2005). An atom that depends on the rows, or one that is not ``active``, adds a row
@@ -40,20 +69,37 @@ def extend(
         The grown basis and its new row.
     """
     Q, T = basis
-    along = matmul(Q.conj(), atom)
-    rest = atom - matmul(along, Q)
-    again = matmul(Q.conj(), rest)
-    rest = rest - matmul(again, Q)
+    k, parts, _ = Q.shape
+    along = basis.along(atom)
+    rest = atom - basis.span(along)
+    again = basis.along(rest)
+    rest = rest - basis.span(again)
 
     length = norm(rest)
-    independent = length > _dependence(atom)
+    independent = length > _dependence(atom, parts)
     inverse = safe_inverse(jnp.where(independent & active, length, 0))
-    q = rest * inverse
-    one = jnp.zeros(len(T), T.dtype).at[slot].set(1)
-    t = (one - matmul(along + again, T)) * inverse
+    one = (jnp.arange(parts * k) == slot).astype(T.dtype)
+    q = turned(rest * inverse, parts)
+    t = turned((one - basis.coefficients(along + again)) * inverse, parts)
     return Basis(Q.at[slot].set(q), T.at[slot].set(t)), q
 
 
-def _dependence(atom: Inexact[Array, " m"]) -> Float[Array, ""]:
+def turned(z: Float[Array, " row"], parts: int) -> Float[Array, "parts row"]:
+    """The real rows that stand for a `flat` complex one: of ``z`` and of ``i z``."""
+    if parts == 1:
+        return z[None]
+    return jnp.stack([z, times_i(z)])
+
+
+def _rows_times(rows: Float[Array, "k parts l"], y: Float[Array, " l"]) -> Float[Array, "k parts"]:
+    k, parts, _ = rows.shape
+    return matmul(rows.reshape(k * parts, -1), y).reshape(k, parts)
+
+
+def _combination(c: Float[Array, "k parts"], rows: Float[Array, "k parts l"]) -> Float[Array, " l"]:
+    return matmul(c.ravel(), rows.reshape(c.size, -1))
+
+
+def _dependence(atom: Float[Array, " row"], parts: int) -> Float[Array, ""]:
     """Length up to which what projection leaves of an atom is rounding error."""
-    return jnp.asarray(10 * eps(atom.dtype) * atom.size**0.5, real_dtype(atom.dtype))
+    return jnp.asarray(10 * eps(atom.dtype) * (atom.size / parts) ** 0.5, atom.dtype)

@@ -31,31 +31,39 @@ class Dense(NamedTuple):
     @property
     def matrix(self) -> Inexact[Array, "m n"]:
         """The matrix itself."""
-        return _join(self.parts)
+        return join(self.parts)
 
     def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``."""
-        m = self.shape[0]
-        products = matmul(_split(x), self._stacked.T)  # Rows: parts of x; columns: parts of A.
-        if len(self.parts) == 1:
-            return _join(products)
-        real_and_imaginary = products[:, :m], products[:, m:]
-        if len(products) == 1:
-            return lax.complex(real_and_imaginary[0][0], real_and_imaginary[1][0])
-        (re_re, im_re), (re_im, im_im) = real_and_imaginary
-        return lax.complex(re_re - im_im, re_im + im_re)
+        return join(self.times(split(x)))
 
     def rmatvec(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``."""
+        return join(self.adjoint_times(split(y)))
+
+    def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
+        """The parts of ``A x`` from those of ``x``."""
+        rows = matmul(x, self._stacked.T)  # Rows: parts of x; columns: parts of A.
         if len(self.parts) == 1:
-            return _join(matmul(_split(y), self.parts[0]))
-        re, im = y.real, y.imag
-        sides = jnp.stack([jnp.concatenate([re, im]), jnp.concatenate([im, -re])])
-        return _join(matmul(sides, self._stacked))
+            return rows
+        if len(x) == 1:
+            return rows.reshape(self.parts.shape[:2])
+        return (rows[0] + times_i(rows[1])).reshape(self.parts.shape[:2])
+
+    def adjoint_times(self, y: Float[Array, "parts_of_y m"]) -> Float[Array, "parts_of_Ay n"]:
+        """The parts of ``A* y`` from those of ``y``."""
+        if len(self.parts) == 1:
+            return matmul(y, self.parts[0])
+        flat = y.ravel() if len(y) == 2 else jnp.concatenate([y[0], jnp.zeros_like(y[0])])
+        return matmul(jnp.stack([flat, -times_i(flat)]), self._stacked)
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
         """Returns atom ``j``."""
-        return _join(self.parts[:, :, j])
+        return join(self.column_parts(j))
+
+    def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
+        """Returns the parts of atom ``j``."""
+        return self.parts[:, :, j]
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Dense":
         """Returns ``A diag(scale)``."""
@@ -68,7 +76,7 @@ class Dense(NamedTuple):
 
 def dense(matrix: Inexact[Array, "m n"]) -> Dense:
     """Wraps an array."""
-    return Dense(_split(matrix))
+    return Dense(split(matrix))
 
 
 def as_operator(A: Any) -> Operator:
@@ -97,6 +105,16 @@ def as_dense(A: Any) -> Dense:
         return operator
     identity = jnp.eye(operator.shape[1], dtype=operator_dtype(operator))
     return dense(jax.vmap(operator.matvec, out_axes=1)(identity))
+
+
+def times(A: Operator, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
+    """The parts of ``A x`` from those of ``x``, for any operator."""
+    return A.times(x) if isinstance(A, Dense) else split(A.matvec(join(x)))
+
+
+def adjoint_times(A: Operator, y: Float[Array, "parts m"]) -> Float[Array, "parts n"]:
+    """The parts of ``A* y`` from those of ``y``, for any operator."""
+    return A.adjoint_times(y) if isinstance(A, Dense) else split(A.rmatvec(join(y)))
 
 
 def operator_dtype(operator: Operator) -> jnp.dtype:
@@ -132,9 +150,17 @@ def _check_products(A: Operator) -> None:
         _checks.fail(ValueError, "A.rmatvec(y)", f"shape ({n},)", f"shape {back.shape}")
 
 
-def _split(z: Inexact[Array, "..."]) -> Float[Array, "parts ..."]:
+def times_i(z: Float[Array, " 2*l"]) -> Float[Array, " 2*l"]:
+    """``[-Im z, Re z]`` from ``[Re z, Im z]``."""
+    re, im = jnp.split(z, 2)
+    return jnp.concatenate([-im, re])
+
+
+def split(z: Inexact[Array, "..."]) -> Float[Array, "parts ..."]:
+    """The real parts, stacked: one of a real array, two of a complex one."""
     return jnp.stack([z.real, z.imag]) if jnp.iscomplexobj(z) else z[None]
 
 
-def _join(parts: Float[Array, "parts ..."]) -> Inexact[Array, "..."]:
+def join(parts: Float[Array, "parts ..."]) -> Inexact[Array, "..."]:
+    """The array of which these are the parts."""
     return lax.complex(parts[0], parts[1]) if len(parts) == 2 else parts[0]

@@ -114,7 +114,7 @@ class IHTNet(Unrolled):
         weights = self.weights[...]
         settings = {**self._settings(), "weights": lax.stop_gradient(weights)}
         path = lax.stop_gradient(iht_path(*self._problem(y), **settings))
-        return Choices(magnitude(weights)[None, :] * magnitude(path.proposals), path.x)
+        return Choices(magnitude(weights)[None, :] * path.proposals, path.x)
 
     def _problem(self, y):
         """The same problem, in the units that the step size is for."""

@@ -88,4 +88,4 @@ class OMPNet(Unrolled):
         weights = self.weights[...]
         frozen = lax.stop_gradient(weights)
         path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
-        return Choices(magnitude(weights)[None, :] * magnitude(path.correlations), path.x)
+        return Choices(magnitude(weights)[None, :] * path.correlations, path.x)

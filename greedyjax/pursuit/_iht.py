@@ -8,10 +8,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, magnitude, norm, power_of_two
+from greedyjax._numerics import eps, magnitude_of, norm, power_of_two
 from greedyjax._types import Matrix, Operator, Recovery, Scalar
 from greedyjax.linalg.norms import step_size_of
-from greedyjax.linalg.operators import Dense, as_operator
+from greedyjax.linalg.operators import Dense, adjoint_times, as_operator, join, split, times
 from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
 from greedyjax.sorting import HardSort
 from greedyjax.sorting._hardsort import keep_only_order
@@ -63,7 +63,7 @@ def iht(
     """
     problem, sparsity, num_steps = _prepare(A, y, weights, sparsity, num_steps, step_size, x0)
     final, _ = _threshold(problem, HardSort(), sparsity, num_steps)
-    used = jnp.take(final.x, final.support) != 0
+    used = jnp.any(final.x[:, final.support] != 0, axis=0)
     return _recovery(problem, final._replace(support=jnp.where(used, final.support, -1)), num_steps)
 
 
@@ -123,12 +123,12 @@ class IHTPath(NamedTuple):
 
     Attributes:
         x: the answer, shape ``(n,)``.
-        proposals: ``u`` before each thresholding, shape ``(num_steps, n)``; weights times their
-            magnitudes are the scores it chose by.
+        proposals: ``|u|`` before each thresholding, shape ``(num_steps, n)``; weights times them
+            are the scores it chose by.
     """
 
     x: Inexact[Array, " n"]
-    proposals: Inexact[Array, "num_steps n"]
+    proposals: Float[Array, "num_steps n"]
 
 
 def iht_path(
@@ -139,7 +139,7 @@ def iht_path(
     final, proposals = _threshold(problem, HardSort(), sparsity, num_steps, record=True)
     assert proposals is not None
     scale = problem.args.scale / problem.matrix_scale
-    return IHTPath(scale * final.x, scale * proposals)
+    return IHTPath(scale * join(final.x), scale * proposals)
 
 
 class _Problem(NamedTuple):
@@ -156,7 +156,9 @@ class _Problem(NamedTuple):
 
 
 class _State(NamedTuple):
-    x: Inexact[Array, " n"]
+    """``x`` by real and imaginary part: compilers are better at real numbers than at pairs."""
+
+    x: Float[Array, "parts n"]
     support: Int[Array, " sparsity"]
     stationary: Bool[Array, ""]
 
@@ -192,13 +194,15 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
 
 
 def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, record=False):
-    """All steps, and each step's ``u`` if asked to record it."""
+    """All steps, and each step's ``|u|`` if asked to record it."""
     A, _, args, step_size, x0 = problem
     tolerance = eps(args.y.dtype) ** 0.5
+    y, start = split(args.y), split(x0)
 
     def keep(u, selector):
-        mask, support = selector.keep(args.weights * magnitude(u), sparsity)
-        return mask * u, support
+        size = magnitude_of(u)
+        mask, support = selector.keep(args.weights * size, sparsity)
+        return mask[None, :] * u, support, size
 
     if not isinstance(selectors, HardSort):
         # A backward pass keeps u and the order of its scores, and computes the mask again: that
@@ -208,23 +212,24 @@ def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, r
 
     def step(state, inputs):
         _, selector = inputs
-        u = state.x + step_size * A.rmatvec(args.y - A.matvec(state.x))
-        x, support = keep(u, selector)
-        moved, size = lax.stop_gradient((norm(x - state.x), norm(x)))
-        return _State(x, support, moved <= tolerance * size), (u if record else None)
+        u = state.x + step_size * adjoint_times(A, y - times(A, state.x))
+        x, support, size = keep(u, selector)
+        moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
+        after = _State(x, support, moved <= tolerance * length)
+        return after, (size if record else None)
 
     # Before the first step the support is that of x0.
-    support = HardSort().keep(args.weights * magnitude(x0), sparsity)[1]
-    state = _State(x0, support, jnp.asarray(False))
+    support = HardSort().keep(args.weights * magnitude_of(start), sparsity)[1]
+    state = _State(start, support, jnp.asarray(False))
     return run(step, state, selectors, num_steps)
 
 
 def _recovery(problem: _Problem, final: _State, num_steps: int) -> Recovery:
     A, matrix_scale, args, *_ = problem
     return Recovery(
-        x=(args.scale / matrix_scale) * final.x,
+        x=(args.scale / matrix_scale) * join(final.x),
         support=final.support,
-        residual_norm=args.scale * norm(args.y - A.matvec(final.x)),
+        residual_norm=args.scale * norm(split(args.y) - times(A, final.x)),
         num_steps=jnp.asarray(num_steps, jnp.int32),
         converged=final.stationary,
     )

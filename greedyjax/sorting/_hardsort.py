@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name, checkpoint_policies
-from jaxtyping import Array, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import first_argmax
@@ -78,6 +78,11 @@ class HardSort(NamedTuple):
         """What the selector remembers: the atoms already taken."""
         return jnp.zeros(num_atoms, bool)
 
+    def empty_rows(self, num: int, num_atoms: int) -> Int[Array, " num"]:
+        """Room for so many rows."""
+        del num_atoms
+        return jnp.zeros(num, jnp.int32)
+
     def next(
         self, scores: Float[Array, " n"], taken: Bool[Array, " n"]
     ) -> tuple[Int[Array, ""], Bool[Array, " n"]]:
@@ -85,20 +90,25 @@ class HardSort(NamedTuple):
         row = first_argmax(jnp.where(taken, -1, scores))
         return row, taken | (jnp.arange(len(scores)) == row)
 
-    def atom(self, A: Dense, row: Int[Array, ""]) -> Inexact[Array, " m"]:
-        """The column that ``row`` selects."""
-        return A.column(row)
+    def again(self, scores: Float[Array, " n"], row: Int[Array, ""]) -> Int[Array, ""]:
+        """The row that `next` chose, as a function of the scores: it is locally constant."""
+        del scores
+        return row
+
+    def atom(self, A: Dense, row: Int[Array, ""]) -> Float[Array, "parts m"]:
+        """The parts of the column that ``row`` selects."""
+        return A.column_parts(row)
 
     def combine(
-        self, rows: Int[Array, " k"], coefficients: Inexact[Array, " k"], num_atoms: int
-    ) -> Inexact[Array, " n"]:
+        self, rows: Int[Array, " k"], coefficients: Float[Array, "parts k"], num_atoms: int
+    ) -> Float[Array, "parts n"]:
         """``P^T z``: the coefficients put where the rows point."""
-        x = jnp.zeros(num_atoms, coefficients.dtype)
-        return x.at[rows].set(coefficients, unique_indices=True, mode="promise_in_bounds")
+        x = jnp.zeros((len(coefficients), num_atoms), coefficients.dtype)
+        return x.at[:, rows].set(coefficients, unique_indices=True, mode="promise_in_bounds")
 
-    def support(self, rows: Int[Array, " k"]) -> Int[Array, " k"]:
-        """The atoms that the rows select."""
-        return rows
+    def support(self, row: Int[Array, ""]) -> Int[Array, ""]:
+        """The atom that the row selects."""
+        return row
 
     def keep(
         self, scores: Float[Array, " n"], k: int

@@ -5,13 +5,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, matmul, power_of_two
+from greedyjax._numerics import eps, first_argmax, matmul, power_of_two
 from greedyjax._types import Scalar
 from greedyjax.linalg.operators import Dense
 from greedyjax.sorting._hardsort import check_scores, top_indices
+
+_BLOCK = 32  # Entries of the soft mask that are compared with each other one by one.
 
 
 def softsort(
@@ -63,7 +65,8 @@ def softsort(
 def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
     """Column sums of the first ``k`` rows of `softsort`, without building them.
 
-    ``d_j = sum_{i<=k} softmax_j(-|v_(i) - v_j| / tau)``, in ``O(n + k^2)`` time and memory. The
+    ``d_j = sum_{i<=k} softmax_j(-|v_(i) - v_j| / tau)``, in ``O(n + 32 k + (k / 32)^2)`` time and
+    memory after the top-k. The
     entries sum to ``k`` and tend to `topk_mask` as ``tau`` goes to 0 where scores differ. An entry
     can exceed 1 near a tie of three or more of the largest scores, as the dense sum does.
 
@@ -104,25 +107,34 @@ class SoftSort(NamedTuple):
         del num_atoms
         return ()
 
+    def empty_rows(self, num: int, num_atoms: int) -> Float[Array, "num n"]:
+        """Room for so many rows."""
+        return jnp.zeros((num, num_atoms), self.tau.dtype)
+
     def next(self, scores: Float[Array, " n"], memory: tuple[()]):
         """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax."""
-        distance = lax.stop_gradient(jnp.max(scores)) - scores
-        return jax.nn.softmax(_cooled(distance, self.tau, _rounding(scores))), memory
+        return self.again(scores), memory
 
-    def atom(self, A: Dense, row: Float[Array, " n"]) -> Inexact[Array, " m"]:
-        """``A p``: the mean of the atoms under ``row``."""
-        return A.matvec(row)
+    def again(self, scores: Float[Array, " n"], row: Float[Array, " n"] | None = None):
+        """The row that `next` chose, as a function of the scores."""
+        del row
+        distance = lax.stop_gradient(jnp.max(scores)) - scores
+        return jax.nn.softmax(_cooled(distance, self.tau, _rounding(scores)))
+
+    def atom(self, A: Dense, row: Float[Array, " n"]) -> Float[Array, "parts m"]:
+        """The parts of ``A p``, the mean of the atoms under ``row``."""
+        return A.times(row[None])
 
     def combine(
-        self, rows: Float[Array, "k n"], coefficients: Inexact[Array, " k"], num_atoms: int
-    ) -> Inexact[Array, " n"]:
+        self, rows: Float[Array, "k n"], coefficients: Float[Array, "parts k"], num_atoms: int
+    ) -> Float[Array, "parts n"]:
         """``P^T z``: the coefficients spread as the rows say."""
         del num_atoms
-        return matmul(coefficients, rows.astype(coefficients.dtype))
+        return matmul(coefficients, rows)
 
-    def support(self, rows: Float[Array, "k n"]) -> Int[Array, " k"]:
-        """The largest entry of each row."""
-        return jnp.argmax(rows, axis=1).astype(jnp.int32)
+    def support(self, row: Float[Array, " n"]) -> Int[Array, ""]:
+        """The largest entry of the row."""
+        return first_argmax(row)
 
     def keep(
         self, scores: Float[Array, " n"], k: int
@@ -177,23 +189,54 @@ def _top_values(scores, k):
 def _soft_keep(scores, k, tau):
     # With a_1 >= ... >= a_k the largest scores, Z_i the normaliser of row i and j below them all,
     # exp(-(a_i - v_j)/tau) = exp(-(a_i - a_k)/tau) exp(-(a_k - v_j)/tau) separates, so the rows
-    # are never formed: f_i and t_j are those factors, K the block of the rows on the k entries.
+    # are never formed: f_i and t_j are those factors.
     a, indices = _top_values(scores, k)
     rounding = _rounding(scores)
     below = jnp.ones(scores.shape, bool)
     below = below.at[indices].set(False, unique_indices=True, mode="promise_in_bounds")
 
-    order = jnp.arange(k)
-    difference = a[:, None] - a[None, :]
-    distance = jnp.where(order[None, :] < order[:, None], -difference, difference)
-    K = jnp.exp(_cooled(distance, tau, rounding))
+    decayed_sums = _decayed_sums(a, tau, rounding)
     f = jnp.exp(_cooled(a - a[-1], tau, rounding))
     # Inside the where, so that an entry above a_k never reaches exp with a positive argument.
     t = jnp.exp(_cooled(jnp.where(below, a[-1] - scores, 0), tau, rounding))
     t = jnp.where(below, t, 0)
-    inverse_Z = 1 / (jnp.sum(K, axis=1) + f * jnp.sum(t))
+    inverse_Z = 1 / (decayed_sums(jnp.ones_like(a)) + f * jnp.sum(t))
 
     outside = t * jnp.sum(f * inverse_Z)
-    inside = matmul(inverse_Z, K)
+    inside = decayed_sums(inverse_Z)
     mask = outside.at[indices].set(inside, unique_indices=True, mode="promise_in_bounds")
     return mask, indices
+
+
+def _decayed_sums(a: Float[Array, " k"], tau, rounding):
+    """``b -> sum_l K_il b_l`` with ``K_il = exp(-|a_i - a_l| / tau)``, for falling ``a``.
+
+    Within blocks of 32 entries that is a product with ``K``. Between two blocks every entry of one
+    is above every entry of the other, so that ``exp`` separates there, as it does below all ``k``:
+    into what is left at the end of the block, from there to the other, and within that.
+    """
+    k = len(a)
+    size = min(k, _BLOCK)
+    blocks = jnp.pad(a, (0, -k % size), mode="edge").reshape(-1, size)
+    before = jnp.arange(size)[None, :] < jnp.arange(size)[:, None]
+    difference = blocks[:, :, None] - blocks[:, None, :]
+    distance = jnp.where(before[None], -difference, difference)
+    K = jnp.exp(_cooled(distance, tau, rounding))
+    if len(blocks) == 1:
+        return lambda b: matmul(K[0], b)
+
+    to_tail = jnp.exp(_cooled(blocks - blocks[:, -1:], tau, rounding))
+    from_head = jnp.exp(_cooled(blocks[:, :1] - blocks, tau, rounding))
+    above = jnp.arange(len(blocks))[None, :] < jnp.arange(len(blocks))[:, None]
+    gaps = jnp.where(above, blocks[None, :, -1] - blocks[:, None, 0], 0)
+    between = jnp.where(above, jnp.exp(_cooled(gaps, tau, rounding)), 0)
+
+    def sums(b):
+        b = jnp.pad(b, (0, -k % size)).reshape(-1, size)
+        within = matmul(K, b[:, :, None])[:, :, 0]
+        from_above = matmul(between, jnp.sum(b * to_tail, axis=1))
+        from_below = matmul(between.T, jnp.sum(b * from_head, axis=1))
+        total = within + from_head * from_above[:, None] + to_tail * from_below[:, None]
+        return total.ravel()[:k]
+
+    return sums

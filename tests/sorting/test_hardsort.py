@@ -97,8 +97,10 @@ def test_selector_goes_through_the_scores_in_order_and_never_repeats():
 
 
 def test_selector_puts_coefficients_where_its_rows_point():
-    x = HardSort().combine(jnp.array([3, 1]), jnp.array([5.0, 1.0 + 2j]), 5)
-    assert x.tolist() == [0, 1 + 2j, 0, 5, 0]
+    parts = jnp.array([[5.0, 1.0], [0.0, 2.0]])
+    re, im = HardSort().combine(jnp.array([3, 1]), parts, 5)
+    assert re.tolist() == [0, 1, 0, 5, 0]
+    assert im.tolist() == [0, 2, 0, 0, 0]
 
 
 def test_selector_keeps_what_the_mask_keeps_largest_first():

@@ -1,0 +1,241 @@
+"""The steps of orthogonal matching pursuit, whatever chooses the atoms, and their derivative."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Bool, Float, Int
+
+from greedyjax._numerics import magnitude_of, matmul, norm
+from greedyjax.linalg.basis import Basis, empty_basis, extend, turned
+from greedyjax.linalg.operators import Dense, join, split, times_i
+from greedyjax.pursuit._driver import run
+
+
+class Steps(NamedTuple):
+    """What the steps leave behind; vectors are `flat`.
+
+    Attributes:
+        before: the residual before each step.
+        residual: the last one.
+        along: what each step took from it, ``q_i* r``.
+        coefficients: of least squares over the atoms.
+        basis: of the atoms.
+        x: the coefficients spread as the rows say, by real and imaginary part.
+        rows: as the selector has them, one per step; None where they were not to be kept.
+        support: the atom that each row points at.
+        taken: which steps were taken before the stop.
+        correlations: `Choice.correlations` before each step, if they were to be recorded.
+    """
+
+    before: Float[Array, "k row"]
+    residual: Float[Array, " row"]
+    along: Float[Array, "k parts"]
+    coefficients: Float[Array, " column"]
+    basis: Basis
+    x: Float[Array, "parts n"]
+    rows: Any
+    support: Int[Array, " k"]
+    taken: Bool[Array, " k"]
+    correlations: Float[Array, "k n"] | None
+
+    @property
+    def after(self) -> Float[Array, "k row"]:
+        """The residual after each step."""
+        return jnp.concatenate([self.before[1:], self.residual[None]])
+
+    @property
+    def path(self) -> Float[Array, "k parts k"]:
+        """The coefficients of least squares after each step, by parts."""
+        k, parts = self.along.shape
+        added = jnp.sum(self.along[:, :, None] * self.basis.transform, axis=1)
+        return jnp.cumsum(added, axis=0).reshape(k, parts, k)
+
+
+class Choice(NamedTuple):
+    """What the next atom depends on beside the residual: columns of norm 1, weights >= 0."""
+
+    A: Dense
+    weights: Float[Array, " n"]
+
+    def correlations(self, residual: Float[Array, " row"]) -> Float[Array, " n"]:
+        """``|a_j* r|``, for a `flat` residual; weights times them are the scores."""
+        return magnitude_of(self.A.adjoint_times(residual.reshape(-1, self.A.shape[0])))
+
+    def atom(self, selector, row, parts: int) -> Float[Array, " row"]:
+        """The atom of a row, `flat`; of two parts where ``y`` is complex and ``A`` is not."""
+        atom = selector.atom(self.A, row).ravel()
+        return jnp.pad(atom, (0, parts * self.A.shape[0] - len(atom)))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def take_steps(
+    sparsity: int, keep_rows: bool, record: bool, choice: Choice, selectors, y, threshold
+) -> Steps:
+    """All steps from the residual ``y``, `flat`; a ``threshold`` of None never stops them."""
+    m, n = choice.A.shape
+    parts = len(y) // m
+
+    def step(state, inputs):
+        residual, basis, rows, memory = state
+        slot, selector = inputs
+        # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
+        active = jnp.asarray(True) if threshold is None else ~(norm(residual) <= threshold)
+        correlations = choice.correlations(residual)
+        row, memory = selector.next(choice.weights * correlations, memory)
+        basis, q = extend(basis, choice.atom(selector, row, parts), slot, active)
+        along = matmul(q, residual)
+        after = residual - matmul(along, q)
+        rows = rows.at[slot].set(row) if keep_rows else None
+        met = correlations if record else None
+        outputs = residual, along, selector.support(row), active, met
+        return (after, basis, rows, memory), outputs
+
+    rows = selectors.empty_rows(sparsity, n) if keep_rows else None
+    state = (y, empty_basis(sparsity, m, parts, y.dtype), rows, selectors.start(n))
+    (residual, basis, rows, _), outputs = run(step, state, selectors, sparsity)
+    before, along, support, taken, correlations = outputs
+    z = basis.coefficients(along)
+    x = _spread(choice, selectors, before, rows, z)
+    return Steps(before, residual, along, z, basis, x, rows, support, taken, correlations)
+
+
+def _spread(choice: Choice, selectors, before, rows, z: Float[Array, " column"]):
+    """``P^T z`` by parts; where no rows were kept, each is made again from the residual."""
+    n, sparsity = choice.A.shape[1], len(before)
+    z = z.reshape(-1, sparsity)
+    if rows is not None:
+        return selectors.combine(rows, z, n)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add(x, inputs):
+        selector, residual, z = inputs
+        row = selector.again(choice.weights * choice.correlations(residual))
+        return x + z[:, None] * row[None, :], None
+
+    return lax.scan(add, jnp.zeros((len(z), n), z.dtype), (selectors, before, z.T))[0]
+
+
+# With B the atoms as rows, Q = T B their basis, z the coefficients and r the residual of y after
+# any step, least squares differentiates to
+#
+#     s = dy - B'^T z,    e = conj(B') r,    g = conj(Q) s + conj(T) e,
+#     dr = s - Q^T g,     dz = T^T g,
+#
+# with B' = dB, because B^+ = T^T conj(Q). So the derivative of all steps needs the last basis
+# alone, of which step i sees the first i rows, and the residuals: O(k (m + k)) numbers, where
+# differentiating the steps as they stand keeps a basis for each. What it carries, dr and dB,
+# enters linearly; so its transpose, which is the reverse mode, keeps nothing more.
+#
+# Q Q* = I gives the basis its own derivative, of which second derivatives are made: with
+# M = T dB Q*, dT = L T and dQ = L Q + T dB, L + L* = -(M + M*), L lower triangular.
+@partial(take_steps.defjvp, symbolic_zeros=True)
+def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangents):
+    choice, selectors, y, threshold = primals
+    d_choice, d_selectors, dy, _ = tangents
+    steps = take_steps(sparsity, keep_rows, record, choice, selectors, y, threshold)
+    basis, parts = steps.basis, steps.basis.vectors.shape[1]
+    if isinstance(dy, SymbolicZero):
+        dy = jnp.zeros_like(y)
+    changing_choice, d_choice, with_choice = _changing(choice, d_choice)
+    changing_selectors, d_selectors, with_selector = _changing(selectors, d_selectors)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def step(state, inputs):
+        dr, dB, _, dx = state
+        slot, before, after, z, z_of_slot, row, selector, changing_selector, d_selector = inputs
+
+        def next_atom(residual, changing_choice, changing_s):
+            at, chooses = with_choice(choice, changing_choice), with_selector(selector, changing_s)
+            correlations = at.correlations(residual)
+            again = chooses.again(at.weights * correlations, row)
+            return at.atom(chooses, again, parts), again, correlations
+
+        _, (d_atom, d_row, d_correlations) = jax.jvp(
+            next_atom,
+            (before, changing_choice, changing_selector),
+            (dr, d_choice, d_selector),
+        )
+        dB = dB.at[slot].set(d_atom)
+        moved = matmul(z, dB)
+        s, sides = dy - moved[0], after[None]
+        if parts == 2:
+            s, sides = s - times_i(moved[1]), jnp.stack([after, -times_i(after)])
+        e = matmul(sides, dB.T).ravel()
+        g = basis.along(s) + basis.along_atoms(e)
+        g = jnp.where(jnp.arange(sparsity)[:, None] <= slot, g, 0)
+        if jnp.issubdtype(d_row.dtype, jnp.floating):
+            dx = dx + z_of_slot[:, None] * d_row[None, :]
+        else:
+            d_row = None
+        outputs = dr, d_row if keep_rows else None, d_correlations if record else None
+        return (s - basis.span(g), dB, g, dx), outputs
+
+    kept = steps.rows if keep_rows else None
+    inputs = (
+        jnp.arange(sparsity), steps.before, steps.after, steps.path,
+        steps.coefficients.reshape(parts, sparsity).T, kept, selectors, changing_selectors,
+        d_selectors,
+    )  # fmt: skip
+    state = (dy, jnp.zeros_like(steps.before), jnp.zeros_like(steps.along), jnp.zeros_like(steps.x))
+    (d_residual, dB, g, dx), (d_before, d_rows, d_correlations) = lax.scan(step, state, inputs)
+    dz = basis.coefficients(g)
+    d_basis = _basis_derivative(basis, dB)
+    return steps, Steps(
+        before=d_before,
+        residual=d_residual,
+        along=_products(d_basis.vectors, steps.before) + _products(basis.vectors, d_before),
+        coefficients=dz,
+        basis=d_basis,
+        x=dx + _spread(choice, selectors, steps.before, steps.rows, dz),
+        rows=_no_derivative(steps.rows) if keep_rows and d_rows is None else d_rows,
+        support=_no_derivative(steps.support),
+        taken=_no_derivative(steps.taken),
+        correlations=d_correlations,
+    )
+
+
+def _changing(primal, tangent):
+    """The leaves that have a tangent, those tangents, and a way to put others in their place.
+
+    A product with a tangent that is known to be zero would be computed all the same.
+    """
+    leaves, tree = jax.tree.flatten(primal)
+    directions = tree.flatten_up_to(tangent)
+    which = [i for i, d in enumerate(directions) if not isinstance(d, SymbolicZero)]
+
+    def put(whole, values):
+        leaves = tree.flatten_up_to(whole)
+        for i, value in zip(which, values, strict=True):
+            leaves[i] = value
+        return tree.unflatten(leaves)
+
+    return [leaves[i] for i in which], [directions[i] for i in which], put
+
+
+def _basis_derivative(basis: Basis, dB: Float[Array, "k row"]) -> Basis:
+    parts = basis.vectors.shape[1]
+    Q, T = (_vectors(rows[:, 0], parts) for rows in basis)
+    moved = matmul(T, _vectors(dB, parts))
+    M = matmul(moved, Q.conj().T)
+    L = -jnp.tril(M + M.conj().T, -1) - jnp.diag(jnp.diag(M).real)
+    dQ, dT = matmul(L, Q) + moved, matmul(L, T)
+    return Basis(*(jax.vmap(lambda z: turned(split(z).ravel(), parts))(rows) for rows in (dQ, dT)))
+
+
+def _vectors(rows: Float[Array, "k row"], parts: int):
+    """The real or complex vectors that are held `flat`."""
+    return join(jnp.stack(jnp.split(rows, parts, axis=1)))
+
+
+def _products(vectors: Float[Array, "k parts row"], y: Float[Array, "k row"]):
+    """``q_i* y_i`` for each ``i``."""
+    return jnp.sum(vectors * y[:, None, :], axis=-1)
+
+
+def _no_derivative(values) -> Any:
+    return np.zeros(values.shape, jax.dtypes.float0)
