@@ -97,12 +97,13 @@ class IHTNet(Unrolled):
         net.unit, net.unit_step = self.unit, self.unit_step
         return net
 
-    def choice_loss(
-        self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
-    ) -> Float[Array, ""]:
+    def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
         """Mean of `kept_choice_loss` over the layers for one signal."""
-        loss = jax.vmap(kept_choice_loss, (0, None, 0, None))
-        return jnp.mean(loss(scores, targets, self._taus(len(scores)), self.sparsity))
+        scores, _, thresholds = choices
+        assert thresholds is not None
+        loss = jax.vmap(kept_choice_loss, (0, None, 0, 0, None))
+        taus = self._taus(len(scores))
+        return jnp.mean(loss(scores, targets, taus, thresholds, self.sparsity))
 
     def _soft(self, y):
         return soft_iht(*self._problem(y), tau=self.tau, **self._settings()).x
@@ -114,7 +115,8 @@ class IHTNet(Unrolled):
         weights = self.weights[...]
         settings = {**self._settings(), "weights": lax.stop_gradient(weights)}
         path = lax.stop_gradient(iht_path(*self._problem(y), **settings))
-        return Choices(magnitude(weights)[None, :] * path.proposals, path.x)
+        scores = magnitude(weights)[None, :] * path.proposals
+        return Choices(scores, path.x, path.thresholds)
 
     def _problem(self, y):
         """The same problem, in the units that the step size is for."""

@@ -70,12 +70,10 @@ class OMPNet(Unrolled):
             A, sparsity=sparsity, tau=self._taus(self.sparsity)[:sparsity], weights=weights
         )
 
-    def choice_loss(
-        self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
-    ) -> Float[Array, ""]:
+    def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
         """Mean of `next_choice_loss` over the steps of one signal."""
-        taus = self._taus(len(scores))
-        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, taus))
+        taus = self._taus(len(choices.scores))
+        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(choices.scores, targets, taus))
 
     def _soft(self, y):
         weights = self.weights[...]

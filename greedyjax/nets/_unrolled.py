@@ -19,10 +19,13 @@ class Choices(NamedTuple):
     Attributes:
         scores: shape ``(..., steps, n)``; differentiable in the weights and in nothing else.
         x: the hard solver's answers, shape ``(..., n)``; constants.
+        thresholds: of the scores kept at each step, shape ``(..., steps)``; constants. None where
+            a step takes the largest score alone.
     """
 
     scores: Float[Array, "*batch steps n"]
     x: Inexact[Array, "*batch n"]
+    thresholds: Float[Array, "*batch steps"] | None = None
 
 
 class Unrolled(nnx.Module):
@@ -66,9 +69,7 @@ class Unrolled(nnx.Module):
         """The same network on another matrix or with other weights."""
 
     @abstractmethod
-    def choice_loss(
-        self, scores: Float[Array, "steps n"], targets: Float[Array, " n"]
-    ) -> Float[Array, ""]:
+    def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
         """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions."""
 
     @abstractmethod
@@ -87,6 +88,8 @@ class Unrolled(nnx.Module):
         if Y.ndim == 0 or Y.shape[-1] != m:
             _checks.fail(ValueError, "Y", f"shape (..., {m})", f"shape {Y.shape}")
         Y = _checks.inexact("Y", Y, ndim=Y.ndim)
+        if Y.ndim == 1:
+            return solve(Y)
         batch = Y.shape[:-1]
         out = jax.vmap(solve)(Y.reshape(-1, m))
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)

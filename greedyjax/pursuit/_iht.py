@@ -14,6 +14,7 @@ from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense, adjoint_times, as_operator, join, split, times
 from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors
 from greedyjax.sorting import HardSort
+from greedyjax.sorting._choice import halfway
 from greedyjax.sorting._hardsort import keep_only_order
 
 
@@ -125,10 +126,12 @@ class IHTPath(NamedTuple):
         x: the answer, shape ``(n,)``.
         proposals: ``|u|`` before each thresholding, shape ``(num_steps, n)``; weights times them
             are the scores it chose by.
+        thresholds: halfway between the scores kept and those not kept, shape ``(num_steps,)``.
     """
 
     x: Inexact[Array, " n"]
     proposals: Float[Array, "num_steps n"]
+    thresholds: Float[Array, " num_steps"]
 
 
 def iht_path(
@@ -136,10 +139,10 @@ def iht_path(
 ) -> IHTPath:
     """Runs `iht` and returns what it chose from, for losses that score the choice itself."""
     problem, sparsity, num_steps = _prepare(A, y, weights, sparsity, num_steps, step_size, None)
-    final, proposals = _threshold(problem, HardSort(), sparsity, num_steps, record=True)
-    assert proposals is not None
+    final, recorded = _threshold(problem, HardSort(), sparsity, num_steps, record=True)
+    assert recorded is not None
     scale = problem.args.scale / problem.matrix_scale
-    return IHTPath(scale * join(final.x), scale * proposals)
+    return IHTPath(*(scale * each for each in (join(final.x), *recorded)))
 
 
 class _Problem(NamedTuple):
@@ -194,15 +197,16 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
 
 
 def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, record=False):
-    """All steps, and each step's ``|u|`` if asked to record it."""
+    """All steps, and each step's ``|u|`` and threshold if asked to record them."""
     A, _, args, step_size, x0 = problem
     tolerance = eps(args.y.dtype) ** 0.5
     y, start = split(args.y), split(x0)
 
     def keep(u, selector):
         size = magnitude_of(u)
-        mask, support = selector.keep(args.weights * size, sparsity)
-        return mask[None, :] * u, support, size
+        scores = args.weights * size
+        mask, support = selector.keep(scores, sparsity)
+        return mask[None, :] * u, support, (size, halfway(scores, mask)) if record else None
 
     if not isinstance(selectors, HardSort):
         # A backward pass keeps u and the order of its scores, and computes the mask again: that
@@ -213,10 +217,10 @@ def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, r
     def step(state, inputs):
         _, selector = inputs
         u = state.x + step_size * adjoint_times(A, y - times(A, state.x))
-        x, support, size = keep(u, selector)
+        x, support, met = keep(u, selector)
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
         after = _State(x, support, moved <= tolerance * length)
-        return after, (size if record else None)
+        return after, met
 
     # Before the first step the support is that of x0.
     support = HardSort().keep(args.weights * magnitude_of(start), sparsity)[1]

@@ -77,9 +77,15 @@ def selection(
     Returns:
         A scalar without units.
     """
-    scores, answers = net.choices(Y)
-    if X is not None and jnp.shape(X) != answers.shape:
-        _checks.fail(ValueError, "X", f"shape {answers.shape}", f"shape {jnp.shape(X)}")
-    energy = abs_sq(answers if X is None else jnp.asarray(X))
-    targets = lax.stop_gradient(energy * safe_inverse(jnp.sum(energy, axis=-1, keepdims=True)))
-    return jnp.mean(jax.vmap(net.choice_loss)(scores, targets))
+    wanted = (*jnp.shape(Y)[:-1], net.A.shape[1])
+    if X is not None and jnp.shape(X) != wanted:
+        _checks.fail(ValueError, "X", f"shape {wanted}", f"shape {jnp.shape(X)}")
+
+    # Signal by signal, so that no choices of a whole batch are brought into order in memory.
+    def one(y, x):
+        choices = net.choices(y)
+        energy = abs_sq(choices.x if x is None else x)
+        targets = lax.stop_gradient(energy * safe_inverse(jnp.sum(energy)))
+        return net.choice_loss(choices, targets)
+
+    return jnp.mean(jax.vmap(one)(Y, None if X is None else jnp.asarray(X)))

@@ -8,7 +8,7 @@ from flax import nnx
 
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.sorting._choice import kept_choice_loss, next_choice_loss
+from greedyjax.sorting._choice import halfway, kept_choice_loss, next_choice_loss
 from helpers import assert_close, random_problem
 
 M, N, K, LAYERS, STEP = 10, 16, 3, 4, 0.3
@@ -16,8 +16,8 @@ FLOOR = 1e-6
 
 next_loss = jax.jit(next_choice_loss)
 next_loss_and_gradient = jax.jit(jax.value_and_grad(next_choice_loss))
-kept_loss = jax.jit(kept_choice_loss, static_argnums=3)
-kept_loss_and_gradient = jax.jit(jax.value_and_grad(kept_choice_loss), static_argnums=3)
+kept_loss = jax.jit(kept_choice_loss, static_argnums=4)
+kept_loss_and_gradient = jax.jit(jax.value_and_grad(kept_choice_loss), static_argnums=4)
 
 
 def sigmoid(z):
@@ -65,7 +65,7 @@ def test_kept_choice_by_hand():
     z = (scores - 2.5) / tau
     wanted = -2 * (0.7 * np.log(sigmoid(z[0])) + 0.2 * np.log(sigmoid(z[2])))
     unwanted = -(2 / 4) * (np.log(sigmoid(-z[1])) + np.log(sigmoid(-z[3])))
-    assert_close(kept_loss(scores, targets, tau, 2), wanted + unwanted)
+    assert_close(kept_loss(scores, targets, tau, 2.5, 2), wanted + unwanted)
 
 
 def test_kept_choice_wants_no_atom_without_energy():
@@ -74,21 +74,27 @@ def test_kept_choice_wants_no_atom_without_energy():
     z = (scores - 2.5) / 0.5
     unwanted = -(2 / 4) * np.log(sigmoid(-z[[0, 1, 3]])).sum()
     expected = -2 * np.log(sigmoid(z[2])) + unwanted
-    assert_close(kept_loss(scores, targets, 0.5, 2), expected)
+    assert_close(kept_loss(scores, targets, 0.5, 2.5, 2), expected)
+
+
+def test_the_threshold_is_halfway_between_kept_and_not_kept():
+    scores = jnp.array([3.0, 4.0, 2.0, 1.0])
+    assert halfway(scores, jnp.array([1.0, 1, 0, 0])) == 2.5
+    assert halfway(scores, jnp.ones(4)) == 0.5  # Below the smallest score there is only 0.
+    assert halfway(jnp.full(3, 2.0), jnp.array([1.0, 0, 0])) == 2
 
 
 def test_keeping_everything():
-    """Below the smallest score there is only 0."""
     scores, targets = np.array([3.0, 1.0]), np.array([0.25, 0.75])
     z = scores - 0.5
     expected = -2 * (targets * np.log(sigmoid(z))).sum()
-    assert_close(kept_loss(scores, targets, 1.0, 2), expected)
+    assert_close(kept_loss(scores, targets, 1.0, 0.5, 2), expected)
 
 
 def test_kept_choice_holds_its_threshold_constant():
     """Raising every score with the threshold fixed helps the wanted and hurts the others."""
     scores, targets = np.array([3.0, 4.0, 2.0, 1.0]), np.array([0.7, 0.1, 0.2, 0.0])
-    gradient = kept_loss_and_gradient(scores, targets, 0.5, 2)[1]
+    gradient = kept_loss_and_gradient(scores, targets, 0.5, 2.5, 2)[1]
     z = (scores - 2.5) / 0.5
     wanted = np.array([1, 0, 1, 0])
     expected = np.where(wanted, -2 * targets * sigmoid(-z), (2 / 4) * sigmoid(z)) / 0.5
@@ -97,10 +103,10 @@ def test_kept_choice_holds_its_threshold_constant():
 
 def test_kept_choice_is_finite_far_from_the_threshold():
     scores, targets = np.array([1e6, 1.0, 0.0]), np.array([0.0, 1.0, 0.0])
-    value, gradient = kept_loss_and_gradient(scores, targets, 1e-3, 1)
+    threshold = (1e6 + 1) / 2
+    value, gradient = kept_loss_and_gradient(scores, targets, 1e-3, threshold, 1)
     # z = +- 5e8 nearly: a third for the first atom kept and all for the second one dropped.
-    halfway = (1e6 + 1) / 2
-    expected = (1e6 - halfway) / 1e-3 / 3 + (halfway - 1) / 1e-3
+    expected = (1e6 - threshold) / 1e-3 / 3 + (threshold - 1) / 1e-3
     assert_close(value, expected)
     assert np.isfinite(gradient).all()
 
@@ -143,7 +149,8 @@ def choices_and_gradients(net, Y):
 
     def total(params, rest, Y):
         choices = nnx.merge(graph, params, rest).choices(Y)
-        return jnp.sum(choices.scores) + jnp.sum(jnp.abs(choices.x)), choices
+        constants = jax.tree.leaves(choices._replace(scores=None))
+        return jnp.sum(choices.scores) + sum(jnp.sum(jnp.abs(c)) for c in constants), choices
 
     gradients, choices = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(params, rest, Y)
     return choices, gradients
@@ -157,6 +164,9 @@ def test_choices_are_those_of_the_hard_solver(family, dtype):
     choices, (in_weights, in_rest, in_Y) = choices_and_gradients(make(A, weights), Y)
     expected = np.stack([magnitudes(A, y, weights) for y in Y])
     assert_close(choices.scores, np.abs(weights) * expected)
+    if family == "iht":
+        ordered = np.sort(np.abs(weights) * expected, axis=-1)[..., ::-1]
+        assert_close(choices.thresholds, ordered[..., K - 1 : K + 1].mean(axis=-1))
     hard = oracles.omp if family == "omp" else oracles.iht
     settings = () if family == "omp" else (LAYERS, STEP)
     assert_close(choices.x, np.stack([hard(A, y, K, *settings, weights).x for y in Y]))
