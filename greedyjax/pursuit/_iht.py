@@ -214,18 +214,23 @@ def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, r
         # is made of nothing; and checkify cannot look for bad indices inside of a checkpoint.
         keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
 
-    def step(state, inputs):
-        _, selector = inputs
+    def step(carry, inputs):
+        state, recorded = carry
+        i, selector = inputs
         u = state.x + step_size * adjoint_times(A, y - times(A, state.x))
         x, support, met = keep(u, selector)
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
-        after = _State(x, support, moved <= tolerance * length)
-        return after, met
+        recorded = jax.tree.map(lambda all, one: all.at[i].set(one), recorded, met)
+        return (_State(x, support, moved <= tolerance * length), recorded), None
 
     # Before the first step the support is that of x0.
     support = HardSort().keep(args.weights * magnitude_of(start), sparsity)[1]
     state = _State(start, support, jnp.asarray(False))
-    return run(step, state, selectors, num_steps)
+    # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
+    empty = [jnp.zeros((num_steps, *shape), y.dtype) for shape in ((A.shape[1],), ())]
+    recorded = tuple(empty) if record else None
+    (final, recorded), _ = run(step, (state, recorded), selectors, num_steps)
+    return final, recorded
 
 
 def _recovery(problem: _Problem, final: _State, num_steps: int) -> Recovery:

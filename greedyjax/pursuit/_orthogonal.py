@@ -81,7 +81,7 @@ def take_steps(
     parts = len(y) // m
 
     def step(state, inputs):
-        residual, basis, rows, memory = state
+        residual, basis, rows, met, memory = state
         slot, selector = inputs
         # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
         active = jnp.asarray(True) if threshold is None else ~(norm(residual) <= threshold)
@@ -91,17 +91,19 @@ def take_steps(
         along = matmul(q, residual)
         after = residual - matmul(along, q)
         rows = rows.at[slot].set(row) if keep_rows else None
-        met = correlations if record else None
-        outputs = residual, along, selector.support(row), active, met
-        return (after, basis, rows, memory), outputs
+        met = met.at[slot].set(correlations) if record else None
+        outputs = residual, along, selector.support(row), active
+        return (after, basis, rows, met, memory), outputs
 
+    # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
     rows = selectors.empty_rows(sparsity, n) if keep_rows else None
-    state = (y, empty_basis(sparsity, m, parts, y.dtype), rows, selectors.start(n))
-    (residual, basis, rows, _), outputs = run(step, state, selectors, sparsity)
-    before, along, support, taken, correlations = outputs
+    met = jnp.zeros((sparsity, n), y.dtype) if record else None
+    state = (y, empty_basis(sparsity, m, parts, y.dtype), rows, met, selectors.start(n))
+    (residual, basis, rows, met, _), outputs = run(step, state, selectors, sparsity)
+    before, along, support, taken = outputs
     z = basis.coefficients(along)
     x = _spread(choice, selectors, before, rows, z)
-    return Steps(before, residual, along, z, basis, x, rows, support, taken, correlations)
+    return Steps(before, residual, along, z, basis, x, rows, support, taken, met)
 
 
 def _spread(choice: Choice, selectors, before, rows, z: Float[Array, " column"]):

@@ -254,11 +254,15 @@ def _evaluate(setup: Setup, state: State, rest, val, batch_size: int):
 
 def _evaluate_one(setup: Setup, batch_size: int, state: State, rest, val):
     net = network(setup, state.params, rest, state.step)
-
-    def one(data):
-        return setup.val_loss(net, *jax.tree.map(lambda leaf: leaf[None], data))
-
-    return jnp.mean(jax.lax.map(one, val, batch_size=batch_size))
+    num = len(val[0])
+    size = min(batch_size, num)
+    whole = num - num % size
+    batches = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), val)
+    total = size * jnp.sum(jax.lax.map(lambda batch: setup.val_loss(net, *batch), batches))
+    if whole < num:
+        left = jax.tree.map(lambda leaf: leaf[whole:], val)
+        total += (num - whole) * setup.val_loss(net, *left)
+    return total / num
 
 
 @partial(jax.jit, static_argnames=("setup",))
