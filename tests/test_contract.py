@@ -341,32 +341,3 @@ def test_dtypes_are_promoted_and_kept(name, A_dtype, y_dtype):
     assert found.converged.dtype == bool
     shapes = [field.shape for field in found]
     assert shapes == [(N,), (3,), (), (), ()]
-
-
-def num_equations(jaxpr):
-    total = len(jaxpr.eqns)
-    for equation in jaxpr.eqns:
-        for inner in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns")):
-            total += num_equations(inner) if hasattr(inner, "eqns") else 0
-    return total
-
-
-@pytest.mark.parametrize(
-    "solve",
-    [
-        lambda A, y, steps: gj.omp(A, y, sparsity=steps),
-        lambda A, y, steps: gj.soft_omp(A, y, sparsity=steps, tau=0.1),
-        lambda A, y, steps: gj.iht(A, y, sparsity=3, num_steps=steps),
-        lambda A, y, steps: gj.soft_iht(A, y, sparsity=3, tau=0.1, num_steps=steps),
-    ],
-    ids=SOLVERS,
-)
-def test_compile_time_does_not_grow_with_the_steps(solve):
-    """What is compiled, of the solver and of its gradient, is the same for 8 steps and for 64."""
-    A, y = np.ones((64, 64)), np.ones(64)
-
-    def size(steps):
-        gradient = jax.grad(lambda A, y: jnp.sum(solve(A, y, steps).x), (0, 1))
-        return num_equations(jax.make_jaxpr(gradient)(A, y).jaxpr)
-
-    assert size(8) == size(64)
