@@ -97,6 +97,11 @@ def _step_size(A):
     return oracles.default_step_size(A) * rounding.error_in(A, error)
 
 
+def first(recovery):
+    """The only one of a batch."""
+    return jax.tree.map(lambda leaf: leaf[0], recovery)
+
+
 def _omp_net(A, w, tau, k):
     return OMPNet(A, sparsity=k, tau=tau, weights=w)
 
@@ -113,6 +118,19 @@ ALGORITHMS = {
     "iht": _iht(lambda A, y, w, tau, k: gj.iht(A, y, sparsity=k, num_steps=STEPS, weights=w)),
     "soft_iht": _soft_iht(
         lambda A, y, w, tau, k: gj.soft_iht(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w)
+    ),
+    "omp_batch": _omp(
+        lambda A, y, w, tau, k: first(gj.omp_batch(A, y[None], sparsity=k, weights=w))
+    ),
+    "omp_batch, Gram": _omp(
+        lambda A, y, w, tau, k: first(
+            gj.omp_batch(gj.dictionary(A), y[None], sparsity=k, weights=w)
+        )
+    ),
+    "iht_batch": _iht(
+        lambda A, y, w, tau, k: first(
+            gj.iht_batch(A, y[None], sparsity=k, num_steps=STEPS, weights=w)
+        )
     ),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),

@@ -12,7 +12,7 @@ from greedyjax._numerics import magnitude, power_of_two
 from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import dense
 from greedyjax.nets._unrolled import Choices, Unrolled
-from greedyjax.pursuit import iht, soft_iht
+from greedyjax.pursuit import iht, iht_batch, soft_iht
 from greedyjax.pursuit._iht import iht_path
 from greedyjax.sorting._choice import kept_choice_loss
 
@@ -110,6 +110,9 @@ class IHTNet(Unrolled):
 
     def _hard(self, y):
         return iht(*self._problem(y), **self._settings()).x
+
+    def _hard_batch(self, Y):
+        return iht_batch(*self._problem(Y), **self._settings()).x
 
     def _choices(self, y):
         weights = self.weights[...]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax import _checks
 from greedyjax._numerics import magnitude
 from greedyjax.nets._unrolled import Choices, Unrolled
-from greedyjax.pursuit import omp, soft_omp
+from greedyjax.pursuit import omp, omp_batch, soft_omp
 from greedyjax.pursuit._omp import omp_path
 from greedyjax.sorting._choice import next_choice_loss
 
@@ -81,6 +81,9 @@ class OMPNet(Unrolled):
 
     def _hard(self, y):
         return omp(self.A, y, sparsity=self.sparsity, weights=self.weights[...]).x
+
+    def _hard_batch(self, Y):
+        return omp_batch(self.A, Y, sparsity=self.sparsity, weights=self.weights[...]).x
 
     def _choices(self, y):
         weights = self.weights[...]

@@ -31,8 +31,8 @@ class Choices(NamedTuple):
 class Unrolled(nnx.Module):
     """A solver unrolled into weight-tied layers; ``weights`` is its one trainable parameter.
 
-    A network adds its solver for one signal, soft (`_soft`) and hard (`_hard`), and how its
-    choices are scored (`_choices`, `choice_loss`).
+    A network adds its solver for one signal, soft (`_soft`) and hard (`_hard`, for many
+    `_hard_batch`), and how its choices are scored (`_choices`, `choice_loss`).
     """
 
     def __init__(self, A: Inexact[Array, "m n"], *, sparsity: int, tau: Any, weights: Any) -> None:
@@ -54,7 +54,7 @@ class Unrolled(nnx.Module):
     def harden(self) -> Callable[[Inexact[Array, "*batch m"]], Inexact[Array, "*batch n"]]:
         """The hard solver with the weights as they are now: same shapes in and out."""
         now = self.rebuild()
-        return lambda Y: now._over_batch(now._hard, Y)
+        return lambda Y: now._over_batch(now._hard, Y, now._hard_batch)
 
     def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
         """The scores before each choice of the hard solver with the current weights."""
@@ -79,10 +79,16 @@ class Unrolled(nnx.Module):
     def _hard(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]: ...
 
     @abstractmethod
+    def _hard_batch(self, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]: ...
+
+    @abstractmethod
     def _choices(self, y: Inexact[Array, " m"]) -> Choices: ...
 
-    def _over_batch(self, solve, Y: Inexact[Array, "*batch m"]):
-        """Applies ``solve`` to each signal of a batch of any shape, as one flat vmap."""
+    def _over_batch(self, solve, Y: Inexact[Array, "*batch m"], solve_all=None):
+        """Applies ``solve`` to each signal of a batch of any shape, as one flat batch.
+
+        That is a vmap, where there is no ``solve_all`` that does it better.
+        """
         Y = _checks.as_array("Y", Y)
         m = self.A.shape[0]
         if Y.ndim == 0 or Y.shape[-1] != m:
@@ -91,5 +97,5 @@ class Unrolled(nnx.Module):
         if Y.ndim == 1:
             return solve(Y)
         batch = Y.shape[:-1]
-        out = jax.vmap(solve)(Y.reshape(-1, m))
+        out = (solve_all or jax.vmap(solve))(Y.reshape(-1, m))
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)

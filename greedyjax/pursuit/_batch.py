@@ -71,8 +71,9 @@ def omp_batch(
     A = as_dictionary(A)
     sparsity = omp_sparsity(sparsity, A.shape)
     signals = arguments(A, Y, weights, name="Y", ndim=2)
+    m, n = A.shape
     chosen = plan(
-        *A.shape, sparsity, *signals.y.shape[:1], signals.y.dtype.itemsize,
+        m, n, sparsity, len(signals.y), signals.y.dtype.itemsize,
         has_gram=A.gram is not None, backend=jax.default_backend(),
         never_stops=not _checks.is_traced(rtol) and float(rtol) == 0,
     )  # fmt: skip

@@ -67,10 +67,11 @@ def gram_problem(A: Dictionary, args: Arguments) -> GramProblem:
     n, dtype = A.shape[1], args.y.dtype
     room = (0, -n % _BLOCK)
     unit = Dense(A.unit.parts.astype(real_dtype(dtype)))
-    kept = A.gram is not None and A.gram.dtype == dtype
-    gram = lax.stop_gradient(A.gram if kept else gram_of(unit))
+    gram = A.gram
+    if gram is None or gram.dtype != dtype:
+        gram = gram_of(unit)
     return GramProblem(
-        gram=jnp.pad(gram, (room, room)).astype(dtype),
+        gram=lax.stop_gradient(jnp.pad(gram, (room, room)).astype(dtype)),
         weights=jnp.pad(args.weights, room, constant_values=_TAKEN),
         atoms=jnp.pad(unit.matrix.T, (room, (0, 0))).astype(dtype),
         column_scale=jnp.pad(A.column_scale, room),

@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, real_dtype, safe_inverse
-from greedyjax.pursuit import omp
+from greedyjax.linalg.dictionary import dictionary
+from greedyjax.pursuit import omp_batch
 
 
 def count_weights(
@@ -18,7 +18,7 @@ def count_weights(
     num_rounds: int = 8,
     exponent: float = 0.25,
     floor: float = 1e-4,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Float[Array, " n"]:
     """Weights from measurements alone: recover, count which atoms were used, and repeat.
 
@@ -34,7 +34,7 @@ def count_weights(
         num_rounds: static, at least 1.
         exponent: > 0.
         floor: > 0, the energy fraction of an atom never used.
-        batch_size: signals recovered at a time, static.
+        batch_size: signals recovered at a time, static; None chooses.
 
     Returns:
         Positive weights, shape ``(n,)``.
@@ -55,17 +55,15 @@ def count_weights(
     if Y.shape[1] != A.shape[0] or len(Y) == 0:
         _checks.fail(ValueError, "Y", f"shape (num, {A.shape[0]})", f"shape {Y.shape}")
     num_rounds = _checks.static_int("num_rounds", num_rounds, minimum=1)
-    batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
     exponent_ = _checks.scalar("exponent", exponent, positive=True)
     floor_ = _checks.scalar("floor", floor, positive=True)
     dtype = real_dtype(jnp.result_type(A, Y))
-
-    def energy_fractions(y, weights):
-        energy = abs_sq(omp(A, y, sparsity=sparsity, weights=weights).x)
-        return energy * safe_inverse(jnp.sum(energy))
+    prepared = dictionary(A, gram=False)
 
     def one_round(weights, _):
-        fractions = lax.map(lambda y: energy_fractions(y, weights), Y, batch_size=batch_size)
+        answers = omp_batch(prepared, Y, sparsity=sparsity, weights=weights, batch_size=batch_size)
+        energy = abs_sq(answers.x)
+        fractions = energy * safe_inverse(jnp.sum(energy, axis=1, keepdims=True))
         return ((jnp.mean(fractions, axis=0) + floor_) ** exponent_).astype(dtype), None
 
     return jax.lax.scan(one_round, jnp.ones(A.shape[1], dtype), length=num_rounds)[0]
