@@ -91,7 +91,8 @@ def test_every_solver(name, dtype):
         solver = lambda A, y, f=solver: f(A.real, y.real)  # Scores are real.
     assert_finds_what_is_there(checked(solver, errors), dtype)
     if name in DIFFERENTIABLE:
-        assert_finds_what_is_there(checked(gradient_of(solver), errors), dtype)
+        # Backward passes compute again what they need, inside of a jax.checkpoint: as above.
+        assert_finds_what_is_there(checked(gradient_of(solver), FLOATS), dtype)
 
 
 def test_one_signal_of_a_batch_is_enough():
