@@ -14,6 +14,7 @@ from greedyjax._numerics import magnitude_of, matmul, norm
 from greedyjax.linalg.basis import Basis, empty_basis, extend, turned
 from greedyjax.linalg.operators import Dense, join, split, times_i
 from greedyjax.pursuit._driver import run
+from greedyjax.sorting import HardSort
 
 
 class Steps(NamedTuple):
@@ -146,22 +147,28 @@ def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangen
     changing_choice, d_choice, with_choice = _changing(choice, d_choice)
     changing_selectors, d_selectors, with_selector = _changing(selectors, d_selectors)
 
-    @partial(jax.checkpoint, prevent_cse=False)
-    def step(state, inputs):
-        dr, dB, _, dx = state
-        slot, before, after, z, z_of_slot, row, selector, changing_selector, d_selector = inputs
+    def d_next(dr, before, row, selector, changing_selector, d_selector):
+        """How the next atom, its row and the correlations move."""
 
-        def next_atom(residual, changing_choice, changing_s):
-            at, chooses = with_choice(choice, changing_choice), with_selector(selector, changing_s)
+        def next_atom(residual, changing_choice, changing_selector):
+            at = with_choice(choice, changing_choice)
+            chooses = with_selector(selector, changing_selector)
             correlations = at.correlations(residual)
             again = chooses.again(at.weights * correlations, row)
             return at.atom(chooses, again, parts), again, correlations
 
-        _, (d_atom, d_row, d_correlations) = jax.jvp(
-            next_atom,
-            (before, changing_choice, changing_selector),
-            (dr, d_choice, d_selector),
-        )
+        arguments = before, changing_choice, changing_selector
+        return jax.jvp(next_atom, arguments, (dr, d_choice, d_selector))[1]
+
+    if not isinstance(selectors, HardSort):
+        # A backward pass makes the soft rows again: that takes less time than to keep all they are
+        # made of. A hard row is kept.
+        d_next = jax.checkpoint(d_next, prevent_cse=False)
+
+    def step(state, inputs):
+        dr, dB, _, dx = state
+        slot, before, after, z, z_of_slot, row, *selector = inputs
+        d_atom, d_row, d_correlations = d_next(dr, before, row, *selector)
         dB = dB.at[slot].set(d_atom)
         moved = matmul(z, dB)
         s, sides = dy - moved[0], after[None]
