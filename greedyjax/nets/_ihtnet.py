@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
@@ -71,13 +72,14 @@ class IHTNet(Unrolled):
         super().__init__(A, sparsity=sparsity, tau=tau, weights=weights)
         # In the units of A the step may be too large or too small a number for single precision:
         # it is kept for A / unit, whose entries are at most 1.
-        self.unit = power_of_two(A)
+        # Said to be data: under jit a constant does not look like it.
+        self.unit = nnx.data(power_of_two(A))
         if step_size is None:
             unit_step = step_size_of(dense(A / self.unit), A.dtype)
         else:
             step_size = _checks.scalar("step_size", step_size, positive=True)
             unit_step = step_size.astype(self.unit.dtype) * self.unit * self.unit
-        self.unit_step = unit_step
+        self.unit_step = nnx.data(unit_step)
 
     @property
     def step_size(self) -> Float[Array, ""]:
