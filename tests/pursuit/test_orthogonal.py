@@ -1,0 +1,121 @@
+"""The derivative of the steps of OMP, against that of the loop that takes them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import greedyjax as gj
+from greedyjax.linalg.operators import dense, split
+from greedyjax.pursuit._orthogonal import Choice, take_steps
+from greedyjax.sorting import HardSort, SoftSort
+from helpers import assert_close, random_problem
+
+M, N, K = 6, 9, 3
+
+# Compiling is all the time there is.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def arguments(seed, dtype):
+    """(A, y, w, tau) with columns of norm 1, and directions in which they move."""
+    A, _, y = random_problem(seed, M, N, 2, dtype, noise=0.3)
+    rng = np.random.default_rng(seed)
+    args = A, y, rng.uniform(0.5, 1.5, N), np.array([0.3, 0.2, 0.1])
+    return args, tuple(rng.standard_normal(a.shape).astype(a.dtype) for a in args)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
+def test_every_output_moves_as_the_loop_says(soft, dtype):
+    """`take_steps.fun` is the loop as it stands, which JAX differentiates by its own rules."""
+
+    def steps(take):
+        def run(A, y, w, tau):
+            selectors = SoftSort(tau) if soft else HardSort()
+            args = Choice(dense(A), w), selectors, split(y).ravel(), None
+            return take(K, True, True, *args)._replace(support=None, taken=None)
+
+        return run
+
+    def both(args, directions):
+        return [jax.jvp(steps(f), args, directions)[1] for f in (take_steps, take_steps.fun)]
+
+    ours, expected = jit(jax.vmap(both))(
+        *jax.tree.map(lambda *z: np.stack(z), *(arguments(seed, dtype) for seed in (0, 1)))
+    )
+    if not soft:
+        ours, expected = ours._replace(rows=None), expected._replace(rows=None)
+    leaves = jax.tree.leaves(expected)
+    assert len(leaves) == (9 if soft else 8)
+    for mine, leaf in zip(jax.tree.leaves(ours), leaves, strict=True):
+        assert np.linalg.norm(leaf) > 0.01
+        assert_close(mine, leaf, rtol=1e-8, atol=1e-9)  # Soft atoms are close to dependent.
+
+
+def test_a_dependent_atom_moves_nothing():
+    """Two equal columns, hot: the second soft atom lies in the span of the first."""
+
+    def steps(take, A):
+        args = Choice(dense(A), jnp.ones(2)), SoftSort(jnp.full(2, 1e6)), A[:, 0], None
+        return take(2, True, True, *args)._replace(support=None, taken=None)
+
+    A, direction = np.eye(3)[:, [0, 0]], np.random.default_rng(0).standard_normal((3, 2))
+
+    @jit
+    def both(*args):
+        return [
+            jax.jvp(functools.partial(steps, f), *args)[1] for f in (take_steps, take_steps.fun)
+        ]
+
+    ours, expected = both((A,), (direction,))
+    for mine, leaf in zip(*map(jax.tree.leaves, (ours, expected)), strict=True):
+        assert_close(mine, leaf)
+
+
+def loss(remat, A, y, w, tau):
+    x = gj.soft_omp(A, y, sparsity=K, tau=tau, weights=w, remat=remat).x
+    return jnp.sum(jnp.sin(3 * x.real + x.imag))
+
+
+@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.complex128])
+def test_second_derivatives(dtype):
+    """Forward over reverse mode, and reverse over it, against differences of the gradient."""
+    args, directions = arguments(2, dtype)
+    gradient = jax.grad(functools.partial(loss, False), (0, 1, 2, 3))
+
+    def along(*args):
+        """The gradient's inner product with the directions."""
+        return sum(
+            jnp.real(jnp.sum(g * d)) for g, d in zip(gradient(*args), directions, strict=True)
+        )
+
+    forward = jit(lambda *args: jax.jvp(gradient, args, directions)[1])(*args)
+    reverse = jit(jax.grad(along, (0, 1, 2, 3)))(*args)
+    step = 1e-6
+    ahead, behind = (
+        jit(gradient)(*(a + s * d for a, d in zip(args, directions, strict=True)))
+        for s in (step, -step)
+    )
+    for i, curvature in enumerate(forward):
+        # Central differences of step 1e-6, of gradients of size 10.
+        assert_close(curvature, (ahead[i] - behind[i]) / (2 * step), rtol=1e-5, atol=1e-5)
+        assert_close(reverse[i], curvature, rtol=1e-8, atol=1e-8)
+
+
+def test_rows_made_again_give_the_same():
+    @jit
+    @jax.vmap
+    def both(args):
+        return [
+            jax.value_and_grad(functools.partial(loss, remat), (0, 1, 2, 3))(*args)
+            for remat in (False, True)
+        ]
+
+    kept, again = both(
+        jax.tree.map(lambda *z: np.stack(z), *(arguments(s, np.complex128)[0] for s in (0, 1)))
+    )
+    for mine, leaf in zip(*map(jax.tree.leaves, (again, kept)), strict=True):
+        assert_close(mine, leaf, rtol=1e-8)
