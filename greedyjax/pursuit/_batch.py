@@ -8,13 +8,13 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._numerics import norm
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.linalg.dictionary import Dictionary, as_dictionary
-from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import as_operator
 from greedyjax.pursuit._driver import Arguments, arguments
 from greedyjax.pursuit._gram import fit_on, gram_problem, gram_pursuit
-from greedyjax.pursuit._iht import iht
+from greedyjax.pursuit._iht import at_unit_scale, iht, unit_step
 from greedyjax.pursuit._omp import OMPProblem, omp_sparsity, pursue, recovery
 from greedyjax.sorting import HardSort
 
@@ -90,7 +90,8 @@ def omp_batch(
     problem = gram_problem(A, signals)
 
     def by_gram(block: Arguments, correlations) -> Recovery:
-        found = gram_pursuit(problem, correlations, sparsity)
+        size = lax.stop_gradient(jax.vmap(norm)(block.y))
+        found = gram_pursuit(problem, correlations, size, sparsity)
         fit = lambda: fit_on(problem, block, found)
         return lax.cond(found.accurate, fit, lambda: by_residuals(block))
 
@@ -143,14 +144,16 @@ def iht_batch(
     )
     num_steps = _checks.static_int("num_steps", num_steps, minimum=0)
     signals = arguments(A, Y, weights, name="Y", ndim=2)
-    if step_size is None:
-        step_size = step_size_of(A, signals.y.dtype)
-    settings = {"sparsity": sparsity, "num_steps": num_steps, "step_size": step_size}
+    # The step is that of the matrix at unit scale: in other units it may be no number.
+    A, unit = at_unit_scale(A, signals.scale.dtype)
+    step = unit_step(A, unit, step_size, signals.y.dtype)
+    settings = {"sparsity": sparsity, "num_steps": num_steps, "step_size": step}
 
     def solve(block: Arguments) -> Recovery:
         found = jax.vmap(lambda y: iht(A, y, weights=block.weights, **settings))(block.y)
         return found._replace(
-            x=block.scale[:, None] * found.x, residual_norm=block.scale * found.residual_norm
+            x=(block.scale / unit)[:, None] * found.x,
+            residual_norm=block.scale * found.residual_norm,
         )
 
     room = _block_that_fits(4 * shape[1] * signals.y.dtype.itemsize, jax.default_backend())

@@ -80,9 +80,14 @@ def gram_problem(A: Dictionary, args: Arguments) -> GramProblem:
 
 
 def gram_pursuit(
-    problem: GramProblem, correlations: Inexact[Array, "batch n"], sparsity: int
+    problem: GramProblem,
+    correlations: Inexact[Array, "batch n"],
+    size: Float[Array, " batch"],
+    sparsity: int,
 ) -> GramPursuit:
-    """Chooses atoms for a block of signals from ``A* A`` and ``A* y``.
+    """Chooses atoms for a block of signals from ``A* A``, ``A* y`` and the norms of ``y``.
+
+    Nothing is left to fit once no correlation exceeds the rounding of the first ones.
 
     The rows ``d_l`` are kept in up to eight buffers: a step reads those that are begun, so little
     more than what is filled, and there are few to compile.
@@ -91,14 +96,13 @@ def gram_pursuit(
     batch, n = correlations.shape
     atoms = jnp.arange(n, dtype=jnp.int32)[None, :]
     guard = eps(gram.dtype) ** (1 / 3)  # Of nu^2, good to eps: leaves a step most of its digits.
-    nonzero = jnp.any(correlations != 0, axis=1)
+    nothing = 8 * eps(gram.dtype) * size
 
     def step(state, slot, finished):
         c, weights, rows = state
-        j = _first_argmax(jnp.where(weights < 0, _TAKEN, weights * magnitude(c)))
-        # Where an atom of nonzero weight is best with 0, nothing is left to fit.
-        chosen = _entries(c, j)
-        taken = (chosen != 0) | (nonzero & (_entries(weights, j) == 0))
+        left = jnp.where(weights < 0, 0, magnitude(c))
+        j = _first_argmax(jnp.where(weights < 0, _TAKEN, weights * left))
+        taken = ~(jnp.max(left, axis=1) <= nothing)  # Not `>`: a NaN must show.
 
         parts, along = [], jnp.zeros_like(c)
         for buffer in (*finished, rows):
@@ -112,7 +116,7 @@ def gram_pursuit(
         d = (gram.at[j].get(mode="promise_in_bounds") - along) * inverse[:, None]
         # Read back from where it is kept, or it would be computed twice.
         rows = lax.optimization_barrier(rows.at[:, slot].set(d))
-        projection = chosen * inverse
+        projection = _entries(c, j) * inverse
         c = c - projection[:, None] * rows[:, slot]
         weights = jnp.where(atoms == j[:, None], _TAKEN, weights)
         return (c, weights, rows), (j, projection, taken, nu_sq, h)
@@ -130,10 +134,8 @@ def gram_pursuit(
     support, projections, taken, nu_sq = (jnp.concatenate(each).T for each in vectors)
     padded = [jnp.pad(each, ((0, 0), (0, 0), (0, sparsity - each.shape[2]))) for each in h]
     diagonal = jnp.where(taken, jnp.sqrt(jnp.maximum(nu_sq, guard)), 1)
-    above, identity = (
-        jnp.concatenate(padded).transpose(1, 2, 0),
-        jnp.eye(sparsity, dtype=bool)[None],
-    )
+    above = jnp.where(taken[:, None, :], jnp.concatenate(padded).transpose(1, 2, 0), 0)
+    identity = jnp.eye(sparsity, dtype=bool)[None]
     triangle = jnp.where(identity, diagonal[:, :, None].astype(gram.dtype), above)
     accurate = jnp.all((nu_sq > guard) | ~taken)
     return GramPursuit(support, projections, triangle, taken, accurate)

@@ -174,17 +174,9 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
     )
     num_steps = _checks.static_int("num_steps", num_steps, minimum=0)
     args = arguments(A, y, weights)
-    dtype, real = args.y.dtype, args.scale.dtype
-
-    matrix_scale = jnp.ones((), real)
-    if isinstance(A, Dense):
-        matrix_scale = power_of_two(A.parts).astype(real)
-        A = Dense(A.parts.astype(real) / matrix_scale)
-    if step_size is None:
-        step = step_size_of(A, dtype)
-    else:
-        given = _checks.scalar("step_size", step_size, positive=True)
-        step = given.astype(real) * matrix_scale * matrix_scale
+    dtype = args.y.dtype
+    A, matrix_scale = at_unit_scale(A, args.scale.dtype)
+    step = unit_step(A, matrix_scale, step_size, dtype)
 
     if x0 is None:
         start = jnp.zeros(n, dtype)
@@ -194,6 +186,22 @@ def _prepare(A, y, weights, sparsity, num_steps, step_size, x0) -> tuple[_Proble
             _checks.fail(TypeError, "x0", f"real numbers, as A and y are {dtype}", str(start.dtype))
         start = start.astype(dtype) * (matrix_scale / args.scale)
     return _Problem(A, matrix_scale, args, step, start), sparsity, num_steps
+
+
+def at_unit_scale(A: Operator, real) -> tuple[Operator, Float[Array, ""]]:
+    """``A / scale`` with entries of at most 1, and ``scale``; an operator is left as it is."""
+    if not isinstance(A, Dense):
+        return A, jnp.ones((), real)
+    scale = power_of_two(A.parts).astype(real)
+    return Dense(A.parts.astype(real) / scale), scale
+
+
+def unit_step(A: Operator, scale: Float[Array, ""], step_size, dtype) -> Float[Array, ""]:
+    """The step size for ``A``, given that for ``scale A``."""
+    if step_size is None:
+        return step_size_of(A, dtype)
+    given = _checks.scalar("step_size", step_size, positive=True)
+    return given.astype(scale.dtype) * scale * scale
 
 
 def _threshold(problem: _Problem, selectors, sparsity: int, num_steps: int, *, record=False):
