@@ -29,11 +29,17 @@ NUM = 256  # Problems in a batch.
 SHAPES = [(8, 16, 3), (1, 4, 1), (8, 16, 8), (12, 6, 2)]
 
 
-def settings():
-    """Every solver in every shape and precision; networks are the same code, so one precision."""
-    for shape, dtype, name in itertools.product(SHAPES, DTYPES, ALGORITHMS):
-        if name in SOLVERS or dtype is np.complex64:
-            yield shape, properties.Setting(name, shape[2], dtype)
+def settings(seed: int) -> list:
+    """Every solver in every shape and precision, in an order of its own for each seed.
+
+    Networks are the same code, so in one precision.
+    """
+    every = [
+        (shape, properties.Setting(name, shape[2], dtype))
+        for shape, dtype, name in itertools.product(SHAPES, DTYPES, ALGORITHMS)
+        if name in SOLVERS or dtype is np.complex64
+    ]
+    return [every[i] for i in np.random.default_rng(seed).permutation(len(every))]
 
 
 class Tally:
@@ -101,10 +107,10 @@ def main() -> None:
 
     jax.config.update("jax_enable_x64", True)
     tally, start, seed, rounds = Tally(), perf_counter(), arguments.seed, 0
-    seen = set()
+    order, seen = settings(arguments.seed), set()
     elapsed = lambda: (perf_counter() - start) / 60
     while elapsed() < arguments.minutes:
-        for shape, setting in settings():
+        for shape, setting in order:
             one_batch(tally, seed, shape, setting)
             sorting_batch(tally, seed)
             seen.add((shape, setting))
@@ -125,7 +131,7 @@ def main() -> None:
         "minutes": round(elapsed(), 2),
         "seeds": [arguments.seed, seed - 1],
         "problems_in_a_batch": NUM,
-        "settings": {"tried": len(seen), "of": len(list(settings())), "full_rounds": rounds},
+        "settings": {"tried": len(seen), "of": len(order), "full_rounds": rounds},
         "total": total,
         "rows": rows,
     }

@@ -93,15 +93,9 @@ def _integers(rng, num, m, n, k, dtype):
 
 
 def _ties(rng, num, m, n, k, dtype):
-    """The identity, twice, and measurements that are all 1 or -1, but do not cancel.
-
-    If they did, the mean of all atoms would be orthogonal to them: a soft row that takes nothing
-    away, so that all rows are the same for ever, unless rounding lets the run off this edge.
-    """
+    """The identity, twice, and measurements that are all 1 or -1."""
     A = np.tile(np.eye(m), (num, 1, -(-n // m)))[:, :, :n]
-    y = rng.choice([-1.0, 1.0], (num, m))
-    y[y.sum(axis=1) == 0, 0] *= -1
-    return A, y
+    return A, rng.choice([-1.0, 1.0], (num, m))
 
 
 def _single_atom(rng, num, m, n, k, dtype):

@@ -23,6 +23,11 @@ def _double(array):
     return array.astype(np.promote_types(array.dtype, np.float64))
 
 
+def _eps(array):
+    """The rounding of its numbers; the arrays of rounding.py say themselves what theirs is."""
+    return getattr(array, "rounding", np.finfo(array.dtype).eps)
+
+
 def _softmax(v):
     e = np.exp(v - np.max(v))
     return e / np.sum(e)
@@ -96,7 +101,7 @@ def _fit(B, y):
     where it is, would have one or not by chance.
     """
     m, k = B.shape
-    rounding, kept = 10 * np.finfo(B.dtype).eps * np.sqrt(m), []
+    rounding, kept = 10 * _eps(B) * np.sqrt(m), []
     for i in range(k):
         rest = B[:, i]
         if kept:
@@ -143,7 +148,8 @@ def omp(A, y, sparsity, weights=None, rtol=0.0):
 def soft_omp(A, y, sparsity, tau, weights=None):
     """Soft-OMP on normalised columns: B gains the column A p, p = softmax(scores / tau).
 
-    A column of zeros has a share of p, as its score is 0, and the coefficient 0.
+    A column of zeros has a share of p, as its score is 0, and the coefficient 0. Scores within
+    rounding of the largest are tied with it.
     """
     A, y = _double(A), _double(y)
     n = A.shape[1]
@@ -155,7 +161,10 @@ def soft_omp(A, y, sparsity, tau, weights=None):
     z = np.zeros(0, A.dtype)
     r = y
     for tau_k in _per_step(tau, sparsity):
-        p = _softmax(_omp_scores(A, r, w) / tau_k)
+        scores = _omp_scores(A, r, w)
+        largest = scores.max()
+        scores[scores >= largest * (1 - 4 * _eps(A))] = largest
+        p = _softmax(scores / tau_k)
         P = np.vstack([P, p])
         z, r = _fit(A @ P.T, y)
     support = np.array([int(np.argmax(p)) for p in P])

@@ -73,29 +73,45 @@ def answers(setting: Setting, problems: Problem, optimised=False) -> np.ndarray:
 # --- Agreement up to rounding --------------------------------------------------------------------
 
 
-def compare(setting: Setting, problems: Problem, x, expected) -> Found:
-    """Whether two answers to the same problems agree wherever the answer is determined.
+def in_units_of_y(problems: Problem, x) -> np.ndarray:
+    """Lengths of signals: each coefficient times the norm of its column."""
+    return np.linalg.norm(column_norms(problems.A) * x, axis=1)
 
-    Differences are measured in the units of y: each coefficient times its column's norm. Answers
-    that differ by more than the house tolerance are shown to the oracle (see `rounding.scatter`).
+
+def compare(setting: Setting, problems: Problem, x, expected, of=None) -> Found:
+    """Whether answers to the same problems agree wherever the answer is determined.
+
+    Those that differ by more than the house tolerance are shown to the oracle, see `judge`.
+
+    Args:
+        setting: what was run.
+        problems: whose answers they are.
+        x: answers.
+        expected: other answers.
+        of: problems that the expected answers were found from, if not these.
     """
     problems = Problem(*map(double, problems.astype(setting.dtype)))
-    norms = column_norms(problems.A)
-    size = np.linalg.norm(norms * expected, axis=1) + np.linalg.norm(problems.y, axis=1)
-    off = np.linalg.norm(norms * (x - expected), axis=1)
-    return judge(setting, problems, off, size, tolerance(setting.dtype)[0])
+    size = in_units_of_y(problems, expected) + np.linalg.norm(problems.y, axis=1)
+    off = in_units_of_y(problems, x - expected) / np.where(size > 0, size, 1)
+    both = [problems] if of is None else [problems, of]
+    return judge(setting, both, off, tolerance(setting.dtype)[0])
 
 
-def judge(setting: Setting, problems: Problem, off, size, rtol) -> Found:
-    """Whether errors ``off`` are within ``rtol`` of ``size`` or, if not, explained by rounding."""
+def judge(setting: Setting, problems: list[Problem], off, rtol) -> Found:
+    """Whether relative errors ``off`` are within ``rtol`` or, if not, explained by rounding.
+
+    They are where it moves the oracle's own answer to one of the problems by a tenth as much. By
+    more than 1 %, and that answer is not determined (see `rounding.scatter`).
+    """
     oracle = lambda *args: ALGORITHMS[setting.algorithm].oracle(*args, setting.sparsity)
-    agree = off <= rtol * size  # NaN is no agreement.
+    agree = off <= rtol  # NaN is no agreement.
     counted, violated = np.ones(len(agree), bool), np.zeros(len(agree), bool)
     for i in np.flatnonzero(~agree):
-        problem = Problem(*(each[i] for each in problems))
-        undetermined = size[i] / 100
-        uncertain = scatter(oracle, problem, setting.dtype, undetermined)
-        counted[i] = uncertain <= undetermined
+        uncertain = max(
+            scatter(oracle, Problem(*(each[i] for each in some)), setting.dtype, 0.01)
+            for some in problems
+        )
+        counted[i] = uncertain <= 0.01
         violated[i] = counted[i] and not off[i] <= 10 * uncertain
     return Found(counted, violated)
 
@@ -195,7 +211,7 @@ def invariance(setting: Setting, rng, problems: Problem, which: str, optimised=F
     change = INVARIANCES[which].change(rng, ALGORITHMS[setting.algorithm], problems)
     base = answers(setting, problems, optimised)
     changed = answers(setting, change.problems, optimised)
-    return compare(setting, change.problems, changed, change.expected(base))
+    return compare(setting, change.problems, changed, change.expected(base), of=problems)
 
 
 def real_as_complex(setting: Setting, rng, problems: Problem, optimised=False) -> Found:
@@ -251,12 +267,13 @@ def honest(setting: Setting, rng, problems: Problem, optimised=False) -> Found:
     args = problems.astype(setting.dtype)
     found = solver(setting.algorithm, setting.sparsity, optimised)(*args)
     args = Problem(*map(double, args))
-    x, norms = double(found.x), np.linalg.norm(args.A, axis=1)
+    x = double(found.x)
     residual = args.y - np.einsum("bmn,bn->bm", args.A, x)
     off = np.abs(np.linalg.norm(residual, axis=1) - double(found.residual_norm))
     # Where atoms are close to dependent, x is large, and rounding of x is that of A x.
-    size = np.linalg.norm(args.y, axis=1) + np.linalg.norm(norms * x, axis=1)
-    counted, wrong = judge(setting, args, off, size, 10 * tolerance(setting.dtype)[0])
+    size = np.linalg.norm(args.y, axis=1) + in_units_of_y(args, x)
+    off = off / np.where(size > 0, size, 1)
+    counted, wrong = judge(setting, [args], off, 10 * tolerance(setting.dtype)[0])
     if ALGORITHMS[setting.algorithm].hard:
         support, rows = np.asarray(found.support), np.arange(len(x))[:, None]
         outside = np.ones(x.shape, bool)

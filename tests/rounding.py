@@ -20,45 +20,46 @@ def double(array) -> np.ndarray:
 
 
 class Rounded(np.ndarray):
-    """An array whose every ufunc, products of matrices included, has random relative errors."""
+    """An array whose every ufunc, products of matrices included, has random relative errors.
 
-    rng: np.random.Generator
-    level: float
+    Attributes:
+        errors: their generator and their size.
+        rounding: what the oracles take for rounding: that size, or that of double precision.
+    """
+
+    errors: tuple[np.random.Generator, float] | None
+    rounding: float
 
     @classmethod
-    def of(cls, array, rng, level) -> "Rounded":
+    def of(cls, array, errors, rounding) -> "Rounded":
         """Wraps an array, itself rounded once."""
         array = double(array)
-        return cls._noisy(array, rng, level)
-
-    @classmethod
-    def _noisy(cls, array, rng, level):
+        rng, level = errors
         noisy = np.asarray(array * (1 + level * rng.standard_normal(array.shape))).view(cls)
-        noisy.rng, noisy.level = rng, level
+        noisy.errors, noisy.rounding = errors, rounding
         return noisy
 
     def __array_finalize__(self, source):
-        self.rng, self.level = getattr(source, "rng", None), getattr(source, "level", 0.0)
+        self.errors = getattr(source, "errors", None)
+        self.rounding = getattr(source, "rounding", float(np.finfo(np.float64).eps))
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        plain = lambda each: each.view(np.ndarray) if isinstance(each, Rounded) else each
+        if out is not None:
+            kwargs["out"] = tuple(map(plain, out))
+        result = np.asarray(getattr(ufunc, method)(*map(plain, inputs), **kwargs))
         first = next(each for each in inputs if isinstance(each, Rounded))
-        plain = [each.view(np.ndarray) if isinstance(each, Rounded) else each for each in inputs]
-        if kwargs.get("out") is not None:
-            kwargs["out"] = tuple(
-                each.view(np.ndarray) if isinstance(each, Rounded) else each
-                for each in kwargs["out"]
-            )
-        result = getattr(ufunc, method)(*plain, **kwargs)
-        if not np.issubdtype(np.asarray(result).dtype, np.inexact) or first.rng is None:
+        if not np.issubdtype(result.dtype, np.inexact) or first.errors is None:
             return result
-        return self._noisy(np.asarray(result), first.rng, first.level)
+        return self.of(result, first.errors, first.rounding)
 
 
 def error_in(array, size) -> float:
     """1 plus a random error: ``size`` of the rounding of ``array``, none if it has none."""
     if not isinstance(array, Rounded):
         return 1.0
-    return 1 + size(array.level / LEVEL) * array.rng.standard_normal()
+    rng, level = array.errors
+    return 1 + size(level / LEVEL) * rng.standard_normal()
 
 
 def column_norms(A) -> np.ndarray:
@@ -69,7 +70,7 @@ def column_norms(A) -> np.ndarray:
 
 
 def scatter(oracle, arguments, dtype, enough: float) -> float:
-    """How far rounding moves the oracle's answer, in the units of y.
+    """How far rounding moves the oracle's answer, relative to it and y, in the units of y.
 
     Args:
         oracle: of A, y, weights and temperature.
@@ -79,14 +80,18 @@ def scatter(oracle, arguments, dtype, enough: float) -> float:
     """
     A, y, w, tau = map(double, arguments)
     norms, exact = column_norms(A), oracle(A, y, w, tau).x
+    size = np.linalg.norm(norms * exact) + np.linalg.norm(y)
     level, rng, most = LEVEL * np.finfo(dtype).eps, np.random.default_rng(0), 0.0
-    for _ in range(RUNS):
+    for run in range(RUNS):
+        # What is 0 or a tie but for rounding is so in every other run, and is not in the rest.
+        rounding = level if run % 2 else np.finfo(np.float64).eps
         # In any order: where scores tie exactly, as those of weights 0 do, it decides.
         order = rng.permutation(len(w))
-        rounded = (Rounded.of(each, rng, level) for each in (A[:, order], y, w[order]))
+        given = A[:, order], y, w[order]
+        rounded = (Rounded.of(each, (rng, level), rounding) for each in given)
         moved = np.zeros_like(exact)
         moved[order] = oracle(*rounded, tau).x
-        most = max(most, float(np.linalg.norm(norms * (moved - exact))))
+        most = max(most, float(np.linalg.norm(norms * (moved - exact)) / size) if size else 0.0)
         if most > enough:
             break
     return most
