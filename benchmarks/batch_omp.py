@@ -30,7 +30,7 @@ GROWTH = {
 }
 # The configurations that orthogonal-matching-pursuit-gpu publishes: patches, faces, audio.
 ON_GPU = [(256, 1024, 32, 5000), (8064, 1207, 30, 1200), (512, 2048, 64, 5000)]
-REPEATS, FEW = 9, 3
+REPEATS, FEW = 5, 3
 
 by_plan = jax.jit(gj.omp_batch, static_argnames="sparsity")
 prepare = jax.jit(gj.dictionary)

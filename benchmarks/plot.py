@@ -45,5 +45,33 @@ def temperature() -> Figure:
     return figure
 
 
+def batch_omp() -> Figure:
+    """Time against each of the four sizes, the others as they are."""
+    result = json.loads((RESULTS / "batch_omp.json").read_text())
+    rows = [row for row in result["rows"] if "grows" in row]
+    names = {"m": "measurements m", "n": "atoms n", "k": "steps k", "batch": "signals"}
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    lines = ((BLUE, "o"), (GREY, "v"), (ORANGE, "s"), (BLACK, "^"))
+    panels = figure.subplots(1, 4, sharey=True)
+    for panel, (size, name) in zip(panels, names.items(), strict=True):
+        mine = [row for row in rows if row["grows"] == size]
+        methods = dict.fromkeys(row["method"] for row in mine)
+        for method, (color, marker) in zip(methods, lines, strict=False):  # Fewer without peers.
+            ours = [row for row in mine if row["method"] == method]
+            sizes, seconds = [row[size] for row in ours], [row["median_s"] for row in ours]
+            panel.plot(sizes, seconds, color=color, marker=marker, label=method, markersize=4)
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.set_xlabel(name)
+        panel.grid(color=GREY, linewidth=0.4)
+    panels[0].set_ylabel("seconds")
+    panels[0].legend(fontsize=7)
+    figure.suptitle(
+        "Hard OMP: m = 256, n = 1024, k = 32 and 2,048 signals but for the size below", fontsize=10
+    )
+    return figure
+
+
 if __name__ == "__main__":
-    temperature().savefig(IMAGES / "temperature.png", dpi=150)
+    for draw in (temperature, batch_omp):
+        draw().savefig(IMAGES / f"{draw.__name__}.png", dpi=150)

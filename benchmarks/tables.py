@@ -173,6 +173,73 @@ def minutes() -> str:
     return "\n".join(lines)
 
 
+def train_step() -> str:
+    """Each step, what its products alone take, and the authors' code."""
+    result = _load("train_step")
+    lines = [
+        "| step of 64 signals | ms | its products alone, ms | ratio | authors' code, ms | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        cells = [f"{row['median_ms']:.2f}", f"{row['limit_ms']:.2f}", f"{row['over_limit']:.1f}"]
+        theirs = ["–", "–"]
+        if "reference_ms" in row:
+            theirs = [f"{row['reference_ms']:.0f}", f"{row['speedup']:.0f}"]
+        lines.append(f"| {row['net']}, {row['loss']} | {' | '.join(cells + theirs)} |")
+    return "\n".join(lines)
+
+
+def batch_omp() -> str:
+    """Every library's time and exact recovery on the three configurations."""
+    rows = [row for row in _load("batch_omp")["rows"] if "grows" not in row]
+    problems = list(dict.fromkeys((row["m"], row["n"], row["k"], row["batch"]) for row in rows))
+    found = {(row["m"], row["n"], row["k"], row["batch"], row["method"]): row for row in rows}
+    titles = [f"m = {m}, n = {n}, k = {k}, {num} signals" for m, n, k, num in problems]
+    lines = [f"| seconds (greedyjax is so many times as fast) | {' | '.join(titles)} |"]
+    lines.append("|---" * (len(problems) + 1) + "|")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for problem in problems:
+            row, ours = found[*problem, method], found[*problem, "greedyjax"]
+            ratio = row["median_s"] / ours["median_s"]
+            share = f"{100 * row['exact_recovery']:.1f} % exact"
+            cells.append(f"{row['median_s']:.3g} ({ratio:.2g}), {share}")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def batch_iht() -> str:
+    """Time beside NumPy's and that of the products alone."""
+    rows = _load("batch_iht")["rows"]
+    lines = [
+        "| m, n, k, signals | method | s | its products alone, s | exact |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        sizes = ", ".join(str(row[key]) for key in ("m", "n", "k", "batch"))
+        cells = f"{row['median_s']:.3g} | {row['products_alone_s']:.3g}"
+        share = f"{100 * row['exact_recovery']:.1f} %"
+        lines.append(f"| {sizes} | {row['method']} | {cells} | {share} |")
+    return "\n".join(lines)
+
+
+def mask() -> str:
+    """Time and memory beside the dense form."""
+    rows = _load("mask")["rows"]
+    dense = {(row["n"], row["k"]): row for row in rows if row["method"] == "dense"}
+    lines = ["| n | k | ms | MB | dense, ms | dense, MB | ratio of times |", "|---" * 7 + "|"]
+    for row in rows:
+        if row["method"] == "dense":
+            continue
+        theirs, other = ["–", "–", "–"], dense.get((row["n"], row["k"]))
+        if other:
+            ratio = other["median_ms"] / row["median_ms"]
+            theirs = [f"{other['median_ms']:.3g}", f"{other['megabytes']:.3g}", f"{ratio:.3g}"]
+        cells = [f"{row['median_ms']:.3g}", f"{row['megabytes']:.3g}", *theirs]
+        lines.append(f"| {row['n']:,} | {row['k']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _load(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
@@ -210,6 +277,12 @@ TABLES = {
         "fig3 methods": fig3_methods,
         "fig3 seeds": fig3_seeds,
         "minutes": minutes,
+    },
+    "docs/speed.md": {
+        "train step": train_step,
+        "batch omp": batch_omp,
+        "batch iht": batch_iht,
+        "mask": mask,
     },
 }
 
