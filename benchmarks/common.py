@@ -5,7 +5,7 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import jax
 import numpy as np
@@ -27,8 +27,11 @@ def timed(function, *arguments, repeats: int = 100) -> dict[str, float]:
     return {"median_ms": median, "quartiles_ms": [low, high], "first_call_s": compile_s}
 
 
-def interleaved(functions: dict, repeats: int) -> dict[str, dict]:
+def interleaved(functions: dict, repeats: int, rest: float = 0.0) -> dict[str, dict]:
     """Times functions that block, in turn, so that whatever the machine does meets them all.
+
+    A rest before each lets the threads of the library before it go to sleep: OpenMP's wait for
+    more work at full speed, for up to 0.2 s.
 
     Returns for each the first call apart, which compiles, then median and quartiles in seconds.
     """
@@ -39,6 +42,7 @@ def interleaved(functions: dict, repeats: int) -> dict[str, dict]:
         first[name] = perf_counter() - start
     for _ in range(repeats):
         for name, function in functions.items():
+            sleep(rest)
             start = perf_counter()
             function()
             runs[name].append(perf_counter() - start)

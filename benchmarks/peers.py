@@ -5,14 +5,15 @@ Needs, beside greedyjax: `pip install scikit-learn spams-bin`, and for the third
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-Solver = Callable[[], np.ndarray]
+Solver = Callable[[], Any]
 
 
 def omp_solvers(A: np.ndarray, Y: np.ndarray, k: int, processors: int) -> dict[str, Solver]:
-    """Functions without arguments that return the signals, shape ``(num, n)``.
+    """Functions without arguments that return what `signals` makes signals of.
 
     Arrays are laid out beforehand as each library wants them.
     """
@@ -58,5 +59,10 @@ def omp_solvers(A: np.ndarray, Y: np.ndarray, k: int, processors: int) -> dict[s
 
 def signals(answer, n: int) -> np.ndarray:
     """Dense signals as rows, from whatever a library returns."""
+    if isinstance(answer, tuple):  # Atoms and coefficients, of any number.
+        dense = np.zeros((len(answer[0]), n))
+        for row, atoms, z in zip(dense, *answer, strict=True):
+            row[np.asarray(atoms)[: len(z)]] = np.ravel(z)
+        return dense
     dense = np.asarray(answer.todense()) if hasattr(answer, "todense") else np.asarray(answer)
     return dense if dense.shape[1] == n else dense.T

@@ -137,7 +137,8 @@ ALGORITHMS = {
     "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),
     "IHTNet, hardened": _iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k).harden()(y)),
 }
-SOLVERS = [name for name in ALGORITHMS if "Net" not in name]
+# With code of their own: networks, and batches by residuals, call these.
+SOLVERS = ["omp", "soft_omp", "iht", "soft_iht", "omp_batch, Gram"]
 
 
 class Problem(NamedTuple):

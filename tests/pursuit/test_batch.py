@@ -58,9 +58,14 @@ def test_the_forms_are_what_their_names_say(monkeypatch):
     assert called
 
 
-@both_forms
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("form", "dtype", "weighted"),
+    [
+        *((by_gram, dtype, True) for dtype in DTYPES),
+        (by_gram, np.float32, False),
+        (by_residuals, np.complex64, True),  # These are the steps of omp, tested there.
+    ],
+)
 def test_equals_the_oracle(form, dtype, weighted):
     A, Y = signals(1, dtype)
     rng = np.random.default_rng(0)
@@ -79,7 +84,7 @@ def test_equals_the_oracle(form, dtype, weighted):
     assert found.support.dtype == found.num_steps.dtype == np.int32
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 4, 11, 1000])
+@pytest.mark.parametrize("batch_size", [None, 1, 4, 1000])
 def test_blocks_of_any_size(batch_size):
     A, Y = signals(2, np.float64)
     found = by_gram(A, Y, sparsity=K, batch_size=batch_size)
@@ -164,7 +169,7 @@ def test_every_signal_has_its_own_units():
     assert_close(found.residual_norm / units, plain.residual_norm)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.complex128])
 def test_derivatives_are_those_of_least_squares_on_the_atoms(dtype):
     A, Y = signals(9, dtype, num=3)
     directions = random_problem(3, M, N, K, dtype)[0], random_problem(4, 3, M, K, dtype)[0]
@@ -261,6 +266,7 @@ def test_plan():
     assert not planned(256, 40_000, 32, 10**6).by_gram, "more memory than one should take"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_signals():
     """Beyond the answers themselves and their correlations."""
 
