@@ -68,7 +68,7 @@ def one_seed(seed: int, stacked: bool) -> dict[str, float]:
             key=key,
             progress=False,
         )
-        return test_error(fitted.net.weights[...]), perf_counter() - start
+        return test_error(fitted.net.atom_weights), perf_counter() - start
 
     supervised, seconds = learned(True)
     blind, _ = learned(False)

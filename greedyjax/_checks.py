@@ -80,6 +80,24 @@ def real(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = No
     return array
 
 
+def real_or_steps(name: str, value: Any, *, length: int, num_steps: int | None):
+    """As `real`, of shape ``(length,)`` or with one row per step."""
+    array = as_array(name, value)
+    if num_steps is None or array.ndim == 1:
+        return real(name, value, ndim=1, shape=(length,))
+    if array.shape != (num_steps, length):
+        expected = f"shape ({length},) or, one row per step, ({num_steps}, {length})"
+        fail(ValueError, name, expected, f"shape {array.shape}")
+    return real(name, value, ndim=2)
+
+
+def penalty(value: Any, length: int):
+    """Returns the penalty of a ridge regression: one real number >= 0 per atom."""
+    array = real("penalty", value, ndim=1, shape=(length,))
+    _bounded("penalty", value, "numbers >= 0", lambda a: a >= 0)
+    return array
+
+
 def scalar_or_steps(name: str, value: Any, num_steps: int):
     """Returns ``value`` broadcast to one positive real number per step, shape ``(num_steps,)``."""
     array = as_array(name, value)
@@ -103,6 +121,18 @@ def scalar(name: str, value: Any, *, positive: bool):
     else:
         _bounded(name, value, "a finite number >= 0", lambda a: (a >= 0) & np.isfinite(a))
     return array
+
+
+def positive(name: str, value: Any) -> None:
+    """Raises where ``value`` is known and not all positive."""
+    _bounded(name, value, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns ``value`` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        fail(TypeError, name, "True or False", f"{value!r}"[:60])
+    return bool(value)
 
 
 def prng_key(name: str, value: Any) -> jax.Array:

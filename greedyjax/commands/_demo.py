@@ -143,7 +143,7 @@ def _run(problem, key):
         return _learning.solve_soft(net, Y_test)
 
     def hard(net):
-        return _learning.solve_hard(net, Y_test, net.weights[...])
+        return _learning.solve_hard(net, Y_test, net.atom_weights)
 
     record("OMP", omp_net, hard)
     record("IHT", iht_net, hard)
@@ -169,7 +169,7 @@ def _run(problem, key):
         "counted from measurements alone": counted,
         "per-level RMS of the true signals": by_level,
     }
-    return answers, seconds, {name: _unit(net.weights[...]) for name, net in pictured.items()}
+    return answers, seconds, {name: _unit(net.atom_weights) for name, net in pictured.items()}
 
 
 @jax.jit

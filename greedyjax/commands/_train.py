@@ -87,11 +87,11 @@ def train(options: Namespace) -> None:
             "the validation loss is never finite: the solver diverges; "
             "a smaller --step-size or other units of A may help"
         )
-    if not np.isfinite(fitted.net.weights[...]).all():
+    if not np.isfinite(fitted.net.atom_weights).all():
         raise CommandError("the weights grew beyond all numbers: a smaller --learning-rate helps")
     net = fitted.net
     net.tau = jnp.full_like(net.tau, soft_temperature * scale)
-    learned = net.weights[...]
+    learned = net.atom_weights
 
     candidates = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
     val_residual = {
@@ -192,7 +192,7 @@ def _in_users_units(history, unit: float, by_error: bool, loss: str):
 def _val_loss(net, data: Data) -> dict[str, float]:
     """Mean squared error over the validation signals, in the user's units."""
     Y, X = data.val
-    learned = net.weights[...]
+    learned = net.atom_weights
     weights = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
     if data.support is not None:
         weights["hard_oracle"] = jnp.zeros_like(learned).at[data.support].set(1)

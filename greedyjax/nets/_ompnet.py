@@ -2,33 +2,39 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, Int
 
-from greedyjax import _checks
-from greedyjax._numerics import magnitude
-from greedyjax.nets._unrolled import Choices, Unrolled
+from greedyjax.nets._unrolled import Solvers, Unrolled
 from greedyjax.pursuit import omp, omp_batch, soft_omp
 from greedyjax.pursuit._omp import omp_path
-from greedyjax.sorting._choice import next_choice_loss
 
 
 class OMPNet(Unrolled):
-    """Soft-OMP unrolled into ``sparsity`` layers that share one weight per atom.
+    """Soft-OMP unrolled into ``sparsity`` layers, with trainable weights.
 
-    Maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix and the temperature are
-    fixed; take gradients with respect to ``nnx.Param``, or train with `greedyjax.training.fit`.
+    Maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix is fixed, and so is the
+    temperature unless ``learn_tau``; take gradients with respect to ``nnx.Param``, or train with
+    `greedyjax.training.fit`.
 
     Args:
         A: matrix, shape ``(m, n)``.
         sparsity: number of layers, static, between 1 and ``min(m, n)``.
         tau: temperature > 0 in the units of the measurements; one, or one per layer.
-        weights: initial weights, real, shape ``(n,)``. None means ones.
+        weights: initial weights, real, shape ``(n,)``, or one per group, ``(G,)``; with
+            ``per_layer`` for all layers alike, or one row per layer. None means ones.
+        per_layer: whether each layer has weights of its own, which then have a row per layer.
+        groups: integers, shape ``(n,)``, naming the group of each atom by an id from 0 to
+            ``G - 1``. Atoms of one group share one weight. None means that each has its own.
+        positive: whether to train the logarithms of the weights, which must begin > 0. Else
+            they have either sign, only magnitudes matter, and a step across 0 lets one rise again.
+        learn_tau: whether to train ``tau``, or each of its layers if it was given per layer, as the
+            parameter ``log_tau``. Under `losses.selection` see there for what it comes to.
+        penalty: of the least squares, as in the solvers, real and >= 0, shape ``(n,)``.
 
     Attributes:
-        weights: ``nnx.Param`` of shape ``(n,)``; only magnitudes matter.
+        weights: ``nnx.Param``: shape ``(n,)`` or ``(G,)``, with a leading axis of layers where they
+            have their own; logarithms if ``positive``.
+        atom_weights: the weights that these mean, shape ``(n,)`` or ``(num_layers, n)``.
         tau: may be set to another temperature at any time, a scalar or one per layer.
 
     Raises:
@@ -41,10 +47,14 @@ class OMPNet(Unrolled):
         >>> net = OMPNet(jnp.eye(3), sparsity=1)
         >>> net(jnp.array([[0.0, 2.0, 0.0]])).shape, net.harden()(jnp.array([0.0, 2.0, 0.0])).shape
         ((1, 3), (3,))
+        >>> OMPNet(jnp.eye(3), sparsity=1, groups=jnp.array([0, 1, 1])).weights.shape
+        (2,)
 
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
+
+    _solvers = Solvers(soft_omp, omp, omp_path, omp_batch)
 
     def __init__(
         self,
@@ -52,41 +62,25 @@ class OMPNet(Unrolled):
         *,
         sparsity: int,
         tau: Any = 1e-3,
-        weights: Float[Array, " n"] | None = None,
+        weights: Float[Array, "..."] | None = None,
+        per_layer: bool = False,
+        groups: Int[Array, " n"] | None = None,
+        positive: bool = False,
+        learn_tau: bool = False,
+        penalty: Float[Array, " n"] | None = None,
     ) -> None:
-        shape = _checks.inexact("A", A, ndim=2).shape
-        sparsity = _checks.static_int(
-            "sparsity", sparsity, minimum=1, maximum=min(shape), why=f" for A of shape {shape}"
-        )
-        tau = _checks.scalar_or_steps("tau", tau, sparsity)
-        super().__init__(A, sparsity=sparsity, tau=tau, weights=weights)
-
-    def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> "OMPNet":
-        """The same network on another matrix or with other weights; fewer layers if it must."""
-        A = self.A if A is None else A
-        weights = self.weights[...] if weights is None else weights
-        sparsity = min(self.sparsity, *A.shape)
-        return OMPNet(
-            A, sparsity=sparsity, tau=self._taus(self.sparsity)[:sparsity], weights=weights
+        super().__init__(
+            A,
+            sparsity=sparsity,
+            num_layers=sparsity,
+            tau=tau,
+            weights=weights,
+            per_layer=per_layer,
+            groups=groups,
+            positive=positive,
+            learn_tau=learn_tau,
+            penalty=penalty,
         )
 
-    def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
-        """Mean of `next_choice_loss` over the steps of one signal."""
-        taus = self._taus(len(choices.scores))
-        return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(choices.scores, targets, taus))
-
-    def _soft(self, y):
-        weights = self.weights[...]
-        return soft_omp(self.A, y, sparsity=self.sparsity, tau=self.tau, weights=weights).x
-
-    def _hard(self, y):
-        return omp(self.A, y, sparsity=self.sparsity, weights=self.weights[...]).x
-
-    def _hard_batch(self, Y):
-        return omp_batch(self.A, Y, sparsity=self.sparsity, weights=self.weights[...]).x
-
-    def _choices(self, y):
-        weights = self.weights[...]
-        frozen = lax.stop_gradient(weights)
-        path = lax.stop_gradient(omp_path(self.A, y, sparsity=self.sparsity, weights=frozen))
-        return Choices(magnitude(weights)[None, :] * path.correlations, path.x)
+    def _layers_left(self) -> int:
+        return self.sparsity

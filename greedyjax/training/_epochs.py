@@ -151,9 +151,9 @@ def run(
         for epoch in _until_interrupted(bar):
             begin = perf_counter()
             measure = epoch % val_every == 0 or epoch == num_epochs
-            now, row = _next(setup, now, rest, train, val, epoch, batch_size, key, measure)
+            now, row, slope = _next(setup, now, rest, train, val, epoch, batch_size, key, measure)
             rows.append(row._replace(seconds=np.full(shape, perf_counter() - begin)))
-            dead = np.flatnonzero(row.gradient_norm < _DEAD)
+            dead = np.flatnonzero(slope < _DEAD)
             if not warned and len(dead):
                 warned = True
                 who = f"fit_many, networks {dead.tolist()}" if setup.stacked else "fit"
@@ -179,10 +179,10 @@ def run(
 
 
 def _next(setup, now: _Progress, rest, train, val, epoch, batch_size, key, measure):
-    """One epoch, and the best so far; epoch 0 trains nothing."""
+    """One epoch, the best so far, and the gradient of the weights; epoch 0 trains nothing."""
     shape = np.shape(now.state.step)
     nothing = np.full(shape, np.nan)
-    state, sums = now.state, _EpochSums(nothing, nothing, np.zeros(shape))
+    state, sums = now.state, _EpochSums(nothing, nothing, np.zeros(shape), nothing)
     if epoch > 0:
         state, sums = _epoch(setup, state, rest, train, batch_size, _fold(setup, key, epoch))
     now, val_loss = now._replace(state=state), nothing
@@ -197,7 +197,8 @@ def _next(setup, now: _Progress, rest, train, val, epoch, batch_size, key, measu
             np.fmin(now.lowest, val_loss),
         )
     tau = _temperature(setup, state, rest)
-    return now, Row(*map(np.asarray, (*sums, val_loss, tau)), seconds=nothing)
+    *sums, slope = map(np.asarray, sums)
+    return now, Row(*sums, val_loss, np.asarray(tau), seconds=nothing), slope
 
 
 def network(setup: Setup, params, rest, step):
@@ -212,6 +213,7 @@ class _EpochSums(NamedTuple):
     train_loss: Any
     gradient_norm: Any
     skipped_steps: Any
+    weights_gradient_norm: Any
 
 
 @partial(jax.jit, static_argnames=("setup", "batch_size"))
@@ -236,14 +238,16 @@ def _one_epoch(setup: Setup, batch_size: int, state: State, rest, train, key):
         assert isinstance(optimizer, optax.ApplyIfFiniteState)
         params = optax.apply_updates(state.params, updates)
         skipped = ~optimizer.last_finite
-        gradient_norm = optax.tree.norm(gradient)
-        return State(params, optimizer, state.step + 1), (value, gradient_norm, skipped)
+        # A temperature or a step size may learn where the weights do not.
+        weights = gradient.get("weights", gradient)
+        norms = optax.tree.norm(gradient), optax.tree.norm(weights)
+        return State(params, optimizer, state.step + 1), (value, norms, skipped)
 
     state, (values, norms, skipped) = jax.lax.scan(step, state, order.reshape(num_batches, -1))
     # What a skipped step would have done says nothing about the training.
     kept = ~skipped
-    sums = _EpochSums(jnp.mean(values, where=kept), jnp.mean(norms, where=kept), jnp.sum(skipped))
-    return state, sums
+    loss, norm, slope = (jnp.mean(each, where=kept) for each in (values, *norms))
+    return state, _EpochSums(loss, norm, jnp.sum(skipped), slope)
 
 
 @partial(jax.jit, static_argnames=("setup", "batch_size"))

@@ -27,10 +27,11 @@ class FitResult(NamedTuple):
     """What training ended with.
 
     Attributes:
-        net: a new network with the weights of the best epoch, and the temperature of that epoch.
+        net: a new network with the parameters of the best epoch, and the temperature of that epoch.
         history: arrays indexed by epoch; epoch 0 is the network given, before any step. Keys:
-            ``train_loss``, ``val_loss``, ``gradient_norm`` (mean over the steps, before the
-            optimizer sees it), ``tau``, ``skipped_steps`` (those whose gradient was not finite)
+            ``train_loss``, ``val_loss``, ``gradient_norm`` (of all parameters, mean over the
+            steps, before the optimizer sees it), ``tau`` (mean of the layers),
+            ``skipped_steps`` (those whose gradient was not finite)
             and ``seconds``. ``val_loss`` is NaN in epochs that did not validate.
         best_epoch: the epoch of lowest validation loss, the later of two that differ by less than
             1e-4 of it; 0 where training only raised it.
@@ -77,7 +78,8 @@ def fit(
         loss: function of ``(net, Y, X)``, the mean over the batch of a loss per signal; see
             `greedyjax.training.losses`.
         val_loss: what validation measures; None means ``loss``.
-        tau: optax-style schedule from the step number to the temperature; None keeps the net's.
+        tau: optax-style schedule from the step number to the temperature; None keeps the net's,
+            or what it learns. A network that learns its temperature takes no schedule.
         val_every: validates each so many epochs, and after the last.
         checkpoint_dir: a folder for checkpoints, and for nothing else. Where it holds one of this
             training, training goes on from there, and ends as if it had not stopped, bit for bit
@@ -113,7 +115,7 @@ def fit(
     _check_schedule(tau, net)
     graph, params, rest = nnx.split(net, nnx.Param, ...)
     setup = _setup(graph, optimizer, loss, val_loss, tau)
-    checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, train, rest)
+    checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, train, net, rest)
     trained = run(
         setup, start(setup, params), rest, train, val, num_epochs=num_epochs,
         batch_size=batch_size, key=key, val_every=val_every, progress=progress,
@@ -210,7 +212,9 @@ def fit_many(
     setup = _setup(graphs[0], optimizer, loss, val_loss, tau)
     setup = setup._replace(stacked=True, data_axis=None if shared else 0)
     rest = _stacked("nets", rests)
-    checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, trains, rest)
+    checkpoints = _checkpoints(
+        checkpoint_dir, checkpoint_every, batch_size, key, trains, nets[0], rest
+    )
     trained = run(
         setup, start(setup, _stacked("nets", params)), rest,
         trains[0] if shared else _stacked("train", trains),
@@ -247,6 +251,8 @@ def _check_schedule(tau, net) -> None:
     _checks.function("tau", tau)
     if not hasattr(net, "tau"):
         _checks.fail(ValueError, "tau", "None, as net has no temperature", "a schedule")
+    if getattr(net, "learn_tau", False):
+        _checks.fail(ValueError, "tau", "None, as net learns its temperature", "a schedule")
     _checks.scalar_or_steps("tau(0)", tau(jnp.zeros((), jnp.int32)), jnp.size(net.tau))
 
 
@@ -265,7 +271,7 @@ def _counts(num_epochs, batch_size, val_every, num_train: int) -> tuple[int, int
     )
 
 
-def _checkpoints(folder, every, batch_size: int, key, train, rest) -> Checkpoints | None:
+def _checkpoints(folder, every, batch_size: int, key, train, net, rest) -> Checkpoints | None:
     """Checkpoints that know this training by its data, networks, batches and key."""
     every = _checks.static_int("checkpoint_every", every, minimum=1)
     if folder is None:
@@ -275,8 +281,15 @@ def _checkpoints(folder, every, batch_size: int, key, train, rest) -> Checkpoint
     data = {name: _digest(arrays) for name, arrays in (("data", train), ("networks", rest))}
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     numbers = np.asarray(jax.random.key_data(key) if typed else key).tolist()
-    identity = {**data, "batch_size": batch_size, "key": numbers}
+    identity = {**data, "parameters": _parameters(net), "batch_size": batch_size, "key": numbers}
     return Checkpoints(os.fspath(folder), every, identity)
+
+
+def _parameters(net) -> list[str]:
+    """What the trained numbers are: equal bytes may mean weights or their logarithms."""
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param))]
+    kind = "logarithms of weights" if getattr(net, "positive", False) else "weights"
+    return [kind, *sorted(".".join(map(str, path)) for path in paths)]
 
 
 def _digest(arrays) -> int:

@@ -70,7 +70,10 @@ def selection(
     atoms scatter over the signals, right ones recur, so the weights sharpen themselves.
 
     Args:
-        net: its ``tau`` is the temperature of the choices, in the units of their scores.
+        net: its ``tau`` is the temperature of the choices, in the units of their scores. Where it
+            is learned, it becomes how sure the choices are, whatever it begins at: it falls while
+            they get better and stays above 0 while some are wrong. Without ``X`` they are judged by
+            what they led to, so that it falls further and locks accidents in: better fix it there.
         Y: measurements, shape ``(batch, m)``.
         X: signals, shape ``(batch, n)``, or None to learn from the measurements alone.
 

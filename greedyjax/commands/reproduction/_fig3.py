@@ -74,7 +74,7 @@ def fig3(algorithm: str, seeds: list[int], *, quick: bool = False) -> dict[str, 
         seconds[f"{OURS}, {system}"] = perf_counter() - begin
         weights[f"{OURS}, {system}"] = _weights(by_us)
         for i, problem in enumerate(drawn):
-            learned = {PAPER: by_paper[i].net.weights[...], OURS: by_us[i].net.weights[...]}
+            learned = {PAPER: by_paper[i].net.atom_weights, OURS: by_us[i].net.atom_weights}
             for method, X_hat in _answers(algorithm, problem, learned):
                 row = {"seed": seeds[i], "system": system, "method": method}
                 rows.append(row | _errors(problem, X_hat) | _published(algorithm, system, method))
@@ -242,7 +242,7 @@ def _history(result: FitResult) -> dict[str, Any]:
 
 
 def _weights(results: list[FitResult]) -> list[list[float]]:
-    return [np.abs(np.asarray(result.net.weights[...])).tolist() for result in results]
+    return [np.abs(np.asarray(result.net.atom_weights)).tolist() for result in results]
 
 
 def _found(weights: list[float], hidden: list[int]) -> int:
