@@ -1,5 +1,10 @@
 """IHT-Net: Soft-IHT with trainable weights."""
 
+from typing import Any
+
+from jaxtyping import Array, Float, Inexact, Int
+
+from greedyjax import _checks
 from greedyjax.nets._stepping import Stepping
 from greedyjax.nets._unrolled import Solvers
 from greedyjax.pursuit import iht, iht_batch, soft_iht
@@ -28,8 +33,9 @@ class IHTNet(Stepping):
             they have either sign, only magnitudes matter, and a step across 0 lets one rise again.
         learn_tau: whether to train ``tau``, or each of its layers if it was given per layer, as the
             parameter ``log_tau``. Under `losses.selection` see there for what it comes to.
-        penalty: of the least squares, as in the solvers, real and >= 0, shape ``(n,)``.
         learn_step_size: whether to train the step size, as the parameter ``log_step``.
+        debias: whether least squares on the entries kept ends the last layer.
+        penalty: of those, as in the solvers, real and >= 0, shape ``(n,)``.
 
     Attributes:
         weights: ``nnx.Param``: shape ``(n,)`` or ``(G,)``, with a leading axis of layers where they
@@ -57,6 +63,42 @@ class IHTNet(Stepping):
 
     _solvers = Solvers(soft_iht, iht, iht_path, iht_batch)
 
+    def __init__(
+        self,
+        A: Inexact[Array, "m n"],
+        *,
+        sparsity: int,
+        num_layers: int,
+        tau: Any = 1e-3,
+        step_size: Any = None,
+        weights: Float[Array, "..."] | None = None,
+        per_layer: bool = False,
+        groups: Int[Array, " n"] | None = None,
+        positive: bool = False,
+        learn_tau: bool = False,
+        learn_step_size: bool = False,
+        debias: bool = False,
+        penalty: Float[Array, " n"] | None = None,
+    ) -> None:
+        super().__init__(
+            A,
+            sparsity=sparsity,
+            num_layers=num_layers,
+            tau=tau,
+            step_size=step_size,
+            weights=weights,
+            per_layer=per_layer,
+            groups=groups,
+            positive=positive,
+            learn_tau=learn_tau,
+            learn_step_size=learn_step_size,
+            penalty=penalty,
+        )
+        self.debias = _checks.flag("debias", debias)
+
     @classmethod
     def _most(cls, shape):
         return shape[1]
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "debias": self.debias}

@@ -74,7 +74,10 @@ class Stepping(Unrolled):
         return self.A / self.unit, y / self.unit
 
     def _settings(self) -> dict[str, Any]:
-        settings = super()._settings()
-        if self.penalty is not None:
-            settings["penalty"] = self.penalty / self.unit / self.unit
-        return {**settings, "num_steps": self.num_layers, "step_size": self.unit_step}
+        penalty = self.penalty
+        return {
+            **super()._settings(),
+            "penalty": None if penalty is None else penalty / self.unit / self.unit,
+            "num_steps": self.num_layers,
+            "step_size": self.unit_step,
+        }

@@ -26,6 +26,8 @@ class Choices(NamedTuple):
         x: the hard solver's answers, shape ``(..., n)``; constants.
         thresholds: of the scores kept at each step, shape ``(..., steps)``; constants. None where
             a step takes the largest score alone.
+
+    Where a step makes two choices, the first ones of all steps come before the second ones.
     """
 
     scores: Float[Array, "*batch steps n"]
@@ -39,7 +41,8 @@ class Solvers(NamedTuple):
     Attributes:
         soft: takes ``tau`` as well.
         hard: what it tends to.
-        path: the hard solver, recorded: ``x``, magnitudes before the choices, and thresholds.
+        path: the hard solver, recorded: ``x``, the magnitudes before the choices of each kind that
+            a step makes, ``(steps, n)``, and their thresholds, if it keeps more than one atom.
         batch: the hard solver of many signals; None where there is none of its own.
     """
 
@@ -188,11 +191,15 @@ class Unrolled(nnx.Module):
         `kept_choice_loss` where a step keeps scores above a threshold, else `next_choice_loss`.
         """
         scores, _, thresholds = choices
-        taus = self._taus(len(scores))
         if thresholds is None:
+            taus = self._taus(len(scores))
             return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, taus))
         loss = jax.vmap(kept_choice_loss, (0, None, 0, 0, None))
-        return jnp.mean(loss(scores, targets, taus, thresholds, self.sparsity))
+        kinds = self._kept()
+        taus = self._taus(self.num_layers)
+        pairs = jnp.split(scores, len(kinds)), jnp.split(thresholds, len(kinds)), kinds
+        losses = [loss(s, targets, taus, t, k) for s, t, k in zip(*pairs, strict=True)]
+        return jnp.mean(jnp.concatenate(losses))
 
     def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> Self:
         """The same network on another matrix or with other weights.
@@ -240,6 +247,10 @@ class Unrolled(nnx.Module):
         """The number of layers, after the sparsity may have been lowered."""
         return self.num_layers
 
+    def _kept(self) -> tuple[int, ...]:
+        """How many atoms a step keeps, of each kind of choice that it makes."""
+        return (self.sparsity,)
+
     def _raw(self, weights, size: int) -> nnx.Param:
         """The parameter that stands for these weights."""
         layers = self.num_layers if self.per_layer else None
@@ -258,8 +269,11 @@ class Unrolled(nnx.Module):
 
     def _settings(self) -> dict[str, Any]:
         """What soft, hard and recorded solver are all called with."""
-        settings = {"sparsity": self.sparsity, "weights": self.atom_weights}
-        return settings if self.penalty is None else {**settings, "penalty": self.penalty}
+        return {
+            "sparsity": self.sparsity,
+            "weights": self.atom_weights,
+            "penalty": self.penalty,
+        }
 
     def _soft(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
         return self._solvers.soft(*self._problem(y), tau=self.tau, **self._settings()).x
@@ -279,9 +293,11 @@ class Unrolled(nnx.Module):
             for name, value in self._settings().items()
         }
         path = lax.stop_gradient(self._solvers.path(*self._problem(y), **frozen))
-        x, magnitudes, *thresholds = path
-        weights = jnp.broadcast_to(magnitude(self.atom_weights), magnitudes.shape)
-        return Choices(weights * magnitudes, x, *thresholds)
+        x, *met = path
+        thresholds = met.pop().reshape(-1) if len(met) > 1 else None
+        weights = magnitude(self.atom_weights)
+        scores = [jnp.broadcast_to(weights, each.shape) * each for each in met]
+        return Choices(jnp.concatenate(scores), x, thresholds)
 
     def _in_blocks(self, solve, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]:
         """``solve`` by vmap over blocks of signals whose bases and scores fit into memory."""
