@@ -80,6 +80,24 @@ def real(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = No
     return array
 
 
+def real_or_steps(name: str, value: Any, *, length: int, num_steps: int | None):
+    """As `real`, of shape ``(length,)`` or with one row per step."""
+    array = as_array(name, value)
+    if num_steps is None or array.ndim == 1:
+        return real(name, value, ndim=1, shape=(length,))
+    if array.shape != (num_steps, length):
+        expected = f"shape ({length},) or, one row per step, ({num_steps}, {length})"
+        fail(ValueError, name, expected, f"shape {array.shape}")
+    return real(name, value, ndim=2)
+
+
+def penalty(value: Any, length: int):
+    """Returns the penalty of a ridge regression: one real number >= 0 per atom."""
+    array = real("penalty", value, ndim=1, shape=(length,))
+    _bounded("penalty", value, "numbers >= 0", lambda a: a >= 0)
+    return array
+
+
 def scalar_or_steps(name: str, value: Any, num_steps: int):
     """Returns ``value`` broadcast to one positive real number per step, shape ``(num_steps,)``."""
     array = as_array(name, value)
