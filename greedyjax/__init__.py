@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING
 from greedyjax._types import Recovery
 from greedyjax.linalg.dictionary import Dictionary, dictionary
 from greedyjax.pursuit import (
+    cosamp,
+    htp,
     iht,
     iht_batch,
     omp,
     omp_batch,
     relative_tau,
+    soft_cosamp,
+    soft_htp,
     soft_iht,
     soft_omp,
+    soft_subspace_pursuit,
     stack_real,
+    subspace_pursuit,
 )
 from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
 
@@ -33,8 +39,10 @@ __all__ = [
     "Dictionary",
     "Recovery",
     "certificates",
+    "cosamp",
     "dictionary",
     "hardsort",
+    "htp",
     "iht",
     "iht_batch",
     "metrics",
@@ -44,12 +52,16 @@ __all__ = [
     "plotting",
     "problems",
     "relative_tau",
+    "soft_cosamp",
+    "soft_htp",
     "soft_iht",
     "soft_omp",
+    "soft_subspace_pursuit",
     "soft_topk_mask",
     "softsort",
     "stack_real",
     "streaming",
+    "subspace_pursuit",
     "topk_mask",
     "training",
 ]

@@ -78,7 +78,7 @@ def power_of_two(
     return jnp.where(usable, jnp.ldexp(one, exponent - 1), one)
 
 
-def first_argmax(scores: Float[Array, " n"]) -> Int[Array, ""]:
+def first_argmax(scores: Float[Array, "*batch n"]) -> Int[Array, "*batch"]:
     """Lowest index of the largest score, which is >= 0, and of those that tie with it.
 
     Scores tie that differ by a few units of rounding: a product may sum equal columns in other
@@ -87,8 +87,8 @@ def first_argmax(scores: Float[Array, " n"]) -> Int[Array, ""]:
     """
     scores = lax.stop_gradient(scores)
     n = scores.shape[-1]
-    tied = scores >= tie_of(jnp.max(scores))
-    return jnp.min(jnp.where(tied, jnp.arange(n, dtype=jnp.int32), n - 1))
+    tied = scores >= tie_of(jnp.max(scores, axis=-1, keepdims=True))
+    return jnp.min(jnp.where(tied, jnp.arange(n, dtype=jnp.int32), n - 1), axis=-1)
 
 
 def tie_of(largest: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -97,7 +97,7 @@ def same_path(
     selectors = soft_selectors(tau, sparsity, problem.args.scale)
     run = pursue(problem, selectors, sparsity, record=True)
     problem, run = lax.stop_gradient((problem, run))
-    unit_A, column_scale, args = problem
+    unit_A, column_scale, args, _ = problem
 
     after = jax.vmap(lambda r: join(r.reshape(split(args.y).shape)))(run.after)
     atoms = jax.vmap(unit_A.column)(run.support)

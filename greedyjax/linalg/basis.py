@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax._numerics import eps, matmul, norm, safe_inverse
-from greedyjax.linalg.operators import times_i
+from greedyjax.linalg.operators import join, split, times_i
 
 
 class Basis(NamedTuple):
@@ -89,6 +90,24 @@ def turned(z: Float[Array, " row"], parts: int) -> Float[Array, "parts row"]:
     if parts == 1:
         return z[None]
     return jnp.stack([z, times_i(z)])
+
+
+# Q Q* = I gives the basis its own derivative: with M = T dB Q*, dT = L T and dQ = L Q + T dB, where
+# L + L* = -(M + M*) and L is lower triangular.
+def basis_derivative(basis: Basis, dB: Float[Array, "k row"]) -> Basis:
+    """How the basis moves with its atoms, which are `flat`."""
+    parts = basis.vectors.shape[1]
+    Q, T = (_vectors(rows[:, 0], parts) for rows in basis)
+    moved = matmul(T, _vectors(dB, parts))
+    M = matmul(moved, Q.conj().T)
+    L = -jnp.tril(M + M.conj().T, -1) - jnp.diag(jnp.diag(M).real)
+    dQ, dT = matmul(L, Q) + moved, matmul(L, T)
+    return Basis(*(jax.vmap(lambda z: turned(split(z).ravel(), parts))(rows) for rows in (dQ, dT)))
+
+
+def _vectors(rows: Float[Array, "k row"], parts: int):
+    """The real or complex vectors that are held `flat`."""
+    return join(jnp.stack(jnp.split(rows, parts, axis=1)))
 
 
 def _rows_times(rows: Float[Array, "k parts l"], y: Float[Array, " l"]) -> Float[Array, "k parts"]:

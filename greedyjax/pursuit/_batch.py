@@ -14,8 +14,9 @@ from greedyjax.linalg.dictionary import Dictionary, as_dictionary
 from greedyjax.linalg.operators import as_operator
 from greedyjax.pursuit._driver import Arguments, arguments
 from greedyjax.pursuit._gram import fit_on, gram_problem, gram_pursuit
-from greedyjax.pursuit._iht import at_unit_scale, iht, unit_step
-from greedyjax.pursuit._omp import OMPProblem, omp_sparsity, pursue, recovery
+from greedyjax.pursuit._iht import iht
+from greedyjax.pursuit._omp import OMPProblem, omp_sparsity, pursue, recovery, unit_penalty
+from greedyjax.pursuit._thresholding import at_unit_scale, unit_step
 from greedyjax.sorting import HardSort
 
 
@@ -24,8 +25,9 @@ def omp_batch(
     Y: Inexact[Array, "num m"],
     *,
     sparsity: int,
-    weights: Float[Array, " n"] | None = None,
+    weights: Float[Array, "*sparsity n"] | None = None,
     rtol: Scalar = 0.0,
+    penalty: Float[Array, " n"] | None = None,
     batch_size: int | None = None,
 ) -> Recovery:
     """`omp` of many signals with one dictionary, by the form that is fastest for their sizes.
@@ -43,9 +45,11 @@ def omp_batch(
             saves preparing it again from call to call.
         Y: measurements, one signal a row, shape ``(num, m)``.
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
-        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones. One row per
+            step, ``(sparsity, n)``, is done by residuals.
         rtol: stops a signal once ``||r|| <= rtol ||y||``; traced, >= 0. A Gram matrix does not
             know residuals to that accuracy, so anything but the number 0 is done by residuals.
+        penalty: of the fit, as in `omp`, real and >= 0, shape ``(n,)``. None means 0.
         batch_size: signals in a block, static; None chooses.
 
     Returns:
@@ -70,24 +74,26 @@ def omp_batch(
     rtol_ = _checks.scalar("rtol", rtol, positive=False)
     A = as_dictionary(A)
     sparsity = omp_sparsity(sparsity, A.shape)
-    signals = arguments(A, Y, weights, name="Y", ndim=2)
+    signals = arguments(A, Y, weights, num_steps=sparsity, name="Y", ndim=2)
+    penalty = unit_penalty(penalty, A.column_scale)
     m, n = A.shape
+    never_stops = not _checks.is_traced(rtol) and float(rtol) == 0
     chosen = plan(
         m, n, sparsity, len(signals.y), signals.y.dtype.itemsize,
         has_gram=A.gram is not None, backend=jax.default_backend(),
-        never_stops=not _checks.is_traced(rtol) and float(rtol) == 0,
+        gram_serves=never_stops and signals.weights.ndim == 1,
     )  # fmt: skip
 
     def by_residuals(block: Arguments) -> Recovery:
         def one(y, scale):
-            problem = OMPProblem(A.unit, A.column_scale, block._replace(y=y, scale=scale))
+            problem = OMPProblem(A.unit, A.column_scale, block._replace(y=y, scale=scale), penalty)
             return recovery(problem, pursue(problem, HardSort(), sparsity, rtol_), rtol_)
 
         return jax.vmap(one)(block.y, block.scale)
 
     if not chosen.by_gram:
         return _in_blocks(by_residuals, signals, batch_size, chosen.batch_size)
-    problem = gram_problem(A, signals)
+    problem = gram_problem(A, signals, penalty)
 
     def by_gram(block: Arguments, correlations) -> Recovery:
         size = lax.stop_gradient(jax.vmap(norm)(block.y))
@@ -106,7 +112,9 @@ def iht_batch(
     sparsity: int,
     num_steps: int,
     step_size: Scalar | None = None,
-    weights: Float[Array, " n"] | None = None,
+    weights: Float[Array, "*num_steps n"] | None = None,
+    debias: bool = False,
+    penalty: Float[Array, " n"] | None = None,
     batch_size: int | None = None,
 ) -> Recovery:
     """`iht` of many signals with one matrix, in blocks that bound its memory.
@@ -117,7 +125,10 @@ def iht_batch(
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2``, computed once for all.
-        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        weights: real, shape ``(n,)`` or ``(num_steps, n)``; only their magnitudes matter. None
+            means ones.
+        debias: static; True ends with least squares on the entries kept, as in `iht`.
+        penalty: of that fit, shape ``(n,)``. None means 0.
         batch_size: signals in a block, static; None chooses.
 
     Returns:
@@ -143,11 +154,13 @@ def iht_batch(
         "sparsity", sparsity, minimum=1, maximum=shape[1], why=f" for A of shape {shape}"
     )
     num_steps = _checks.static_int("num_steps", num_steps, minimum=0)
-    signals = arguments(A, Y, weights, name="Y", ndim=2)
+    signals = arguments(A, Y, weights, num_steps=num_steps, name="Y", ndim=2)
     # The step is that of the matrix at unit scale: in other units it may be no number.
     A, unit = at_unit_scale(A, signals.scale.dtype)
     step = unit_step(A, unit, step_size, signals.y.dtype)
-    settings = {"sparsity": sparsity, "num_steps": num_steps, "step_size": step}
+    settings = {"sparsity": sparsity, "num_steps": num_steps, "step_size": step, "debias": debias}
+    if penalty is not None:
+        settings["penalty"] = _checks.penalty(penalty, shape[1]) / unit / unit
 
     def solve(block: Arguments) -> Recovery:
         found = jax.vmap(lambda y: iht(A, y, weights=block.weights, **settings))(block.y)
@@ -175,7 +188,7 @@ def plan(
     itemsize: int,
     *,
     has_gram: bool,
-    never_stops: bool,
+    gram_serves: bool,
     backend: str,
 ) -> Plan:
     """The cost rule of `omp_batch`.
@@ -196,7 +209,7 @@ def plan(
         per_step *= 4
     pays = has_gram or num * sparsity * (saved - per_step) > 2 * n * n * m
     fits = has_gram or n * n * itemsize <= _GRAM_BYTES
-    if never_stops and 2 * sparsity <= m and per_step < saved and pays and fits:
+    if gram_serves and 2 * sparsity <= m and per_step < saved and pays and fits:
         return Plan(True, _block_of_gram(n * sparsity * itemsize, backend))
     return by_residuals
 

@@ -1,6 +1,6 @@
 """What every solver shares: its arguments in one scale and dtype, and the scan over its steps."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from greedyjax import _checks
 from greedyjax._numerics import magnitude, power_of_two, real_dtype
 from greedyjax._types import Operator
 from greedyjax.linalg.operators import operator_dtype
-from greedyjax.sorting import HardSort, SoftSort
+from greedyjax.sorting import SoftSort
 from greedyjax.sorting._softsort import temperature
 
 
@@ -23,12 +23,23 @@ class Arguments(NamedTuple):
     """
 
     y: Inexact[Array, "*num m"]
-    weights: Float[Array, " n"]
+    weights: Float[Array, "*steps n"]
     scale: Float[Array, "*num"]
 
 
-def arguments(operator: Operator, y, weights, *, name: str = "y", ndim: int = 1) -> Arguments:
-    """Checks and converts ``y`` and ``weights``; weights enter by their magnitude."""
+def arguments(
+    operator: Operator,
+    y,
+    weights,
+    *,
+    num_steps: int | None = None,
+    name: str = "y",
+    ndim: int = 1,
+) -> Arguments:
+    """Checks and converts ``y`` and ``weights``; weights enter by their magnitude.
+
+    There may be one row of weights per step, where ``num_steps`` says how many.
+    """
     m, n = operator.shape
     y = _checks.inexact(name, y, ndim=ndim)
     y = _checks.inexact(name, y, ndim=ndim, shape=(*y.shape[:-1], m))
@@ -37,7 +48,8 @@ def arguments(operator: Operator, y, weights, *, name: str = "y", ndim: int = 1)
     if weights is None:
         weights = jnp.ones(n, real_dtype(dtype))
     else:
-        weights = _checks.real("weights", weights, ndim=1, shape=(n,)).astype(real_dtype(dtype))
+        weights = _checks.real_or_steps("weights", weights, length=n, num_steps=num_steps)
+        weights = weights.astype(real_dtype(dtype))
     scale = power_of_two(y, axis=-1)
     return Arguments(y / scale[..., None], magnitude(weights), scale)
 
@@ -47,6 +59,22 @@ def soft_selectors(tau, num_steps: int, scale: Float[Array, ""]) -> SoftSort:
     return SoftSort(temperature(_checks.scalar_or_steps("tau", tau, num_steps), scale))
 
 
-def run(step, state, selectors: HardSort | SoftSort, num_steps: int):
-    """Scans ``step(state, (i, selector))`` over the steps: compile time is flat in their number."""
-    return jax.lax.scan(step, state, (jnp.arange(num_steps), selectors), length=num_steps)
+class Turn(NamedTuple):
+    """What is a step's own: how it chooses, and its weights where they are not those of all."""
+
+    selector: Any
+    weights: Float[Array, "*steps n"] | None = None
+
+    def scores(self, of_all, magnitudes: Float[Array, " n"]) -> Float[Array, " n"]:
+        """What atoms are chosen by, given the weights of all steps, if there are such."""
+        return (of_all if self.weights is None else self.weights) * magnitudes
+
+
+def turns_of(selectors, weights: Float[Array, "*steps n"]) -> Turn:
+    """One for each step, stacked."""
+    return Turn(selectors, weights if weights.ndim == 2 else None)
+
+
+def run(step, state, each: Any, num_steps: int, first: int = 0):
+    """Scans ``step(state, (i, i-th of each))`` over the steps: compile time is flat in them."""
+    return jax.lax.scan(step, state, (first + jnp.arange(num_steps), each), length=num_steps)

@@ -2,9 +2,10 @@
 
 With ``q_i`` the orthonormal basis of the atoms chosen, the correlations ``c = A* r`` obey
 ``c <- c - alpha_i d_i`` with ``d_i = A* q_i = (g_j - sum_l h_l d_l) / nu``, ``g_j`` a row of the
-Gram matrix, ``h_l = conj(d_l[j])`` and ``nu^2 = 1 - ||h||^2``. A step reads ``i n`` numbers per
-signal, where the residual form multiplies ``m n``: it wins while ``i`` is well below ``m``, as long
-as the ``d_l`` of a block of signals stay in the processor's cache.
+Gram matrix, ``h_l = conj(d_l[j])`` and ``nu^2 = 1 + p_j - ||h||^2`` with ``p`` the penalty. A
+step reads ``i n`` numbers per signal, where the residual form multiplies ``m n``: it wins while
+``i`` is well below ``m``, as long as the ``d_l`` of a block of signals stay in the processor's
+cache.
 """
 
 from functools import partial
@@ -55,6 +56,7 @@ class GramProblem(NamedTuple):
     weights: Float[Array, " n"]
     atoms: Inexact[Array, "n m"]
     column_scale: Float[Array, " n"]
+    penalty: Float[Array, " n"]
     size: int
 
     def correlations(self, y: Inexact[Array, "batch m"]) -> Inexact[Array, "batch n"]:
@@ -62,8 +64,10 @@ class GramProblem(NamedTuple):
         return lax.stop_gradient(matmul(y, self.atoms.conj().T))
 
 
-def gram_problem(A: Dictionary, args: Arguments) -> GramProblem:
-    """Prepares a dictionary, in the dtype of the signals."""
+def gram_problem(
+    A: Dictionary, args: Arguments, penalty: Float[Array, " n"] | None = None
+) -> GramProblem:
+    """Prepares a dictionary, in the dtype of the signals; the penalty is of its unit columns."""
     n, dtype = A.shape[1], args.y.dtype
     room = (0, -n % _BLOCK)
     unit = Dense(A.unit.parts.astype(real_dtype(dtype)))
@@ -75,6 +79,9 @@ def gram_problem(A: Dictionary, args: Arguments) -> GramProblem:
         weights=jnp.pad(args.weights, room, constant_values=_TAKEN),
         atoms=jnp.pad(unit.matrix.T, (room, (0, 0))).astype(dtype),
         column_scale=jnp.pad(A.column_scale, room),
+        penalty=jnp.zeros(n + room[1], unit.parts.dtype)
+        if penalty is None
+        else jnp.pad(penalty, room),
         size=n,
     )
 
@@ -92,7 +99,7 @@ def gram_pursuit(
     The rows ``d_l`` are kept in up to eight buffers: a step reads those that are begun, so little
     more than what is filled, and there are few to compile.
     """
-    gram = problem.gram
+    gram, penalty = problem.gram, lax.stop_gradient(problem.penalty)
     batch, n = correlations.shape
     atoms = jnp.arange(n, dtype=jnp.int32)[None, :]
     guard = eps(gram.dtype) ** (1 / 3)  # Of nu^2, good to eps: leaves a step most of its digits.
@@ -110,7 +117,7 @@ def gram_pursuit(
             parts.append(part[:, :, 0].conj())
             along += jnp.einsum("bl,bln->bn", parts[-1], buffer, precision=PRECISION)
         h = jnp.concatenate(parts, axis=1)
-        nu_sq = 1 - jnp.sum(abs_sq(h), axis=1)
+        nu_sq = 1 + penalty.at[j].get(mode="promise_in_bounds") - jnp.sum(abs_sq(h), axis=1)
         inverse = jnp.where(taken, lax.rsqrt(jnp.maximum(nu_sq, guard)), 0)
 
         d = (gram.at[j].get(mode="promise_in_bounds") - along) * inverse[:, None]
@@ -151,11 +158,12 @@ def fit_on(problem: GramProblem, args: Arguments, found: GramPursuit) -> Recover
     """Least squares on the atoms found, refined once by residuals.
 
     The refinement restores what the Gram matrix lost to rounding. As a step of Newton's method
-    from a constant it also has the derivative of least squares, ``(B* B)^-1 (dB* r + B* (dy - dB
-    z))``, though ``z`` and the triangle are constants.
+    from a constant it also has the derivative of least squares, ``(B* B + p)^-1 (dB* r + B*
+    (dy - dB z) - dp z)``, though ``z`` and the triangle are constants.
     """
     found = lax.stop_gradient(found)
     support, taken = found.support, found.taken
+    penalty = problem.penalty.at[support].get(mode="promise_in_bounds")
     atoms = problem.atoms.at[support].get(mode="promise_in_bounds")
 
     def solve(b, adjoint=False):
@@ -168,6 +176,7 @@ def fit_on(problem: GramProblem, args: Arguments, found: GramPursuit) -> Recover
 
     z = solve(found.projections)
     gradient = jnp.einsum("bkm,bm->bk", atoms.conj(), residual(z), precision=PRECISION)
+    gradient = gradient - penalty * z
     z = z + solve(solve(jnp.where(taken, gradient, 0), adjoint=True))
     residual_norm = jax.vmap(norm)(residual(z))
     scaled = args.scale[:, None] * problem.column_scale[support] * z

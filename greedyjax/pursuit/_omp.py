@@ -10,7 +10,7 @@ from greedyjax._numerics import norm
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.linalg.dictionary import as_dictionary
 from greedyjax.linalg.operators import Dense, join, split
-from greedyjax.pursuit._driver import Arguments, arguments, soft_selectors
+from greedyjax.pursuit._driver import Arguments, arguments, soft_selectors, turns_of
 from greedyjax.pursuit._orthogonal import Choice, Steps, take_steps
 from greedyjax.sorting import HardSort
 
@@ -20,8 +20,9 @@ def omp(
     y: Inexact[Array, " m"],
     *,
     sparsity: int,
-    weights: Float[Array, " n"] | None = None,
+    weights: Float[Array, "*sparsity n"] | None = None,
     rtol: Scalar = 0.0,
+    penalty: Float[Array, " n"] | None = None,
 ) -> Recovery:
     """Weighted orthogonal matching pursuit.
 
@@ -36,9 +37,13 @@ def omp(
             (whose columns are then computed once). Columns need not have norm 1.
         y: measurements, shape ``(m,)``.
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
-        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``; only their magnitudes
+            matter. None means ones.
         rtol: stops once ``||r|| <= rtol ||y||``; traced, >= 0. In a batch each signal stops on
             its own.
+        penalty: real and >= 0, shape ``(n,)``, in the units of ``A^2``: the fit minimises
+            ``||y - A x||^2 + sum_j penalty_j |x_j|^2`` on the atoms chosen, which a prior variance
+            of ``1 / penalty_j`` times that of the noise makes the best estimate. None means 0.
 
     Returns:
         A `Recovery`; ``support`` is in the order of choice, with -1 in unused slots.
@@ -58,7 +63,7 @@ def omp(
         selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
     """
     rtol = _checks.scalar("rtol", rtol, positive=False)
-    problem, sparsity = prepare(A, y, weights, sparsity)
+    problem, sparsity = prepare(A, y, weights, sparsity, penalty)
     return recovery(problem, pursue(problem, HardSort(), sparsity, rtol), rtol)
 
 
@@ -68,8 +73,9 @@ def soft_omp(
     *,
     sparsity: int,
     tau: Scalar | Float[Array, " sparsity"],
-    weights: Float[Array, " n"] | None = None,
+    weights: Float[Array, "*sparsity n"] | None = None,
     remat: bool = False,
+    penalty: Float[Array, " n"] | None = None,
 ) -> Recovery:
     """Soft-OMP: `omp` with the argmax replaced by the first row of softsort.
 
@@ -85,10 +91,13 @@ def soft_omp(
         sparsity: number of soft atoms, static, between 1 and ``min(m, n)``.
         tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
             `relative_tau`.
-        weights: real, shape ``(n,)``; only their magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``; only their magnitudes
+            matter. None means ones.
         remat: static; True keeps no soft row and makes each again from the residual it came from,
             in the backward pass too. Memory then grows with ``sparsity * (m + sparsity)``, not
             with ``sparsity * n``, and a step with its gradient takes about 1.5 times as long.
+        penalty: as in `omp`; that of a soft atom is the mean of its atoms'. Its derivative is 0
+            where it is 0.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row.
@@ -106,7 +115,7 @@ def soft_omp(
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
-    problem, sparsity = prepare(A, y, weights, sparsity)
+    problem, sparsity = prepare(A, y, weights, sparsity, penalty)
     selectors = soft_selectors(tau, sparsity, problem.args.scale)
     steps = pursue(problem, selectors, sparsity, keep_rows=not remat)
     return recovery(problem, steps)
@@ -125,28 +134,48 @@ class OMPPath(NamedTuple):
     correlations: Float[Array, "sparsity n"]
 
 
-def omp_path(A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, weights=None) -> OMPPath:
+def omp_path(
+    A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, weights=None, penalty=None
+) -> OMPPath:
     """Runs `omp` and returns what it chose from, for losses that score the choice itself."""
-    problem, sparsity = prepare(A, y, weights, sparsity)
+    problem, sparsity = prepare(A, y, weights, sparsity, penalty)
     steps = pursue(problem, HardSort(), sparsity, rtol=0.0, record=True)
     assert steps.correlations is not None
     return OMPPath(recovery(problem, steps).x, problem.args.scale * steps.correlations)
 
 
 class OMPProblem(NamedTuple):
-    """Unit-norm columns, the factors that made them so, and the other arguments."""
+    """Unit-norm columns, the factors that made them so, and the other arguments.
+
+    The penalty is that of coefficients over these columns.
+    """
 
     A: Dense
     column_scale: Float[Array, " n"]
     args: Arguments
+    penalty: Float[Array, " n"] | None = None
 
 
-def prepare(A, y, weights, sparsity) -> tuple[OMPProblem, int]:
-    """Checks the arguments that every form of OMP has, and scales columns and ``y``."""
+def prepare(
+    A, y, weights, sparsity, penalty=None, *, num_steps: int | None = None
+) -> tuple[OMPProblem, int]:
+    """Checks the arguments that every form of OMP has, and scales columns and ``y``.
+
+    ``num_steps`` is the number of rows that weights may have: ``sparsity`` unless given.
+    """
     dictionary = as_dictionary(A)
     sparsity = omp_sparsity(sparsity, dictionary.shape)
-    args = arguments(dictionary, y, weights)
-    return OMPProblem(dictionary.unit, dictionary.column_scale, args), sparsity
+    args = arguments(dictionary, y, weights, num_steps=sparsity if num_steps is None else num_steps)
+    penalty = unit_penalty(penalty, dictionary.column_scale)
+    return OMPProblem(dictionary.unit, dictionary.column_scale, args, penalty), sparsity
+
+
+def unit_penalty(penalty, column_scale: Float[Array, " n"]) -> Float[Array, " n"] | None:
+    """Checks a penalty, and gives that of coefficients over unit columns."""
+    if penalty is None:
+        return None
+    penalty = _checks.penalty(penalty, len(column_scale)).astype(column_scale.dtype)
+    return penalty * column_scale * column_scale
 
 
 def omp_sparsity(sparsity, shape: tuple[int, int]) -> int:
@@ -169,16 +198,17 @@ def pursue(
 
     ``rtol=None`` never stops, so that gradients at ``r = 0`` are right.
     """
-    A, _, args = problem
+    A, _, args, penalty = problem
     threshold = None if rtol is None else (rtol * norm(args.y)).astype(args.scale.dtype)
-    choice, y = Choice(A, args.weights), split(args.y).ravel()
-    return take_steps(sparsity, keep_rows, record, choice, selectors, y, threshold)
+    choice, y = Choice(A, args.weights, penalty), split(args.y)
+    turns = turns_of(selectors, args.weights)
+    return take_steps(sparsity, keep_rows, record, choice, turns, y, threshold)
 
 
 def recovery(problem: OMPProblem, steps: Steps, rtol: Scalar = 0.0) -> Recovery:
     """The result in the units of the arguments."""
-    _, column_scale, args = problem
-    residual_norm = norm(steps.residual)
+    A, column_scale, args, _ = problem
+    residual_norm = norm(steps.residual.reshape(len(steps.x), -1)[:, : A.shape[0]])
     return Recovery(
         x=args.scale * (column_scale * join(steps.x)),
         support=jnp.where(steps.taken, steps.support, -1),

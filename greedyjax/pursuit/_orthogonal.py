@@ -10,15 +10,15 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax._numerics import magnitude_of, matmul, norm
-from greedyjax.linalg.basis import Basis, empty_basis, extend, turned
-from greedyjax.linalg.operators import Dense, join, split, times_i
-from greedyjax.pursuit._driver import run
+from greedyjax._numerics import magnitude_of, matmul, norm, safe_sqrt
+from greedyjax.linalg.basis import Basis, basis_derivative, empty_basis, extend
+from greedyjax.linalg.operators import Dense, times_i
+from greedyjax.pursuit._driver import Turn, run
 from greedyjax.sorting import HardSort
 
 
 class Steps(NamedTuple):
-    """What the steps leave behind; vectors are `flat`.
+    """What the steps leave behind; vectors are `flat`, and of the length of `Choice.rows`.
 
     Attributes:
         before: the residual before each step.
@@ -58,69 +58,98 @@ class Steps(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the next atom depends on beside the residual: columns of norm 1, weights >= 0."""
+    """What the next atom depends on beside the residual: columns of norm 1, weights >= 0.
+
+    A penalty makes least squares a ridge regression, ``||y - A x||^2 + sum_j penalty_j |x_j|^2``.
+    That is least squares of longer vectors: the atom of step ``i`` has the square root of its
+    penalty in row ``m + i``, where ``y`` has 0.
+
+    Attributes:
+        A: the columns.
+        weights: of the scores, shape ``(n,)`` or one row per step.
+        penalty: None for none.
+    """
 
     A: Dense
-    weights: Float[Array, " n"]
+    weights: Float[Array, "*k n"]
+    penalty: Float[Array, " n"] | None = None
 
-    def correlations(self, residual: Float[Array, " row"]) -> Float[Array, " n"]:
+    def rows(self, sparsity: int) -> int:
+        """The length of an atom, and of each part of a residual."""
+        return self.A.shape[0] + (0 if self.penalty is None else sparsity)
+
+    def correlations(self, residual: Float[Array, " row"], parts: int) -> Float[Array, " n"]:
         """``|a_j* r|``, for a `flat` residual; weights times them are the scores."""
-        return magnitude_of(self.A.adjoint_times(residual.reshape(-1, self.A.shape[0])))
+        measured = residual.reshape(parts, -1)[:, : self.A.shape[0]]
+        return magnitude_of(self.A.adjoint_times(measured))
 
-    def atom(self, selector, row, parts: int) -> Float[Array, " row"]:
+    def atom(self, selector, row, slot, parts: int, length: int) -> Float[Array, " row"]:
         """The atom of a row, `flat`; of two parts where ``y`` is complex and ``A`` is not."""
-        atom = selector.atom(self.A, row).ravel()
-        return jnp.pad(atom, (0, parts * self.A.shape[0] - len(atom)))
+        return self.lengthen(selector.atom(self.A, row), selector, row, slot, parts, length)
+
+    def lengthen(self, atom: Float[Array, "parts m"], selector, row, slot, parts, length):
+        """The `flat` atom with its penalty, given the atom alone."""
+        room = (0, parts - len(atom)), (0, length - atom.shape[1])
+        atom = jnp.pad(atom, room)
+        if self.penalty is not None:
+            size = safe_sqrt(selector.mean(self.penalty, row))
+            atom = atom.at[0, self.A.shape[0] + slot].set(size)
+        return atom.ravel()
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def take_steps(
-    sparsity: int, keep_rows: bool, record: bool, choice: Choice, selectors, y, threshold
+    sparsity: int, keep_rows: bool, record: bool, choice: Choice, turns: Turn, y, threshold
 ) -> Steps:
-    """All steps from the residual ``y``, `flat`; a ``threshold`` of None never stops them."""
+    """All steps from the residual ``y``, by parts; a ``threshold`` of None never stops them."""
     m, n = choice.A.shape
-    parts = len(y) // m
+    parts, length = len(y), choice.rows(sparsity)
+    selectors = turns.selector
+    y = jnp.pad(y, ((0, 0), (0, length - m))).ravel()
 
     def step(state, inputs):
         residual, basis, rows, met, memory = state
-        slot, selector = inputs
+        slot, turn = inputs
         # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
-        active = jnp.asarray(True) if threshold is None else ~(norm(residual) <= threshold)
-        correlations = choice.correlations(residual)
-        row, memory = selector.next(choice.weights * correlations, memory)
-        basis, q = extend(basis, choice.atom(selector, row, parts), slot, active)
+        left = residual.reshape(parts, -1)[:, :m]
+        active = jnp.asarray(True) if threshold is None else ~(norm(left) <= threshold)
+        correlations = choice.correlations(residual, parts)
+        row, memory = turn.selector.next(turn.scores(choice.weights, correlations), memory)
+        atom = choice.atom(turn.selector, row, slot, parts, length)
+        basis, q = extend(basis, atom, slot, active)
         along = matmul(q, residual)
         after = residual - matmul(along, q)
         rows = rows.at[slot].set(row) if keep_rows else None
         met = met.at[slot].set(correlations) if record else None
-        outputs = residual, along, selector.support(row), active
+        outputs = residual, along, turn.selector.support(row), active
         return (after, basis, rows, met, memory), outputs
 
     # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
     rows = selectors.empty_rows(sparsity, n) if keep_rows else None
     met = jnp.zeros((sparsity, n), y.dtype) if record else None
-    state = (y, empty_basis(sparsity, m, parts, y.dtype), rows, met, selectors.start(n))
-    (residual, basis, rows, met, _), outputs = run(step, state, selectors, sparsity)
+    state = (y, empty_basis(sparsity, length, parts, y.dtype), rows, met, selectors.start(n))
+    (residual, basis, rows, met, _), outputs = run(step, state, turns, sparsity)
     before, along, support, taken = outputs
     z = basis.coefficients(along)
-    x = _spread(choice, selectors, before, rows, z)
+    x = _spread(choice, turns, before, rows, z)
     return Steps(before, residual, along, z, basis, x, rows, support, taken, met)
 
 
-def _spread(choice: Choice, selectors, before, rows, z: Float[Array, " column"]):
+def _spread(choice: Choice, turns: Turn, before, rows, z: Float[Array, " column"]):
     """``P^T z`` by parts; where no rows were kept, each is made again from the residual."""
     n, sparsity = choice.A.shape[1], len(before)
     z = z.reshape(-1, sparsity)
     if rows is not None:
-        return selectors.combine(rows, z, n)
+        return turns.selector.combine(rows, z, n)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def add(x, inputs):
-        selector, residual, z = inputs
-        row = selector.again(choice.weights * choice.correlations(residual))
+        turn, residual, z = inputs
+        correlations = choice.correlations(residual, len(z))
+        row = turn.selector.again(turn.scores(choice.weights, correlations))
         return x + z[:, None] * row[None, :], None
 
-    return lax.scan(add, jnp.zeros((len(z), n), z.dtype), (selectors, before, z.T))[0]
+    return lax.scan(add, jnp.zeros((len(z), n), z.dtype), (turns, before, z.T))[0]
 
 
 # With B the atoms as rows, Q = T B their basis, z the coefficients and r the residual of y after
@@ -133,42 +162,40 @@ def _spread(choice: Choice, selectors, before, rows, z: Float[Array, " column"])
 # alone, of which step i sees the first i rows, and the residuals: O(k (m + k)) numbers, where
 # differentiating the steps as they stand keeps a basis for each. What it carries, dr and dB,
 # enters linearly; so its transpose, which is the reverse mode, keeps nothing more.
-#
-# Q Q* = I gives the basis its own derivative, of which second derivatives are made: with
-# M = T dB Q*, dT = L T and dQ = L Q + T dB, L + L* = -(M + M*), L lower triangular.
 @partial(take_steps.defjvp, symbolic_zeros=True)
 def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangents):
-    choice, selectors, y, threshold = primals
-    d_choice, d_selectors, dy, _ = tangents
-    steps = take_steps(sparsity, keep_rows, record, choice, selectors, y, threshold)
-    basis, parts = steps.basis, steps.basis.vectors.shape[1]
+    choice, turns, y, threshold = primals
+    d_choice, d_turns, dy, _ = tangents
+    steps = take_steps(sparsity, keep_rows, record, choice, turns, y, threshold)
+    basis, parts, length = steps.basis, len(y), choice.rows(sparsity)
     if isinstance(dy, SymbolicZero):
         dy = jnp.zeros_like(y)
+    dy = jnp.pad(dy, ((0, 0), (0, length - y.shape[1]))).ravel()
     changing_choice, d_choice, with_choice = _changing(choice, d_choice)
-    changing_selectors, d_selectors, with_selector = _changing(selectors, d_selectors)
+    changing_turns, d_turns, with_turn = _changing(turns, d_turns)
 
-    def d_next(dr, before, row, selector, changing_selector, d_selector):
+    def d_next(dr, slot, before, row, turn, changing_turn, d_turn):
         """How the next atom, its row and the correlations move."""
 
-        def next_atom(residual, changing_choice, changing_selector):
+        def next_atom(residual, changing_choice, changing_turn):
             at = with_choice(choice, changing_choice)
-            chooses = with_selector(selector, changing_selector)
-            correlations = at.correlations(residual)
-            again = chooses.again(at.weights * correlations, row)
-            return at.atom(chooses, again, parts), again, correlations
+            by = with_turn(turn, changing_turn)
+            correlations = at.correlations(residual, parts)
+            again = by.selector.again(by.scores(at.weights, correlations), row)
+            return at.atom(by.selector, again, slot, parts, length), again, correlations
 
-        arguments = before, changing_choice, changing_selector
-        return jax.jvp(next_atom, arguments, (dr, d_choice, d_selector))[1]
+        arguments = before, changing_choice, changing_turn
+        return jax.jvp(next_atom, arguments, (dr, d_choice, d_turn))[1]
 
-    if not isinstance(selectors, HardSort):
+    if not isinstance(turns.selector, HardSort):
         # A backward pass makes the soft rows again: that takes less time than to keep all they are
         # made of. A hard row is kept.
         d_next = jax.checkpoint(d_next, prevent_cse=False)
 
     def step(state, inputs):
         dr, dB, _, dx = state
-        slot, before, after, z, z_of_slot, row, *selector = inputs
-        d_atom, d_row, d_correlations = d_next(dr, before, row, *selector)
+        slot, before, after, z, z_of_slot, row, *turn = inputs
+        d_atom, d_row, d_correlations = d_next(dr, slot, before, row, *turn)
         dB = dB.at[slot].set(d_atom)
         moved = matmul(z, dB)
         s, sides = dy - moved[0], after[None]
@@ -187,20 +214,19 @@ def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangen
     kept = steps.rows if keep_rows else None
     inputs = (
         jnp.arange(sparsity), steps.before, steps.after, steps.path,
-        steps.coefficients.reshape(parts, sparsity).T, kept, selectors, changing_selectors,
-        d_selectors,
+        steps.coefficients.reshape(parts, sparsity).T, kept, turns, changing_turns, d_turns,
     )  # fmt: skip
     state = (dy, jnp.zeros_like(steps.before), jnp.zeros_like(steps.along), jnp.zeros_like(steps.x))
     (d_residual, dB, g, dx), (d_before, d_rows, d_correlations) = lax.scan(step, state, inputs)
     dz = basis.coefficients(g)
-    d_basis = _basis_derivative(basis, dB)
+    d_basis = basis_derivative(basis, dB)
     return steps, Steps(
         before=d_before,
         residual=d_residual,
         along=_products(d_basis.vectors, steps.before) + _products(basis.vectors, d_before),
         coefficients=dz,
         basis=d_basis,
-        x=dx + _spread(choice, selectors, steps.before, steps.rows, dz),
+        x=dx + _spread(choice, turns, steps.before, steps.rows, dz),
         rows=_no_derivative(steps.rows) if keep_rows and d_rows is None else d_rows,
         support=_no_derivative(steps.support),
         taken=_no_derivative(steps.taken),
@@ -224,21 +250,6 @@ def _changing(primal, tangent):
         return tree.unflatten(leaves)
 
     return [leaves[i] for i in which], [directions[i] for i in which], put
-
-
-def _basis_derivative(basis: Basis, dB: Float[Array, "k row"]) -> Basis:
-    parts = basis.vectors.shape[1]
-    Q, T = (_vectors(rows[:, 0], parts) for rows in basis)
-    moved = matmul(T, _vectors(dB, parts))
-    M = matmul(moved, Q.conj().T)
-    L = -jnp.tril(M + M.conj().T, -1) - jnp.diag(jnp.diag(M).real)
-    dQ, dT = matmul(L, Q) + moved, matmul(L, T)
-    return Basis(*(jax.vmap(lambda z: turned(split(z).ravel(), parts))(rows) for rows in (dQ, dT)))
-
-
-def _vectors(rows: Float[Array, "k row"], parts: int):
-    """The real or complex vectors that are held `flat`."""
-    return join(jnp.stack(jnp.split(rows, parts, axis=1)))
 
 
 def _products(vectors: Float[Array, "k parts row"], y: Float[Array, "k row"]):

@@ -99,16 +99,33 @@ class HardSort(NamedTuple):
         """The parts of the column that ``row`` selects."""
         return A.column_parts(row)
 
+    def first(self, scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
+        """The rows of the ``k`` largest scores."""
+        return top_indices(scores, k)
+
+    def atoms(self, A: Dense, rows: Int[Array, " k"]) -> Float[Array, "k parts m"]:
+        """The parts of the columns that the rows select."""
+        return jnp.moveaxis(A.parts.at[:, :, rows].get(mode="promise_in_bounds"), 2, 0)
+
+    def mean(self, values: Float[Array, " n"], rows: Int[Array, "*k"]) -> Float[Array, "*k"]:
+        """``P v``: the values that the rows select."""
+        return values.at[rows].get(mode="promise_in_bounds")
+
     def combine(
         self, rows: Int[Array, " k"], coefficients: Float[Array, "parts k"], num_atoms: int
     ) -> Float[Array, "parts n"]:
-        """``P^T z``: the coefficients put where the rows point."""
+        """``P^T z``: the coefficients put where the rows point, added up where they coincide."""
         x = jnp.zeros((len(coefficients), num_atoms), coefficients.dtype)
-        return x.at[:, rows].set(coefficients, unique_indices=True, mode="promise_in_bounds")
+        return x.at[:, rows].add(coefficients, mode="promise_in_bounds")
 
-    def support(self, row: Int[Array, ""]) -> Int[Array, ""]:
-        """The atom that the row selects."""
+    def support(self, row: Int[Array, "*k"]) -> Int[Array, "*k"]:
+        """The atoms that rows select."""
         return row
+
+    def mask(self, rows: Int[Array, " k"], num_atoms: int, dtype) -> Float[Array, " n"]:
+        """The column sums of rows that are distinct."""
+        ones = jnp.ones(len(rows), dtype)
+        return jnp.zeros(num_atoms, dtype).at[rows].set(ones, mode="promise_in_bounds")
 
     def keep(
         self, scores: Float[Array, " n"], k: int

@@ -49,17 +49,7 @@ def softsort(
     """
     scores, k = check_scores(scores, k)
     scores, tau = _to_unit_scale(scores, tau)
-    largest, indices = _top_values(scores, k)
-    # |v_(i) - v_j| with its sign from the ranks, which rounding cannot change.
-    rank = (
-        jnp.full(len(scores), k)
-        .at[indices]
-        .set(jnp.arange(k), unique_indices=True, mode="promise_in_bounds")
-    )
-    above = rank[None, :] < jnp.arange(k)[:, None]
-    difference = largest[:, None] - scores[None, :]
-    distance = jnp.where(above, -difference, difference)
-    return jax.nn.softmax(_cooled(distance, tau, _rounding(scores)))
+    return _rows(scores, k, tau)
 
 
 def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
@@ -125,6 +115,18 @@ class SoftSort(NamedTuple):
         """The parts of ``A p``, the mean of the atoms under ``row``."""
         return A.times(row[None])
 
+    def first(self, scores: Float[Array, " n"], k: int) -> Float[Array, "k n"]:
+        """The first ``k`` rows of softsort."""
+        return _rows(scores, k, self.tau)
+
+    def atoms(self, A: Dense, rows: Float[Array, "k n"]) -> Float[Array, "k parts m"]:
+        """The parts of ``A p``, the mean of the atoms, for each row."""
+        return jax.vmap(lambda row: A.times(row[None]))(rows)
+
+    def mean(self, values: Float[Array, " n"], rows: Float[Array, "*k n"]) -> Float[Array, "*k"]:
+        """``P v``: the means of values."""
+        return matmul(rows, values)
+
     def combine(
         self, rows: Float[Array, "k n"], coefficients: Float[Array, "parts k"], num_atoms: int
     ) -> Float[Array, "parts n"]:
@@ -132,9 +134,14 @@ class SoftSort(NamedTuple):
         del num_atoms
         return matmul(coefficients, rows)
 
-    def support(self, row: Float[Array, " n"]) -> Int[Array, ""]:
-        """The largest entry of the row."""
+    def support(self, row: Float[Array, "*k n"]) -> Int[Array, "*k"]:
+        """The largest entries of rows."""
         return first_argmax(row)
+
+    def mask(self, rows: Float[Array, "k n"], num_atoms: int, dtype) -> Float[Array, " n"]:
+        """The column sums of rows."""
+        del num_atoms, dtype
+        return jnp.sum(rows, axis=0)
 
     def keep(
         self, scores: Float[Array, " n"], k: int
@@ -184,6 +191,20 @@ def _top_values(scores, k):
     # that the indices are distinct and in bounds makes it a hundred times faster.
     indices = top_indices(scores, k)
     return scores.at[indices].get(unique_indices=True, mode="promise_in_bounds"), indices
+
+
+def _rows(scores, k, tau):
+    largest, indices = _top_values(scores, k)
+    # |v_(i) - v_j| with its sign from the ranks, which rounding cannot change.
+    rank = (
+        jnp.full(len(scores), k)
+        .at[indices]
+        .set(jnp.arange(k), unique_indices=True, mode="promise_in_bounds")
+    )
+    above = rank[None, :] < jnp.arange(k)[:, None]
+    difference = largest[:, None] - scores[None, :]
+    distance = jnp.where(above, -difference, difference)
+    return jax.nn.softmax(_cooled(distance, tau, _rounding(scores)))
 
 
 def _soft_keep(scores, k, tau):

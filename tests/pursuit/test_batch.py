@@ -251,15 +251,15 @@ def test_iht_by_default_steps_as_one_by_one_in_any_units():
 # --- The plan ------------------------------------------------------------------------------------
 
 
-def planned(m, n, k, num, *, has_gram=False, never_stops=True, backend="cpu"):
-    settings = {"has_gram": has_gram, "never_stops": never_stops, "backend": backend}
+def planned(m, n, k, num, *, has_gram=False, gram_serves=True, backend="cpu"):
+    settings = {"has_gram": has_gram, "gram_serves": gram_serves, "backend": backend}
     return _batch.plan(m, n, k, num, 4, **settings)
 
 
 def test_plan():
     for sizes in ((256, 1024, 32, 2048), (64, 256, 8, 8192), (512, 2048, 64, 512)):
         assert planned(*sizes).by_gram
-        assert not planned(*sizes, never_stops=False).by_gram
+        assert not planned(*sizes, gram_serves=False).by_gram
     assert not planned(256, 1024, 32, 8).by_gram, "a Gram matrix for eight signals"
     assert planned(256, 1024, 32, 8, has_gram=True).by_gram, "unless it is there"
     assert not planned(64, 1024, 40, 10**5).by_gram, "too many atoms to be told apart"

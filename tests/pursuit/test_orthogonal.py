@@ -9,6 +9,7 @@ import pytest
 
 import greedyjax as gj
 from greedyjax.linalg.operators import dense, split
+from greedyjax.pursuit._driver import Turn
 from greedyjax.pursuit._orthogonal import Choice, take_steps
 from greedyjax.sorting import HardSort, SoftSort
 from helpers import assert_close, random_problem
@@ -35,7 +36,7 @@ def test_every_output_moves_as_the_loop_says(soft, dtype):
     def steps(take):
         def run(A, y, w, tau):
             selectors = SoftSort(tau) if soft else HardSort()
-            args = Choice(dense(A), w), selectors, split(y).ravel(), None
+            args = Choice(dense(A), w), Turn(selectors), split(y), None
             return take(K, True, True, *args)._replace(support=None, taken=None)
 
         return run
@@ -59,7 +60,7 @@ def test_a_dependent_atom_moves_nothing():
     """Two equal columns, hot: the second soft atom lies in the span of the first."""
 
     def steps(take, A):
-        args = Choice(dense(A), jnp.ones(2)), SoftSort(jnp.full(2, 1e6)), A[:, 0], None
+        args = Choice(dense(A), jnp.ones(2)), Turn(SoftSort(jnp.full(2, 1e6))), A[None, :, 0], None
         return take(2, True, True, *args)._replace(support=None, taken=None)
 
     A, direction = np.eye(3)[:, [0, 0]], np.random.default_rng(0).standard_normal((3, 2))

@@ -1,0 +1,65 @@
+"""Least squares over a few vectors, some of which may depend on others."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from greedyjax._numerics import matmul
+from greedyjax.linalg.basis import Basis, basis_derivative, empty_basis, extend
+from greedyjax.linalg.operators import times_i
+
+
+class Fit(NamedTuple):
+    """Least squares of ``y`` over the rows of ``B``; vectors are `flat`.
+
+    Attributes:
+        coefficients: ``z``.
+        residual: ``y - B^T z``.
+        basis: of the rows.
+    """
+
+    coefficients: Float[Array, " column"]
+    residual: Float[Array, " row"]
+    basis: Basis
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def least_squares(parts: int, B: Float[Array, "k row"], y: Float[Array, " row"]) -> Fit:
+    """Minimises ``||y - B^T z||``.
+
+    A row that depends on those before it has coefficient 0 and derivative 0, as in `extend`. Rows
+    are columns of norm 1, or means of such.
+    """
+    k, length = B.shape
+
+    def step(state, inputs):
+        residual, basis = state
+        slot, atom = inputs
+        basis, q = extend(basis, atom, slot, True)
+        along = matmul(q, residual)
+        return (residual - matmul(along, q), basis), along
+
+    state = y, empty_basis(k, length // parts, parts, y.dtype)
+    (residual, basis), along = lax.scan(step, state, (jnp.arange(k), B))
+    return Fit(basis.coefficients(along), residual, basis)
+
+
+# With Q = T B the basis and B^+ = T^T conj(Q):
+#
+#     s = dy - dB^T z,    e = conj(dB) r,    g = conj(Q) s + conj(T) e,
+#     dr = s - Q^T g,     dz = T^T g.
+@least_squares.defjvp
+def _differentiate(parts: int, primals, tangents):
+    B, y = primals
+    dB, dy = tangents
+    z, residual, basis = fit = least_squares(parts, B, y)
+    moved = matmul(z.reshape(parts, -1), dB)
+    s, sides = dy - moved[0], residual[None]
+    if parts == 2:
+        s, sides = s - times_i(moved[1]), jnp.stack([residual, -times_i(residual)])
+    g = basis.along(s) + basis.along_atoms(matmul(sides, dB.T).ravel())
+    return fit, Fit(basis.coefficients(g), s - basis.span(g), basis_derivative(basis, dB))

@@ -1,0 +1,121 @@
+"""CoSaMP, hard and soft: one step with two selectors."""
+
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax._types import Matrix, Recovery, Scalar
+from greedyjax.pursuit._merging import Recorded, Rule, record, solve_hard, solve_soft
+
+
+def _rule(debias: bool) -> Rule:
+    return Rule(candidates=2, refits=False, refits_last=debias)
+
+
+def cosamp(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    *,
+    sparsity: int,
+    num_steps: int,
+    weights: Float[Array, "*num_steps n"] | None = None,
+    debias: bool = False,
+    penalty: Float[Array, " n"] | None = None,
+) -> Recovery:
+    """Weighted CoSaMP, compressive sampling matching pursuit.
+
+    It keeps ``sparsity`` atoms. Each step merges twice as many to them, those of largest
+    ``|w_j a_j* r| / ||a_j||``, fits ``y`` on all by least squares, and keeps those of largest
+    ``|w_j z_j| ||a_j||`` with the coefficients they have. Differentiable in ``A``, ``y`` and
+    ``penalty`` on the support found.
+
+    Args:
+        A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
+            (whose columns are then computed once). Columns need not have norm 1.
+        y: measurements, shape ``(m,)``.
+        sparsity: number of atoms, static, between 1 and ``min(m, n)``; with
+            fewer than ``3 sparsity`` rows the merged atoms fit anything.
+        num_steps: number of steps, static, at least 1.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
+            magnitudes matter. None means ones.
+        debias: static; True ends with least squares on the atoms kept, which otherwise keep the
+            coefficients that they had among all those merged.
+        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+
+    Returns:
+        A `Recovery`, of the iterate of least residual; ``support`` by falling score, -1 where ``x``
+        is 0.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> found = gj.cosamp(A, jnp.array([0.0, 2.0]), sparsity=1, num_steps=3)
+        >>> found.x.tolist()
+        [0.0, 2.0, 0.0]
+
+    References:
+        Needell and Tropp, "CoSaMP: iterative signal recovery from incomplete and inaccurate
+        samples", 2009.
+    """
+    return solve_hard(_rule(debias), A, y, weights, sparsity, num_steps, penalty)
+
+
+def soft_cosamp(
+    A: Matrix,
+    y: Inexact[Array, " m"],
+    *,
+    sparsity: int,
+    tau: Scalar | Float[Array, " num_steps"],
+    num_steps: int,
+    weights: Float[Array, "*num_steps n"] | None = None,
+    debias: bool = False,
+    penalty: Float[Array, " n"] | None = None,
+) -> Recovery:
+    """Soft-CoSaMP: `cosamp` with both choices made by rows of `softsort`.
+
+    Rows ``Q`` keep, rows ``P`` join: ``v = [Q; P]^T z`` with ``z`` least squares of ``y`` over the
+    mean atoms ``A [Q; P]^T`` of unit-norm columns; the next ``Q`` are the first rows of softsort of
+    ``|w_j v_j|``, and ``x = d v`` with ``d`` their column sums. As ``tau`` goes to 0 it tends to
+    the hard algorithm wherever scores differ. Differentiable in ``A``, ``y``, ``tau``, ``weights``
+    and ``penalty``.
+
+    Args:
+        A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
+            (whose columns are then computed once). Columns need not have norm 1.
+        y: measurements, shape ``(m,)``.
+        sparsity: number of atoms, static, between 1 and ``min(m, n)``; as in `cosamp`.
+        tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
+            `greedyjax.relative_tau`.
+        num_steps: number of steps, static, at least 1.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
+            magnitudes matter. None means ones.
+        debias: static; True ends with least squares over the soft rows that keep.
+        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`;
+            that of a soft atom is the mean of its atoms'.
+
+    Returns:
+        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> found = gj.soft_cosamp(A, jnp.array([0.0, 2.0]), sparsity=1, tau=0.01, num_steps=3)
+        >>> found.x.round(3).tolist()
+        [0.0, 2.0, 0.0]
+
+    Source: this library's own, after `greedyjax.soft_omp`.
+    """
+    return solve_soft(_rule(debias), A, y, weights, sparsity, num_steps, penalty, tau)
+
+
+def cosamp_path(
+    A, y, *, sparsity: int, num_steps: int, weights=None, debias: bool = False, penalty=None
+) -> Recorded:
+    """Runs `cosamp` and returns what it chose from, for losses that score choices."""
+    return record(_rule(debias), A, y, weights, sparsity, num_steps, penalty)
