@@ -140,7 +140,7 @@ def _merge(
         if rule.refits:
             x, residual = atoms.fit(select, rows, y)
         else:
-            x = select.mask(rows, n, z.dtype) * z
+            x = select.mask(rows, n, z.dtype)[None, :] * z
             residual = y - A.times(x)
         new = Iterate(x, residual, rows)
         # Not `>=`: a NaN must show.

@@ -166,7 +166,7 @@ def threshold(
         rows = turn.selector.first(scores, sparsity)
         x, _ = atoms.fit(turn.selector, rows, y)
         met = (size, _between(scores, sparsity)) if record else None
-        return column_scale * x, turn.selector.support(rows), met
+        return column_scale[None, :] * x, turn.selector.support(rows), met
 
     def step(carry, inputs, take):
         state, recorded = carry
