@@ -103,7 +103,7 @@ def test_a_group_is_a_weight_tied_by_hand():
     slopes = np.random.default_rng(1).standard_normal((K, N))
     graph, params, rest = nnx.split(net, nnx.Param, ...)
     loss = lambda params: jnp.sum(slopes * nnx.merge(graph, params, rest).atom_weights)
-    expected = [slopes[:, GROUPS == group].sum(axis=1) for group in range(len(SHARED))]
+    expected = [slopes[:, group == GROUPS].sum(axis=1) for group in range(len(SHARED))]
     assert_close(jax.grad(loss)(params)["weights"][...], np.stack(expected, axis=1))
 
 
