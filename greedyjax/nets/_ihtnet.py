@@ -95,6 +95,8 @@ class IHTNet(Stepping):
             penalty=penalty,
         )
         self.debias = _checks.flag("debias", debias)
+        if penalty is not None and not self.debias:
+            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "one without debias")
 
     @classmethod
     def _most(cls, shape):
