@@ -141,7 +141,7 @@ ROWS = {
         lambda: IHTNet(A, sparsity=1, num_layers=1, learn_step_size=0.1),
         TypeError, "learn_step_size: expected True or False, got 0.1"),
     "penalty: no fit": (lambda: IHTNet(A, sparsity=1, num_layers=1, penalty=w),
-                        ValueError, "penalty: expected None, as nothing is fitted, got one without"),
+                        ValueError, "penalty: expected None, as nothing is fitted, got one"),
     "penalty: below 0": (lambda: OMPNet(A, sparsity=1, penalty=-w), ValueError, "penalty: expecte"),
     "penalty: lengths": (lambda: OMPNet(A, sparsity=1, penalty=y),
                          ValueError, r"penalty: expected shape \(4,\), got shape \(3,"),
