@@ -92,8 +92,8 @@ def soft_cosamp(
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
             magnitudes matter. None means ones.
         debias: static; True ends with least squares over the soft rows that keep.
-        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`;
-            that of a soft atom is the mean of its atoms'.
+        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
+            of the dense ``x``.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from greedyjax._numerics import safe_sqrt
 from greedyjax.linalg.least_squares import least_squares
 from greedyjax.linalg.operators import Dense
+from greedyjax.pursuit._orthogonal import Choice
 
 
 class Atoms(NamedTuple):
@@ -21,23 +22,18 @@ class Atoms(NamedTuple):
     ) -> tuple[Float[Array, "parts n"], Float[Array, "parts m"]]:
         """``x = P^T z`` with ``z`` the coefficients of ``y`` over the atoms ``A P^T``.
 
-        A penalty makes the atoms longer, each by an entry of its own (see
-        `greedyjax.pursuit._orthogonal.Choice`).
-
         Returns:
             ``x`` and the residual ``y - A x``, by parts.
         """
         parts, m = y.shape
-        atoms = selector.atoms(self.unit, rows)
-        k, given, _ = atoms.shape
-        length = m if self.penalty is None else m + k
-        atoms = jnp.pad(atoms, ((0, 0), (0, parts - given), (0, length - m)))
-        if self.penalty is not None:
-            size = safe_sqrt(selector.mean(self.penalty, rows))
-            atoms = atoms.at[:, 0, m:].set(jnp.diag(size))
-        target = jnp.pad(y, ((0, 0), (0, length - m)))
-        found = least_squares(parts, atoms.reshape(k, -1), target.ravel())
-        x = selector.combine(rows, found.coefficients.reshape(parts, k), self.unit.shape[1])
+        slots = selector.slots(rows)
+        choice = Choice(self.unit, jnp.ones((), y.dtype), self.penalty)
+        length = choice.length(selector, len(slots))
+        atoms = jax.vmap(lambda row, slot: choice.atom(selector, row, slot, parts, length))
+        target = jnp.pad(y, ((0, 0), (0, length - m))).ravel()
+        found = least_squares(parts, atoms(rows, slots), target)
+        coefficients = found.coefficients.reshape(parts, -1)
+        x = selector.combine(rows, coefficients, self.unit.shape[1])
         return x, found.residual.reshape(parts, length)[:, :m]
 
 

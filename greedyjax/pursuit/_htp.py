@@ -90,7 +90,7 @@ def soft_htp(
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
         weights: real, shape ``(n,)`` or ``(num_steps, n)``, as in `htp`.
-        penalty: as in `htp`; that of a soft atom is the mean of its atoms'.
+        penalty: as in `htp`, of the dense ``x``.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.

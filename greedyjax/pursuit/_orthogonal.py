@@ -18,7 +18,7 @@ from greedyjax.sorting import HardSort
 
 
 class Steps(NamedTuple):
-    """What the steps leave behind; vectors are `flat`, and of the length of `Choice.rows`.
+    """What the steps leave behind; vectors are `flat`, and of the length of atoms.
 
     Attributes:
         before: the residual before each step.
@@ -60,9 +60,9 @@ class Steps(NamedTuple):
 class Choice(NamedTuple):
     """What the next atom depends on beside the residual: columns of norm 1, weights >= 0.
 
-    A penalty makes least squares a ridge regression, ``||y - A x||^2 + sum_j penalty_j |x_j|^2``.
-    That is least squares of longer vectors: the atom of step ``i`` has the square root of its
-    penalty in row ``m + i``, where ``y`` has 0.
+    A penalty makes least squares a ridge regression, ``||y - A x||^2 + sum_j penalty_j |x_j|^2``
+    with ``x = P^T z``. That is least squares of longer vectors: below ``A p`` an atom has the
+    entries ``sqrt(penalty_j) p_j``, of those atoms that rows can select, and ``y`` has 0 there.
 
     Attributes:
         A: the columns.
@@ -74,9 +74,10 @@ class Choice(NamedTuple):
     weights: Float[Array, "*k n"]
     penalty: Float[Array, " n"] | None = None
 
-    def rows(self, sparsity: int) -> int:
-        """The length of an atom, and of each part of a residual."""
-        return self.A.shape[0] + (0 if self.penalty is None else sparsity)
+    def length(self, selector, num: int) -> int:
+        """The length of each part of an atom, where so many are selected."""
+        m, n = self.A.shape
+        return m if self.penalty is None else m + selector.room(num, n)
 
     def correlations(self, residual: Float[Array, " row"], parts: int) -> Float[Array, " n"]:
         """``|a_j* r|``, for a `flat` residual; weights times them are the scores."""
@@ -85,15 +86,11 @@ class Choice(NamedTuple):
 
     def atom(self, selector, row, slot, parts: int, length: int) -> Float[Array, " row"]:
         """The atom of a row, `flat`; of two parts where ``y`` is complex and ``A`` is not."""
-        return self.lengthen(selector.atom(self.A, row), selector, row, slot, parts, length)
-
-    def lengthen(self, atom: Float[Array, "parts m"], selector, row, slot, parts, length):
-        """The `flat` atom with its penalty, given the atom alone."""
-        room = (0, parts - len(atom)), (0, length - atom.shape[1])
-        atom = jnp.pad(atom, room)
+        atom, m = selector.atom(self.A, row), self.A.shape[0]
+        atom = jnp.pad(atom, ((0, parts - len(atom)), (0, length - m)))
         if self.penalty is not None:
-            size = safe_sqrt(selector.mean(self.penalty, row))
-            atom = atom.at[0, self.A.shape[0] + slot].set(size)
+            extra = selector.scaled(safe_sqrt(self.penalty), row, slot, length - m)
+            atom = atom.at[0, m:].set(extra)
         return atom.ravel()
 
 
@@ -103,7 +100,7 @@ def take_steps(
 ) -> Steps:
     """All steps from the residual ``y``, by parts; a ``threshold`` of None never stops them."""
     m, n = choice.A.shape
-    parts, length = len(y), choice.rows(sparsity)
+    parts, length = len(y), choice.length(turns.selector, sparsity)
     selectors = turns.selector
     y = jnp.pad(y, ((0, 0), (0, length - m))).ravel()
 
@@ -167,7 +164,8 @@ def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangen
     choice, turns, y, threshold = primals
     d_choice, d_turns, dy, _ = tangents
     steps = take_steps(sparsity, keep_rows, record, choice, turns, y, threshold)
-    basis, parts, length = steps.basis, len(y), choice.rows(sparsity)
+    basis, parts = steps.basis, len(y)
+    length = choice.length(turns.selector, sparsity)
     if isinstance(dy, SymbolicZero):
         dy = jnp.zeros_like(y)
     dy = jnp.pad(dy, ((0, 0), (0, length - y.shape[1]))).ravel()

@@ -85,8 +85,8 @@ def soft_subspace_pursuit(
         num_steps: number of steps, static, at least 1.
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
             magnitudes matter. None means ones.
-        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`;
-            that of a soft atom is the mean of its atoms'.
+        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
+            of the dense ``x``.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.

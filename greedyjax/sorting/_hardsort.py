@@ -103,13 +103,23 @@ class HardSort(NamedTuple):
         """The rows of the ``k`` largest scores."""
         return top_indices(scores, k)
 
-    def atoms(self, A: Dense, rows: Int[Array, " k"]) -> Float[Array, "k parts m"]:
-        """The parts of the columns that the rows select."""
-        return jnp.moveaxis(A.parts.at[:, :, rows].get(mode="promise_in_bounds"), 2, 0)
+    def room(self, num: int, num_atoms: int) -> int:
+        """The length of `scaled` rows, of which there are ``num``."""
+        del num_atoms
+        return num
 
-    def mean(self, values: Float[Array, " n"], rows: Int[Array, "*k"]) -> Float[Array, "*k"]:
-        """``P v``: the values that the rows select."""
-        return values.at[rows].get(mode="promise_in_bounds")
+    def slots(self, rows: Int[Array, " k"]) -> Int[Array, " k"]:
+        """The first row that selects what each row selects."""
+        same = rows[:, None] == rows[None, :]
+        place = jnp.arange(len(rows), dtype=jnp.int32)[None, :]
+        return jnp.min(jnp.where(same, place, len(rows) - 1), axis=1)
+
+    def scaled(
+        self, factors: Float[Array, " n"], row: Int[Array, ""], slot: Int[Array, ""], room: int
+    ) -> Float[Array, " room"]:
+        """The row times a factor for each atom, in a space with one axis for each atom selected."""
+        factor = factors.at[row].get(mode="promise_in_bounds")
+        return jnp.where(jnp.arange(room) == slot, factor, 0)
 
     def combine(
         self, rows: Int[Array, " k"], coefficients: Float[Array, "parts k"], num_atoms: int

@@ -119,13 +119,21 @@ class SoftSort(NamedTuple):
         """The first ``k`` rows of softsort."""
         return _rows(scores, k, self.tau)
 
-    def atoms(self, A: Dense, rows: Float[Array, "k n"]) -> Float[Array, "k parts m"]:
-        """The parts of ``A p``, the mean of the atoms, for each row."""
-        return jax.vmap(lambda row: A.times(row[None]))(rows)
+    def room(self, num: int, num_atoms: int) -> int:
+        """The length of `scaled` rows."""
+        del num
+        return num_atoms
 
-    def mean(self, values: Float[Array, " n"], rows: Float[Array, "*k n"]) -> Float[Array, "*k"]:
-        """``P v``: the means of values."""
-        return matmul(rows, values)
+    def slots(self, rows: Float[Array, "k n"]) -> Int[Array, " k"]:
+        """The places of rows, which `scaled` has no use for."""
+        return jnp.arange(len(rows))
+
+    def scaled(
+        self, factors: Float[Array, " n"], row: Float[Array, " n"], slot: Int[Array, ""], room: int
+    ) -> Float[Array, " n"]:
+        """The row times a factor for each atom."""
+        del slot, room
+        return factors * row
 
     def combine(
         self, rows: Float[Array, "k n"], coefficients: Float[Array, "parts k"], num_atoms: int
