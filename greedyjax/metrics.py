@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
@@ -112,11 +113,7 @@ def hidden_measurement_error(
         _checks.fail(ValueError, "A", "at least 2 rows, to hide one of them", f"shape {A.shape}")
     if Y.shape[1] != m:
         _checks.fail(ValueError, "Y", f"shape (num, {m})", f"shape {Y.shape}")
-    # Rows i, i + folds, i + 2 folds, ...: as many in each fold, so that one compilation serves all.
-    size = max(1, m // 10)
-    folds = m // size
-    hidden = jnp.arange(size)[None, :] * folds + jnp.arange(folds)[:, None]
-    kept = jnp.stack([jnp.setdiff1d(jnp.arange(m), rows, size=m - size) for rows in hidden])
+    hidden, kept = row_folds(m)
 
     def one_fold(rows):
         hidden, kept = rows
@@ -127,8 +124,20 @@ def hidden_measurement_error(
         predicted = matmul(X_hat, A[hidden].T)
         return jnp.sum(abs_sq(Y[:, hidden] - predicted)), jnp.sum(abs_sq(Y[:, hidden]))
 
-    errors, energies = jax.lax.map(one_fold, (hidden, kept))
+    errors, energies = jax.lax.map(one_fold, (jnp.asarray(hidden), jnp.asarray(kept)))
     return safe_sqrt(jnp.sum(errors) * safe_inverse(jnp.sum(energies)))
+
+
+def row_folds(m: int, folds: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to hide and rows to keep, one line per fold, of about ``m / folds`` hidden rows.
+
+    Fold ``i`` hides rows ``i``, ``i + folds``, ``i + 2 folds``, ...: as many in each, so that one
+    compilation serves all; there are as many folds as that gives.
+    """
+    size = max(1, m // folds)
+    folds = m // size
+    hidden = np.arange(size)[None, :] * folds + np.arange(folds)[:, None]
+    return hidden, np.stack([np.setdiff1d(np.arange(m), rows) for rows in hidden])
 
 
 def _pair(X_hat, X) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Inexact, Int
 from greedyjax import _checks
 from greedyjax.nets._unrolled import Solvers, Unrolled
 from greedyjax.pursuit import cosamp, soft_cosamp
-from greedyjax.pursuit._cosamp import cosamp_path
+from greedyjax.pursuit._cosamp import cosamp_path, soft_cosamp_layers
 
 
 class CoSaMPNet(Unrolled):
@@ -41,7 +41,7 @@ class CoSaMPNet(Unrolled):
         [0.0, 2.0, 0.0]
     """
 
-    _solvers = Solvers(soft_cosamp, cosamp, cosamp_path)
+    _solvers = Solvers(soft_cosamp, cosamp, soft_cosamp_layers, cosamp_path)
 
     def __init__(
         self,

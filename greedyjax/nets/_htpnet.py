@@ -3,7 +3,7 @@
 from greedyjax.nets._stepping import Stepping
 from greedyjax.nets._unrolled import Solvers
 from greedyjax.pursuit import htp, soft_htp
-from greedyjax.pursuit._htp import htp_path
+from greedyjax.pursuit._htp import htp_path, soft_htp_layers
 
 
 class HTPNet(Stepping):
@@ -37,7 +37,7 @@ class HTPNet(Stepping):
         [0.0, 2.0, 0.0]
     """
 
-    _solvers = Solvers(soft_htp, htp, htp_path)
+    _solvers = Solvers(soft_htp, htp, soft_htp_layers, htp_path)
 
     @classmethod
     def _most(cls, shape: tuple[int, ...]) -> int:

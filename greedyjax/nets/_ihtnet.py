@@ -8,7 +8,7 @@ from greedyjax import _checks
 from greedyjax.nets._stepping import Stepping
 from greedyjax.nets._unrolled import Solvers
 from greedyjax.pursuit import iht, iht_batch, soft_iht
-from greedyjax.pursuit._iht import iht_path
+from greedyjax.pursuit._iht import iht_path, soft_iht_layers
 
 
 class IHTNet(Stepping):
@@ -61,7 +61,7 @@ class IHTNet(Stepping):
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
 
-    _solvers = Solvers(soft_iht, iht, iht_path, iht_batch)
+    _solvers = Solvers(soft_iht, iht, soft_iht_layers, iht_path, iht_batch)
 
     def __init__(
         self,

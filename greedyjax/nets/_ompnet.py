@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax.nets._unrolled import Solvers, Unrolled
 from greedyjax.pursuit import omp, omp_batch, soft_omp
-from greedyjax.pursuit._omp import omp_path
+from greedyjax.pursuit._omp import omp_path, soft_omp_layers
 
 
 class OMPNet(Unrolled):
@@ -54,7 +54,7 @@ class OMPNet(Unrolled):
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
 
-    _solvers = Solvers(soft_omp, omp, omp_path, omp_batch)
+    _solvers = Solvers(soft_omp, omp, soft_omp_layers, omp_path, omp_batch)
 
     def __init__(
         self,

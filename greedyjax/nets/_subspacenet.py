@@ -2,7 +2,7 @@
 
 from greedyjax.nets._unrolled import Solvers, Unrolled
 from greedyjax.pursuit import soft_subspace_pursuit, subspace_pursuit
-from greedyjax.pursuit._subspace import subspace_path
+from greedyjax.pursuit._subspace import soft_subspace_layers, subspace_path
 
 
 class SubspacePursuitNet(Unrolled):
@@ -35,7 +35,9 @@ class SubspacePursuitNet(Unrolled):
         [0.0, 2.0, 0.0]
     """
 
-    _solvers = Solvers(soft_subspace_pursuit, subspace_pursuit, subspace_path)
+    _solvers = Solvers(
+        soft_subspace_pursuit, subspace_pursuit, soft_subspace_layers, subspace_path
+    )
 
     def _kept(self) -> tuple[int, ...]:
         return self.sparsity, self.sparsity

@@ -41,6 +41,7 @@ class Solvers(NamedTuple):
     Attributes:
         soft: takes ``tau`` as well.
         hard: what it tends to.
+        layers: the answers of the soft solver after each layer, from one run.
         path: the hard solver, recorded: ``x``, the magnitudes before the choices of each kind that
             a step makes, ``(steps, n)``, and their thresholds, if it keeps more than one atom.
         batch: the hard solver of many signals; None where there is none of its own.
@@ -48,6 +49,7 @@ class Solvers(NamedTuple):
 
     soft: Callable[..., Recovery]
     hard: Callable[..., Recovery]
+    layers: Callable[..., Array]
     path: Callable[..., tuple]
     batch: Callable[..., Recovery] | None = None
 
@@ -181,6 +183,10 @@ class Unrolled(nnx.Module):
 
         return lambda Y: now._over_batch(one, Y, partial(now._in_blocks, one))
 
+    def layers(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch layers n"]:
+        """The soft solver's answers after each layer, from one run."""
+        return self._over_batch(self._layers, Y)
+
     def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
         """The scores before each choice of the hard solver with the current weights."""
         return self._over_batch(self._choices, Y)
@@ -277,6 +283,9 @@ class Unrolled(nnx.Module):
 
     def _soft(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
         return self._solvers.soft(*self._problem(y), tau=self.tau, **self._settings()).x
+
+    def _layers(self, y: Inexact[Array, " m"]) -> Inexact[Array, "layers n"]:
+        return self._solvers.layers(*self._problem(y), tau=self.tau, **self._settings())
 
     def _hard(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
         return self._solvers.hard(*self._problem(y), **self._settings()).x

@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.pursuit._merging import Recorded, Rule, record, solve_hard, solve_soft
+from greedyjax.pursuit._merging import Recorded, Rule, layers, record, solve_hard, solve_soft
 
 
 def _rule(debias: bool) -> Rule:
@@ -112,6 +112,13 @@ def soft_cosamp(
     Source: this library's own, after `greedyjax.soft_omp`.
     """
     return solve_soft(_rule(debias), A, y, weights, sparsity, num_steps, penalty, tau)
+
+
+def soft_cosamp_layers(
+    A, y, *, sparsity: int, tau, num_steps: int, weights=None, debias=False, penalty=None
+) -> Inexact[Array, "num_steps n"]:
+    """The answers of `soft_cosamp` after each of its steps, before debiasing, from one run."""
+    return layers(_rule(debias), A, y, weights, sparsity, num_steps, penalty, tau)
 
 
 def cosamp_path(

@@ -5,6 +5,7 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.pursuit._thresholding import (
     Recorded,
+    layers,
     prepare,
     record,
     recovery,
@@ -61,7 +62,7 @@ def htp(
     problem, sparsity, num_steps = prepare(
         A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
     )
-    final, _ = threshold(problem, HardSort(), sparsity, num_steps, num_steps)
+    final, *_ = threshold(problem, HardSort(), sparsity, num_steps, num_steps)
     return recovery(problem, final, num_steps, only_used=True)
 
 
@@ -112,8 +113,18 @@ def soft_htp(
         A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
     )
     selectors = selectors_of(problem, tau, num_steps)
-    final, _ = threshold(problem, selectors, sparsity, num_steps, num_steps)
+    final, *_ = threshold(problem, selectors, sparsity, num_steps, num_steps)
     return recovery(problem, final, num_steps)
+
+
+def soft_htp_layers(
+    A, y, *, sparsity: int, tau, num_steps: int, step_size=None, weights=None, penalty=None
+) -> Inexact[Array, "num_steps n"]:
+    """The answers of `soft_htp` after each of its steps, from one run."""
+    problem, sparsity, num_steps = prepare(
+        A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
+    )
+    return layers(problem, tau, sparsity, num_steps, num_steps)
 
 
 def htp_path(

@@ -5,6 +5,7 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.pursuit._thresholding import (
     Recorded,
+    layers,
     prepare,
     record,
     recovery,
@@ -66,7 +67,7 @@ def iht(
     problem, sparsity, num_steps = prepare(
         A, y, weights, sparsity, num_steps, step_size, x0, fits=debias, penalty=penalty
     )
-    final, _ = threshold(problem, HardSort(), sparsity, num_steps, int(debias))
+    final, *_ = threshold(problem, HardSort(), sparsity, num_steps, int(debias))
     return recovery(problem, final, num_steps, only_used=True)
 
 
@@ -124,8 +125,19 @@ def soft_iht(
         A, y, weights, sparsity, num_steps, step_size, x0, fits=debias, penalty=penalty
     )
     selectors = selectors_of(problem, tau, num_steps)
-    final, _ = threshold(problem, selectors, sparsity, num_steps, int(debias))
+    final, *_ = threshold(problem, selectors, sparsity, num_steps, int(debias))
     return recovery(problem, final, num_steps)
+
+
+def soft_iht_layers(
+    A, y, *, sparsity: int, tau, num_steps: int, step_size=None, weights=None, debias=False,
+    penalty=None,
+) -> Inexact[Array, "num_steps n"]:
+    """The answers of `soft_iht` after each of its steps, from one run."""
+    problem, sparsity, num_steps = prepare(
+        A, y, weights, sparsity, num_steps, step_size, fits=debias, penalty=penalty
+    )
+    return layers(problem, tau, sparsity, num_steps, int(debias))
 
 
 def iht_path(

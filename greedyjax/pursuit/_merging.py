@@ -89,12 +89,18 @@ def solve_soft(rule: Rule, A, y, weights, sparsity, num_steps, penalty, tau) -> 
     return _recovery(problem, found, found.last.support(found.best.rows), num_steps)
 
 
+def layers(rule: Rule, A, y, weights, sparsity, num_steps, penalty, tau):
+    """The best soft answers up to each step, shape ``(num_steps, n)``, from one run."""
+    problem, sparsity, num_steps = prepare(A, y, weights, sparsity, num_steps, penalty)
+    selectors = soft_selectors(tau, num_steps, problem.args.scale)
+    found = _merge(rule, problem, selectors, sparsity, num_steps, layers=True)
+    return problem.args.scale * (problem.column_scale[None, :] * jax.vmap(join)(found.layers))
+
+
 def record(rule: Rule, A, y, weights, sparsity, num_steps, penalty) -> Recorded:
     """What hard steps chose from, for losses that score the choice itself."""
     problem, sparsity, num_steps = prepare(A, y, weights, sparsity, num_steps, penalty)
-    n, real = problem.A.shape[1], problem.args.scale.dtype
-    empty = [jnp.zeros((num_steps, *shape), real) for shape in ((n,), (n,), (2,))]
-    found = _merge(rule, problem, HardSort(), sparsity, num_steps, tuple(empty))
+    found = _merge(rule, problem, HardSort(), sparsity, num_steps, record=True)
     scale = problem.args.scale
     x = scale * (problem.column_scale * join(found.best.x))
     correlations, coefficients, thresholds = (scale * each for each in found.met)
@@ -105,11 +111,19 @@ class _Merged(NamedTuple):
     best: Iterate
     stationary: Bool[Array, ""]
     last: Any  # The last selector.
-    met: Any
+    met: Any  # By every step, if recorded.
+    layers: Any  # The best after every step, if asked for.
 
 
 def _merge(
-    rule: Rule, problem: OMPProblem, selectors, sparsity: int, num_steps: int, met=None
+    rule: Rule,
+    problem: OMPProblem,
+    selectors,
+    sparsity: int,
+    num_steps: int,
+    *,
+    record: bool = False,
+    layers: bool = False,
 ) -> _Merged:
     """All steps: the iterate of least residual, and whether the last step moved at all.
 
@@ -128,7 +142,7 @@ def _merge(
         return turn.selector.first(scores, k), size, scores
 
     def step(carry, inputs):
-        state, met = carry
+        state, met, all_x = carry
         i, turn = inputs
         now, select = state.now, turn.selector
         found, correlations, first_scores = choose(turn, now.residual, num_candidates)
@@ -147,12 +161,13 @@ def _merge(
         better = ~(norm(residual) >= norm(state.best.residual)) | (i == 0)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), new, state.best)
         moved, size = lax.stop_gradient((norm(x - now.x), norm(x)))
-        if met is not None:
+        if record:
             kinds = (first_scores, num_candidates), (scores, sparsity)
             thresholds = jnp.stack([_threshold(*kind) for kind in kinds])
             each = correlations, coefficients, thresholds
             met = jax.tree.map(lambda all, one: all.at[i].set(one), met, each)
-        return (State(new, best, moved <= tolerance * size), met), None
+        all_x = all_x.at[i].set(best.x) if layers else None
+        return (State(new, best, moved <= tolerance * size), met, all_x), None
 
     first = jax.tree.map(lambda leaf: leaf[0], turns)
     rows, *_ = choose(first, y, sparsity)
@@ -161,12 +176,15 @@ def _merge(
         x, residual = atoms.fit(first.selector, rows, y)
     start = Iterate(x, residual, rows)
     state = State(start, start, jnp.asarray(False))
-    (final, met), _ = run(step, (state, met), turns, num_steps)
+    # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
+    empty = [jnp.zeros((num_steps, *shape), y.dtype) for shape in ((n,), (n,), (2,), x.shape)]
+    carry = state, tuple(empty[:3]) if record else None, empty[3] if layers else None
+    (final, met, all_x), _ = run(step, carry, turns, num_steps)
     last = jax.tree.map(lambda leaf: leaf[-1], turns).selector
     best = final.best
     if rule.refits_last and not rule.refits:
         best = Iterate(*atoms.fit(last, best.rows, y), best.rows)
-    return _Merged(best, final.stationary, last, met)
+    return _Merged(best, final.stationary, last, met, all_x)
 
 
 def _threshold(scores, k):

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import norm
+from greedyjax._numerics import matmul, norm
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.linalg.dictionary import as_dictionary
 from greedyjax.linalg.operators import Dense, join, split
@@ -141,6 +142,17 @@ def omp_path(
     steps = pursue(problem, HardSort(), sparsity, rtol=0.0, record=True)
     assert steps.correlations is not None
     return OMPPath(recovery(problem, steps).x, problem.args.scale * steps.correlations)
+
+
+def soft_omp_layers(
+    A: Matrix, y: Inexact[Array, " m"], *, sparsity: int, tau, weights=None, penalty=None
+) -> Inexact[Array, "sparsity n"]:
+    """The answers of `soft_omp` after each of its steps, from one run."""
+    problem, sparsity = prepare(A, y, weights, sparsity, penalty)
+    _, column_scale, args, _ = problem
+    steps = pursue(problem, soft_selectors(tau, sparsity, args.scale), sparsity)
+    x = jax.vmap(join)(matmul(steps.path, steps.rows))
+    return args.scale * (column_scale[None, :] * x)
 
 
 class OMPProblem(NamedTuple):

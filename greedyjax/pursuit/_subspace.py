@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.pursuit._merging import Recorded, Rule, record, solve_hard, solve_soft
+from greedyjax.pursuit._merging import Recorded, Rule, layers, record, solve_hard, solve_soft
 
 _RULE = Rule(candidates=1, refits=True, refits_last=True)
 
@@ -106,6 +106,13 @@ def soft_subspace_pursuit(
     Source: this library's own, after `greedyjax.soft_omp`.
     """
     return solve_soft(_RULE, A, y, weights, sparsity, num_steps, penalty, tau)
+
+
+def soft_subspace_layers(
+    A, y, *, sparsity: int, tau, num_steps: int, weights=None, penalty=None
+) -> Inexact[Array, "num_steps n"]:
+    """The answers of `soft_subspace_pursuit` after each of its steps, from one run."""
+    return layers(_RULE, A, y, weights, sparsity, num_steps, penalty, tau)
 
 
 def subspace_path(A, y, *, sparsity: int, num_steps: int, weights=None, penalty=None) -> Recorded:

@@ -135,9 +135,16 @@ def selectors_of(problem: Problem, tau, num_steps: int):
 
 
 def threshold(
-    problem: Problem, selectors, sparsity: int, num_steps: int, num_fitted: int, *, record=False
-) -> tuple[State, Any]:
-    """All steps, and each step's ``|u|`` and threshold if asked to record them.
+    problem: Problem,
+    selectors,
+    sparsity: int,
+    num_steps: int,
+    num_fitted: int,
+    *,
+    record: bool = False,
+    layers: bool = False,
+) -> tuple[State, Any, Any]:
+    """All steps; each one's ``|u|`` and threshold if asked to record them, and each one's ``x``.
 
     The last ``num_fitted`` put least squares on the entries kept in place of ``u`` itself.
     """
@@ -169,20 +176,22 @@ def threshold(
         return column_scale[None, :] * x, turn.selector.support(rows), met
 
     def step(carry, inputs, take):
-        state, recorded = carry
+        state, recorded, all_x = carry
         i, turn = inputs
         u = state.x + step_size * adjoint_times(A, y - times(A, state.x))
         x, support, met = take(u, turn)
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
         recorded = jax.tree.map(lambda all, one: all.at[i].set(one), recorded, met)
-        return (State(x, support, moved <= tolerance * length), recorded), None
+        all_x = all_x.at[i].set(x) if layers else None
+        return (State(x, support, moved <= tolerance * length), recorded, all_x), None
 
     # Before the first step the support is that of x0.
     of_start = 1 if args.weights.ndim == 2 else args.weights
     support = HardSort().keep(of_start * magnitude_of(start), sparsity)[1]
     # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
     empty = [jnp.zeros((num_steps, *shape), y.dtype) for shape in ((A.shape[1],), ())]
-    carry = State(start, support, jnp.asarray(False)), tuple(empty) if record else None
+    all_x = jnp.zeros((num_steps, *start.shape), y.dtype) if layers else None
+    carry = State(start, support, jnp.asarray(False)), tuple(empty) if record else None, all_x
     num_kept = max(num_steps - num_fitted, 0)
     for first, last, take in ((0, num_kept, keep), (num_kept, num_steps, fit)):
         if first < last:
@@ -199,10 +208,16 @@ def _between(scores, k: int):
 
 def record(problem: Problem, sparsity: int, num_steps: int, num_fitted: int) -> Recorded:
     """What hard steps chose from, for losses that score the choice itself."""
-    final, recorded = threshold(problem, HardSort(), sparsity, num_steps, num_fitted, record=True)
-    assert recorded is not None
+    final, met, _ = threshold(problem, HardSort(), sparsity, num_steps, num_fitted, record=True)
     scale = problem.args.scale / problem.matrix_scale
-    return Recorded(*(scale * each for each in (join(final.x), *recorded)))
+    return Recorded(*(scale * each for each in (join(final.x), *met)))
+
+
+def layers(problem: Problem, tau, sparsity: int, num_steps: int, num_fitted: int):
+    """The soft answers after each step, shape ``(num_steps, n)``, from one run."""
+    selectors = selectors_of(problem, tau, num_steps)
+    *_, all_x = threshold(problem, selectors, sparsity, num_steps, num_fitted, layers=True)
+    return problem.args.scale / problem.matrix_scale * jax.vmap(join)(all_x)
 
 
 def recovery(problem: Problem, final: State, num_steps: int, *, only_used=False) -> Recovery:

@@ -3,17 +3,27 @@
 A loss is the mean over a batch of a loss per signal; ``X`` is None where no signals are known.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, safe_inverse
-from greedyjax.metrics import squared_error
+from greedyjax._numerics import abs_sq, matmul, safe_inverse
+from greedyjax.metrics import row_folds, squared_error
 from greedyjax.nets._unrolled import Unrolled
 
-__all__ = ["hard_reconstruction", "reconstruction", "selection"]
+__all__ = [
+    "deep_supervision",
+    "hard_reconstruction",
+    "hidden_rows",
+    "reconstruction",
+    "selection",
+    "straight_through",
+]
 
 
 def reconstruction(
@@ -35,11 +45,40 @@ def reconstruction(
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
-    if X is None:
-        raise ValueError(
-            "X: expected the true signals, got None; losses.selection learns from Y alone"
-        )
+    X = _signals(X)
     return jnp.mean(squared_error(net(Y), X))
+
+
+def deep_supervision(
+    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+) -> Float[Array, ""]:
+    """Mean of `reconstruction` over the answers after each layer, ``net.layers(Y)``.
+
+    The first layers learn from their own errors, not through those that follow. Arguments, result
+    and errors are those of `reconstruction`.
+
+    References:
+        Lee, Xie, Gallagher, Zhang and Tu, "Deeply-supervised nets", AISTATS 2015.
+    """
+    X = _signals(X)
+    return jnp.mean(jax.vmap(squared_error, (-2, None))(net.layers(Y), X))
+
+
+def straight_through(
+    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+) -> Float[Array, ""]:
+    """`hard_reconstruction`, with the derivative of the network in place of the hard solver's.
+
+    The error is that of the answer that will be used; how weights move it is taken from the soft
+    answer. Arguments, result and errors are those of `reconstruction`.
+
+    References:
+        Bengio, Leonard and Courville, "Estimating or propagating gradients through stochastic
+        neurons for conditional computation", arXiv 1308.3432.
+    """
+    X = _signals(X)
+    soft, hard = net(Y), lax.stop_gradient(net.harden()(Y))
+    return jnp.mean(squared_error(hard + (soft - lax.stop_gradient(soft)), X))
 
 
 def hard_reconstruction(
@@ -49,8 +88,7 @@ def hard_reconstruction(
 
     It has no gradient in the weights. Arguments, result and errors are those of `reconstruction`.
     """
-    if X is None:
-        raise ValueError("X: expected the true signals, got None")
+    X = _signals(X)
     return jnp.mean(squared_error(net.harden()(Y), X))
 
 
@@ -92,3 +130,68 @@ def selection(
         return net.choice_loss(choices, targets)
 
     return jnp.mean(jax.vmap(one)(Y, None if X is None else jnp.asarray(X)))
+
+
+@lru_cache
+def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
+    """A loss that needs no true signal: the network predicts measurements that it did not see.
+
+    The rows of ``Y`` fall into ``folds`` folds. The signal at place ``i`` of a batch is recovered
+    without the rows of fold ``i`` modulo ``folds``, and its loss is the squared error of their
+    prediction ``A x_hat``, relative to ``||y||^2`` and to the share of the rows that are hidden:
+    1 for the prediction 0. Batches are shuffled, so each signal loses each fold in its turn.
+
+    Args:
+        folds: at least 2; with more rows per fold, fewer are left to recover from.
+
+    Returns:
+        A function of ``(net, Y, X)`` that ignores ``X``; the same one for the same ``folds``.
+
+    Raises:
+        TypeError: ``folds`` is not an int.
+        ValueError: ``folds`` below 2, or more of them than rows, once that is known.
+
+    Example:
+        >>> import jax
+        >>> from greedyjax import nets, problems
+        >>> from greedyjax.training import losses
+        >>> A, Y, *_ = problems.sparse_in_levels(jax.random.key(0), num_signals=40)
+        >>> net = nets.OMPNet(A, sparsity=10, tau=0.1)
+        >>> loss = losses.hidden_rows(folds=10)
+        >>> bool(loss(net, Y) > 0)
+        True
+
+    References:
+        Yaman et al., "Self-supervised learning of physics-guided reconstruction neural networks
+        without fully sampled reference data", Magnetic Resonance in Medicine 84 (2020).
+    """
+    folds = _checks.static_int("folds", folds, minimum=2)
+
+    def loss(net: Unrolled, Y: Inexact[Array, "batch m"], X=None) -> Float[Array, ""]:
+        m = len(net.A)
+        if folds > m:
+            _checks.fail(ValueError, "folds", f"at most the {m} rows of net.A", str(folds))
+        hidden, kept = map(jnp.asarray, row_folds(m, folds))
+        num_folds = len(hidden)
+        # Signals of zeros fill up the last places: what they add is 0.
+        filled = jnp.pad(Y, ((0, -len(Y) % num_folds), (0, 0)))
+        parts = filled.reshape(-1, num_folds, m).swapaxes(0, 1)
+
+        def one_fold(hidden, kept, Y):
+            X_hat = net.rebuild(A=net.A[kept])(Y[:, kept])
+            errors = abs_sq(Y[:, hidden] - matmul(X_hat, net.A[hidden].T))
+            share = len(hidden) / m
+            return jnp.sum(errors, axis=1) * safe_inverse(share * jnp.sum(abs_sq(Y), axis=1))
+
+        relative = jax.vmap(one_fold)(hidden, kept, parts)
+        return jnp.sum(relative) / len(Y)
+
+    return loss
+
+
+def _signals(X: Inexact[Array, "batch n"] | None) -> Inexact[Array, "batch n"]:
+    if X is None:
+        raise ValueError(
+            "X: expected the true signals, got None; losses.selection learns from Y alone"
+        )
+    return X
