@@ -321,6 +321,31 @@ def count_weights(A, Y, sparsity, num_rounds=8, exponent=0.25, floor=1e-4):
     return w
 
 
+def sparse_bayes(A, Y, num_rounds, noise=None):
+    """Prior variances and noise by posterior means and covariances, signal by signal.
+
+    From M = (A* A / noise + diag(1/v))^-1 and means mu = M A* y / noise the update of v_j is
+    v_j sqrt(mean |mu_j|^2 / (v_j - M_jj)), and noise's the root of that of residuals over the
+    degrees of freedom that the atoms leave.
+    """
+    A, Y = _double(A), _double(Y)
+    m, n = A.shape
+    energy = np.mean(np.abs(Y) ** 2)
+    v = np.array([energy * m / 2 / n / norm**2 for norm in _column_norms(A)])
+    variance = energy / 2 if noise is None else noise**2
+    for _ in range(num_rounds):
+        M = np.linalg.inv(A.conj().T @ A / variance + np.diag(1 / v))
+        means = [M @ A.conj().T @ y / variance for y in Y]
+        power = np.mean([np.abs(mu) ** 2 for mu in means], axis=0)
+        explained = 1 - np.diag(M).real / v
+        if noise is None:
+            pairs = zip(Y, means, strict=True)
+            left = np.mean([np.sum(np.abs(y - A @ mu) ** 2) for y, mu in pairs])
+            variance = np.sqrt(variance * left / (m - explained.sum()))
+        v = np.sqrt(v * power / explained)
+    return v, variance
+
+
 # --- Derivatives ---------------------------------------------------------------------------------
 
 

@@ -1,7 +1,17 @@
 """Training of the networks, and weights without training."""
 
 from greedyjax.training import losses
+from greedyjax.training._bayes import Prior, sparse_bayes
 from greedyjax.training._counting import count_weights
 from greedyjax.training._fit import FitResult, Loss, fit, fit_many
 
-__all__ = ["FitResult", "Loss", "count_weights", "fit", "fit_many", "losses"]
+__all__ = [
+    "FitResult",
+    "Loss",
+    "Prior",
+    "count_weights",
+    "fit",
+    "fit_many",
+    "losses",
+    "sparse_bayes",
+]
