@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
@@ -77,7 +78,10 @@ def straight_through(
         neurons for conditional computation", arXiv 1308.3432.
     """
     X = _signals(X)
-    soft, hard = net(Y), lax.stop_gradient(net.harden()(Y))
+    graph, state = nnx.split(net)
+    frozen = nnx.merge(graph, jax.tree.map(lax.stop_gradient, state))
+    # Few signals, and compiled into every step of a training: not by the solver for very many.
+    hard, soft = jax.vmap(frozen._hard)(Y), net(Y)
     return jnp.mean(squared_error(hard + (soft - lax.stop_gradient(soft)), X))
 
 
