@@ -354,7 +354,9 @@ def run(names, titles, seeds: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few epochs of one seed; no result")
+    parser.add_argument(
+        "--quick", action="store_true", help="two epochs of one seed; writes nothing"
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))

@@ -106,6 +106,7 @@ def sparse_bayes(
     # Both at unit scale, so that no square overflows or vanishes.
     scales = power_of_two(A).astype(real), power_of_two(Y).astype(real)
     A, Y = A.astype(dtype) / scales[0], Y.astype(dtype) / scales[1]
+    columns = jnp.sum(abs_sq(A), axis=0)
     identity = jnp.eye(m, dtype=dtype)
     S = matmul(Y.T, Y.conj()) / len(Y)
     energy = jnp.trace(S).real / m
@@ -117,25 +118,26 @@ def sparse_bayes(
 
     def one_round(state, _):
         v, noise = state  # Variances.
-        C = matmul(A * v[None, :], A.conj().T) + noise * identity
+        # So much that single precision can still factor the sum, whatever the atoms are.
+        used = jnp.maximum(noise, 20 * eps(real) * jnp.sum(v * columns))
+        C = matmul(A * v[None, :], A.conj().T) + used * identity
         inverse = cho_solve(cho_factor(C), identity)
         G = matmul(inverse, A)
         SG = matmul(S, G)
-        v = v * ratio(_products(G, SG), _products(A, G))
+        # Rounding must not take a_j* C^-1 a_j below what it is at least.
+        down = jnp.maximum(_products(A, G), columns / jnp.trace(C).real)
+        v = v * ratio(_products(G, SG), down)
         if given is None:
             up = _products(inverse, matmul(S, inverse))
-            noise = noise * ratio(jnp.sum(up), jnp.trace(inverse).real)
+            noise = used * ratio(jnp.sum(up), jnp.trace(inverse).real)
             noise = jnp.maximum(noise, least)
         return (v, noise), None
 
     # Half of the energy to begin with is the atoms', each column's share the same.
-    columns = jnp.sum(abs_sq(A), axis=0)
-    used = jnp.maximum(jnp.sum(columns > 0), 1)
-    v = energy * m / 2 / used * safe_inverse(columns)
-    start = (
-        v.astype(real),
-        (jnp.maximum(energy / 2, least) if given is None else given).astype(real),
-    )
+    num_atoms = jnp.maximum(jnp.sum(columns > 0), 1)
+    v = energy * m / 2 / num_atoms * safe_inverse(columns)
+    start_noise = jnp.maximum(energy / 2, least) if given is None else given
+    start = v.astype(real), start_noise.astype(real)
     (v, noise), _ = jax.lax.scan(one_round, start, length=num_rounds)
     deviations = safe_sqrt(jnp.maximum(v, eps(real) * jnp.max(v)))
     return Prior(scales[1] * deviations / scales[0], scales[1] * safe_sqrt(noise))

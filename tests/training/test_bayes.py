@@ -105,6 +105,19 @@ def test_degenerate_data_give_finite_priors(case, dtype):
         assert_close(prior.weights, np.asarray(expected.weights), rtol=1e-2)  # Of 300 rounds.
 
 
+@pytest.mark.parametrize("noise", [None, 1e-6])
+@pytest.mark.parametrize("seed", range(8, 12))
+def test_one_atom_many_times_over_can_be_factored_in_single_precision(seed, noise):
+    """256 columns, of which 255 or all are equal, and no noise: rounding is all that is left."""
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((64, 256)).astype(np.float32)
+    A[:, 1 + (seed % 2 == 0) :] = A[:, :1]
+    Y = A[:, : 2 - seed // 2 % 2].T * rng.standard_normal((2 - seed // 2 % 2, 1))
+    prior = compiled(A, Y.astype(np.float32), noise=noise)
+    for each in (*prior, prior.weights, prior.penalties):
+        assert np.isfinite(each).all()
+
+
 def test_finds_a_hidden_set_from_few_measurements_alone():
     problem = sparse_in_levels(
         jax.random.key(0),
