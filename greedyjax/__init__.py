@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from greedyjax._types import Recovery
 from greedyjax.linalg.dictionary import Dictionary, dictionary
+from greedyjax.linalg.whitening import Whitened, whiten
 from greedyjax.pursuit import (
     cosamp,
     htp,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Dictionary",
     "Recovery",
+    "Whitened",
     "certificates",
     "cosamp",
     "dictionary",
@@ -64,6 +66,7 @@ __all__ = [
     "subspace_pursuit",
     "topk_mask",
     "training",
+    "whiten",
 ]
 
 _LAZY = ("certificates", "metrics", "nets", "plotting", "problems", "streaming", "training")

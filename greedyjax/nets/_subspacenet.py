@@ -35,9 +35,7 @@ class SubspacePursuitNet(Unrolled):
         [0.0, 2.0, 0.0]
     """
 
-    _solvers = Solvers(
-        soft_subspace_pursuit, subspace_pursuit, soft_subspace_layers, subspace_path
-    )
+    _solvers = Solvers(soft_subspace_pursuit, subspace_pursuit, soft_subspace_layers, subspace_path)
 
     def _kept(self) -> tuple[int, ...]:
         return self.sparsity, self.sparsity

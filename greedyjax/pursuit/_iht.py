@@ -130,7 +130,15 @@ def soft_iht(
 
 
 def soft_iht_layers(
-    A, y, *, sparsity: int, tau, num_steps: int, step_size=None, weights=None, debias=False,
+    A,
+    y,
+    *,
+    sparsity: int,
+    tau,
+    num_steps: int,
+    step_size=None,
+    weights=None,
+    debias=False,
     penalty=None,
 ) -> Inexact[Array, "num_steps n"]:
     """The answers of `soft_iht` after each of its steps, from one run."""

@@ -1,0 +1,121 @@
+"""Signals that are sparse on a background: whitening, and the background's own estimate."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import eps, matmul, real_dtype
+from greedyjax._types import Scalar
+
+
+class Whitened(NamedTuple):
+    """A problem in which background and noise have become white noise of variance 1.
+
+    Attributes:
+        A: the matrix for the sparse part, ``L^-1 A``, shape ``(m, n)``.
+        factor: ``L`` with ``L L* = A C A* + noise^2 I``, lower triangular, shape ``(m, m)``.
+        gain: ``C A* (L L*)^-1``, which estimates a background from what it measures, shape
+            ``(n, m)``.
+        given: the matrix as it was given.
+    """
+
+    A: Inexact[Array, "m n"]
+    factor: Inexact[Array, "m m"]
+    gain: Inexact[Array, "n m"]
+    given: Inexact[Array, "m n"]
+
+    def measurements(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch m"]:
+        """``L^-1 y``: the measurements to recover the sparse part from."""
+        rows = jnp.moveaxis(jnp.atleast_2d(Y), -1, 0)
+        solved = _solve(self.factor, rows.reshape(len(rows), -1)).reshape(rows.shape)
+        return jnp.moveaxis(solved, 0, -1).reshape(Y.shape)
+
+    def complete(
+        self, Y: Inexact[Array, "*batch m"], X: Inexact[Array, "*batch n"]
+    ) -> Inexact[Array, "*batch n"]:
+        """The sparse part ``x`` and the best linear estimate of the background beside it.
+
+        ``x + C A* (L L*)^-1 (y - A x)``; with ``x = 0`` that is the linear minimum mean square
+        error estimate. ``Y`` are the measurements as they came.
+        """
+        return X + matmul(Y - matmul(X, self.given.T), self.gain.T)
+
+
+def whiten(
+    A: Inexact[Array, "m n"],
+    covariance: Inexact[Array, "n n"] | Float[Array, " n"],
+    *,
+    noise: Scalar = 0.0,
+) -> Whitened:
+    """Prepares the recovery of signals that are a sparse part on a background.
+
+    Real signals are rarely sparse: beside a few large coefficients ``x`` they have many small ones
+    ``b``, which measure as noise that is not white. With ``b`` of covariance ``C``, measurements
+    ``y = A (x + b) + e`` become ``L^-1 y = (L^-1 A) x`` plus white noise of variance 1. There any
+    solver finds ``x``, best with the penalty ``1 / E|x_j|^2``, and the best linear estimate of
+    ``b`` completes it::
+
+        problem = whiten(A, 0.3 * covariance_of_the_training_signals)
+        x = omp(problem.A, problem.measurements(y), sparsity=s, penalty=1 / mean_squares).x
+        x = problem.complete(y, x)
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        covariance: of the background, shape ``(n, n)``, or its diagonal, ``(n,)``; no negative
+            eigenvalues.
+        noise: standard deviation of each entry of ``e``, >= 0, traced.
+
+    Returns:
+        A `Whitened`.
+
+    Raises:
+        TypeError: integers, or no array at all.
+        ValueError: shapes that do not fit, NaN or infinity, a covariance with negative eigenvalues,
+            or one that measures as nothing in some direction where there is no noise either.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> problem = gj.whiten(A, jnp.array([0.1, 0.1, 0.0]), noise=0.1)
+        >>> y = jnp.array([0.0, 2.0])
+        >>> x = gj.omp(problem.A, problem.measurements(y), sparsity=1).x
+        >>> problem.complete(y, x).round(3).tolist()
+        [0.0, 2.0, 0.0]
+
+    Source: this library's own use of the generalised least squares of Aitken, 1936.
+    """
+    A = _checks.inexact("A", A, ndim=2)
+    m, n = A.shape
+    given = covariance
+    covariance = _checks.inexact(
+        "covariance", covariance, ndim=1 if jnp.ndim(covariance) == 1 else 2
+    )
+    if covariance.shape not in ((n,), (n, n)):
+        expected = f"shape ({n},) or ({n}, {n})"
+        _checks.fail(ValueError, "covariance", expected, f"shape {covariance.shape}")
+    variance = jnp.square(_checks.scalar("noise", noise, positive=False))
+
+    dtype = jnp.result_type(A, covariance)
+    A = A.astype(dtype)
+    columns = A.conj().T
+    back = covariance[:, None] * columns if covariance.ndim == 1 else matmul(covariance, columns)
+    measured = matmul(A, back)
+    # What rounding makes of a variance of 0 must not be negative.
+    level = jnp.mean(jnp.diag(measured).real) * m * eps(dtype) + variance
+    identity = jnp.eye(m, dtype=dtype)
+    factor = jnp.linalg.cholesky(measured + level.astype(real_dtype(dtype)) * identity)
+    if not _checks.is_traced((A, given, noise)) and not jnp.isfinite(factor).all():
+        expected = "one without negative eigenvalues, and measured in every direction"
+        _checks.fail(ValueError, "covariance", expected, "another")
+    inverse = _solve(factor, identity)
+    gain = matmul(matmul(back, inverse.conj().T), inverse)
+    return Whitened(_solve(factor, A), factor, gain, A)
+
+
+def _solve(factor, rows):
+    return lax.linalg.triangular_solve(
+        factor, rows.astype(jnp.result_type(factor, rows)), left_side=True, lower=True
+    )
