@@ -2,8 +2,8 @@
 
 Ten fresh draws of each of the paper's two problems, as complex systems and stacked into real ones.
 Weights from one and from ten epochs of the selection loss over 1,024 signals are used in the hard
-solver they were learned with and in all others, beside the oracle's weights and w = 1, on test signals that
-chose nothing. Settings are fixed here; they were chosen on other seeds.
+solver they were learned with and in all others, beside the oracle's weights and w = 1, on test
+signals that chose nothing. Settings are fixed here; they were chosen on other seeds.
 
     python benchmarks/solvers.py [--quick]
 """
