@@ -36,6 +36,15 @@ def safe_sqrt(square: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
+def penalty_root(penalty: Float[Array, "..."]) -> Float[Array, "..."]:
+    """``sqrt(penalty)``, as the entry of an atom of norm 1 whose square is the penalty.
+
+    Raised to ``eps`` at least, which no fit can see, so that the derivative of the square is right
+    at 0 too, where that of the root would be infinite.
+    """
+    return jnp.sqrt(penalty + eps(penalty.dtype) ** 2)
+
+
 def magnitude(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
     """``|z|`` with subgradient 0 at 0, for real and complex ``z``.
 

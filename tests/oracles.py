@@ -46,14 +46,19 @@ def _column_norms(A):
 
 
 def softsort(scores, tau, k=None):
-    """Row i is softmax_j(-|v_(i) - v_j| / tau), v_(1) >= v_(2) >= ...; first k rows."""
+    """Row i is softmax_j(-|v_(i) - v_j| / tau), v_(1) >= v_(2) >= ...; first k rows.
+
+    Scores within rounding of each other are tied.
+    """
     v = _double(scores)
+    tied = 4 * _eps(v) * np.max(np.abs(v))
     n = v.size
     k = n if k is None else k
     descending = sorted(v, reverse=True)
     P = np.zeros((k, n))
     for i in range(k):
-        P[i] = _softmax(np.array([-abs(descending[i] - v[j]) / tau for j in range(n)]))
+        distances = [abs(descending[i] - v[j]) for j in range(n)]
+        P[i] = _softmax(np.array([-d / tau if d > tied else 0.0 for d in distances]))
     return P
 
 
@@ -92,21 +97,30 @@ def _omp_scores(A, r, weights):
     return scores
 
 
-def _fit(B, y):
+def _fit(B, y, shortest=0.0):
     """Least squares of y over the columns of B: z, and the residual.
 
     A column within rounding of the span of those before it adds nothing: its coefficient is 0.
-    Rounding is that of means of unit columns, whatever the length of the mean itself. A coefficient
+    Rounding is that of means of unit columns, whatever the length of the mean itself: of the column
+    and of those before it, times the coefficients that it has over them. Nor does one that is no
+    further than ``shortest`` from that span. A coefficient
     within the rounding of y is 0 as well: else a column orthogonal to y, which leaves the residual
     where it is, would have one or not by chance.
     """
     m, k = B.shape
     rounding, kept = 10 * _eps(B) * np.sqrt(m), []
     for i in range(k):
-        rest = B[:, i]
+        if len(kept) == m:  # They span everything.
+            break
+        rest, amplified = B[:, i], 1.0
         if kept:
-            rest = rest - B[:, kept] @ np.linalg.lstsq(B[:, kept], rest, rcond=None)[0]
-        if np.linalg.norm(rest) > rounding:
+            over = np.linalg.lstsq(B[:, kept], rest, rcond=None)[0]
+            amplified = np.sqrt(1 + np.linalg.norm(over) ** 2)
+            # By an orthonormal basis: coefficients over the columns may be large, and lose digits.
+            Q = np.linalg.qr(B[:, kept])[0]
+            for _ in range(2):
+                rest = rest - Q @ (Q.conj().T @ rest)
+        if np.linalg.norm(rest) > max(rounding * amplified, shortest):
             kept.append(i)
     z = np.zeros(k, np.result_type(B, y))
     z[kept] = np.linalg.lstsq(B[:, kept], y, rcond=None)[0]

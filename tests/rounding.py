@@ -83,8 +83,8 @@ def scatter(oracle, arguments, dtype, enough: float) -> float:
     size = np.linalg.norm(norms * exact) + np.linalg.norm(y)
     level, rng, most = LEVEL * np.finfo(dtype).eps, np.random.default_rng(0), 0.0
     for run in range(RUNS):
-        # What is 0 or a tie but for rounding is so in every other run, and is not in the rest.
-        rounding = level if run % 2 else np.finfo(np.float64).eps
+        # What is 0 or a tie but for rounding is so in some runs, and is not in the rest.
+        rounding = (np.finfo(np.float64).eps, level, level / LEVEL)[run % 3]
         # In any order: where scores tie exactly, as those of weights 0 do, it decides.
         order = rng.permutation(len(w))
         given = A[:, order], y, w[order]

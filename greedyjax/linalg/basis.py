@@ -56,6 +56,7 @@ def extend(
     atom: Float[Array, " row"],
     slot: Int[Array, ""],
     active: Bool[Array, ""] | bool,
+    shortest: float = 0.0,
 ) -> tuple[Basis, Float[Array, "parts row"]]:
     """Orthonormalises the `flat` ``atom`` against the basis and puts it into row ``slot``.
 
@@ -64,7 +65,10 @@ def extend(
     of zeros, with a derivative of zero.
 
     Atoms are columns of norm 1 or means of such, and carry the rounding errors of those: a mean
-    that cancels to less, as that of a column and its negative, is no direction either.
+    that cancels to less, as that of a column and its negative, is no direction either. What is left
+    of an atom carries its own errors and those of the atoms that were taken from it, as often as
+    they were: after two that are nearly the same, much of a third can be rounding error. One of
+    which no more is left than ``shortest`` depends on the rows in any case.
 
     Returns:
         The grown basis and its new row.
@@ -77,11 +81,13 @@ def extend(
     rest = rest - basis.span(again)
 
     length = norm(rest)
-    independent = length > _dependence(atom, parts)
+    over_atoms = basis.coefficients(along + again)
+    rounding = _dependence(atom, parts) * jnp.hypot(1, norm(over_atoms))
+    independent = length > jnp.maximum(rounding, shortest)
     inverse = safe_inverse(jnp.where(independent & active, length, 0))
     one = (jnp.arange(parts * k) == slot).astype(T.dtype)
     q = turned(rest * inverse, parts)
-    t = turned((one - basis.coefficients(along + again)) * inverse, parts)
+    t = turned((one - over_atoms) * inverse, parts)
     return Basis(Q.at[slot].set(q), T.at[slot].set(t)), q
 
 
@@ -120,5 +126,5 @@ def _combination(c: Float[Array, "k parts"], rows: Float[Array, "k parts l"]) ->
 
 
 def _dependence(atom: Float[Array, " row"], parts: int) -> Float[Array, ""]:
-    """Length up to which what projection leaves of an atom is rounding error."""
+    """Length up to which an atom is rounding error."""
     return jnp.asarray(10 * eps(atom.dtype) * (atom.size / parts) ** 0.5, atom.dtype)

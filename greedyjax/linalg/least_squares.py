@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from greedyjax._numerics import matmul
+from greedyjax._numerics import eps, matmul
 from greedyjax.linalg.basis import Basis, basis_derivative, empty_basis, extend
 from greedyjax.linalg.operators import times_i
 
@@ -32,14 +32,17 @@ def least_squares(parts: int, B: Float[Array, "k row"], y: Float[Array, " row"])
     """Minimises ``||y - B^T z||``.
 
     A row that depends on those before it has coefficient 0 and derivative 0, as in `extend`. Rows
-    are columns of norm 1, or means of such.
+    are columns of norm 1, or means of such. One within ``sqrt(eps)`` of the span of those before
+    counts as one of it: derivatives grow with the inverse square of that distance, and would have
+    no right digit.
     """
     k, length = B.shape
+    shortest = eps(y.dtype) ** 0.5
 
     def step(state, inputs):
         residual, basis = state
         slot, atom = inputs
-        basis, q = extend(basis, atom, slot, True)
+        basis, q = extend(basis, atom, slot, True, shortest)
         along = matmul(q, residual)
         return (residual - matmul(along, q), basis), along
 

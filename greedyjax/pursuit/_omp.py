@@ -97,7 +97,7 @@ def soft_omp(
         remat: static; True keeps no soft row and makes each again from the residual it came from,
             in the backward pass too. Memory then grows with ``sparsity * (m + sparsity)``, not
             with ``sparsity * n``, and a step with its gradient takes about 1.5 times as long.
-        penalty: as in `omp`, of the dense ``x``. Its derivative is 0 where it is 0.
+        penalty: as in `omp`, of the dense ``x``.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row.

@@ -10,7 +10,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax._numerics import magnitude_of, matmul, norm, safe_sqrt
+from greedyjax._numerics import magnitude_of, matmul, norm, penalty_root
 from greedyjax.linalg.basis import Basis, basis_derivative, empty_basis, extend
 from greedyjax.linalg.operators import Dense, times_i
 from greedyjax.pursuit._driver import Turn, run
@@ -89,7 +89,7 @@ class Choice(NamedTuple):
         atom, m = selector.atom(self.A, row), self.A.shape[0]
         atom = jnp.pad(atom, ((0, parts - len(atom)), (0, length - m)))
         if self.penalty is not None:
-            extra = selector.scaled(safe_sqrt(self.penalty), row, slot, length - m)
+            extra = selector.scaled(penalty_root(self.penalty), row, slot, length - m)
             atom = atom.at[0, m:].set(extra)
         return atom.ravel()
 

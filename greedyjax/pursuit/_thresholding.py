@@ -87,6 +87,10 @@ def prepare(
     num_steps = _checks.static_int("num_steps", num_steps, minimum=0)
     args = arguments(A, y, weights, num_steps=num_steps)
     dtype = args.y.dtype
+    if penalty is not None:
+        if not fits:
+            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
+        penalty = _checks.penalty(penalty, n)
     A, matrix_scale = at_unit_scale(A, args.scale.dtype)
     step = unit_step(A, matrix_scale, step_size, dtype)
 
@@ -99,13 +103,10 @@ def prepare(
         start = start.astype(dtype) * (matrix_scale / args.scale)
     problem = Problem(A, matrix_scale, args, step, start)
     if not fits:
-        if penalty is not None:
-            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
         return problem, sparsity, num_steps
     unit, column_scale = unit_columns(as_dense(A))
     if penalty is not None:
-        penalty = _checks.penalty(penalty, n).astype(column_scale.dtype)
-        penalty = penalty * (column_scale / matrix_scale) ** 2
+        penalty = penalty.astype(column_scale.dtype) * (column_scale / matrix_scale) ** 2
     return (
         problem._replace(atoms=Atoms(unit, penalty), column_scale=column_scale),
         sparsity,

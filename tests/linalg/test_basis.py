@@ -103,6 +103,17 @@ def test_an_atom_that_has_cancelled_adds_a_row_of_zeros(dtype):
         assert np.all(np.asarray(field)[[0, 2, 4]].any(axis=1))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_uncertain_rows_leave_of_an_atom_is_no_direction(dtype):
+    """The second atom tells d to a relative eps^0.6, so that is what is left of a + d."""
+    a, d, b = normal(3, 8, dtype=dtype)
+    atoms = np.stack([a, a + np.finfo(dtype).eps ** 0.4 * d, 0.3 * a + d, b])
+    atoms = (atoms / np.linalg.norm(atoms, axis=1, keepdims=True)).astype(dtype)
+    for field in grow(atoms, ALL[:4]):
+        assert np.all(np.asarray(field)[2] == 0)
+        assert np.all(np.asarray(field)[[0, 1, 3]].any(axis=1))
+
+
 def test_an_inactive_atom_adds_a_row_of_zeros():
     atoms, y = normal(5, 8), normal(8, seed=1)
     active = np.array([True, False, True, False, True])

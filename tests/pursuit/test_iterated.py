@@ -1,0 +1,67 @@
+"""What HTP, CoSaMP and subspace pursuit are for: weights that know where signals live."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+import greedyjax as gj
+
+M, N, K, LEVEL, NUM, NOISE = 24, 64, 5, 20, 64, 1e-3
+SOLVERS = {
+    "cosamp": lambda A, y, w: gj.cosamp(A, y, sparsity=K, num_steps=20, weights=w, debias=True),
+    "subspace_pursuit": lambda A, y, w: gj.subspace_pursuit(
+        A, y, sparsity=K, num_steps=20, weights=w
+    ),
+    "htp": lambda A, y, w: gj.htp(A, y, sparsity=K, num_steps=30, step_size=0.5, weights=w),
+}
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def problem():
+    """Signals that live on the first `LEVEL` atoms, and least squares on their true supports."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((M, N))
+    A /= np.linalg.norm(A, axis=0)
+    X, best = np.zeros((NUM, N)), np.zeros((NUM, N))
+    Y = np.zeros((NUM, M))
+    for x, y, fit in zip(X, Y, best, strict=True):
+        support = rng.choice(LEVEL, K, replace=False)
+        x[support] = rng.choice([-1, 1], K) * rng.uniform(1, 2, K)
+        y[:] = A @ x + NOISE * rng.standard_normal(M)
+        fit[support] = np.linalg.lstsq(A[:, support], y, rcond=None)[0]
+    return A, X, Y, best
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_good_weights_reach_least_squares_on_the_true_support(name):
+    A, X, Y, best = problem()
+    solve = jit(jax.vmap(SOLVERS[name], (None, 0, None)))
+    learned = np.where(np.arange(N) < LEVEL, 1.0, 1e-3)
+    found, plain = solve(A, Y, learned).x, solve(A, Y, np.ones(N)).x
+    exact = np.abs(found - best).max(axis=1) < 1e-9
+    # HTP never fits more than it keeps, and ends elsewhere on some: its median is what is right.
+    assert np.mean(exact) >= (0.5 if name == "htp" else 0.97), np.mean(exact)
+    assert np.median(np.sum((found - X) ** 2, axis=1)) < 20 * K * NOISE**2
+    assert np.mean(np.sum((plain - X) ** 2, axis=1)) > 0.1
+    omp = jit(jax.vmap(lambda y: gj.omp(A, y, sparsity=K, weights=learned)))(Y).x
+    if name != "htp":
+        assert np.mean(exact) >= np.mean(np.abs(omp - best).max(axis=1) < 1e-9)
+
+
+def test_the_answer_is_the_iterate_of_least_residual():
+    A, _, Y, _ = problem()
+
+    @jit
+    @jax.vmap
+    def residuals(y):
+        return [
+            [solve(A, y, sparsity=K, num_steps=steps).residual_norm for steps in (1, 2, 6)]
+            for solve in (gj.cosamp, gj.subspace_pursuit)
+        ]
+
+    for of_solver in residuals(Y):
+        falls = np.diff(np.stack(of_solver), axis=0)
+        assert np.all(falls <= 1e-12)
+        assert np.any(falls < -0.01)
