@@ -7,12 +7,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+import fitting_oracles
 import greedyjax as gj
 import oracles
 import rounding
 from greedyjax.nets import IHTNet, OMPNet
 
 STEPS = 6  # Of the IHT family.
+MERGES = 3  # Of CoSaMP and subspace pursuit.
 
 # Compiling is nearly all the time of the tests. The passes left out come after those that choose
 # the order of operations, and cost more than they win on arrays of this size.
@@ -77,6 +79,35 @@ _soft_iht = functools.partial(
     oracle=lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, _step_size(A), w),
     tau_units=lambda a, b: b / a,
 )
+_htp = functools.partial(
+    Algorithm,
+    oracle=lambda A, y, w, tau, k: fitting_oracles.htp(A, y, k, STEPS, _step_size(A), w),
+)
+_soft_htp = functools.partial(
+    Algorithm,
+    oracle=lambda A, y, w, tau, k: fitting_oracles.soft_htp(A, y, k, tau, STEPS, _step_size(A), w),
+    tau_units=lambda a, b: b / a,
+)
+
+
+def _merging(solve, oracle, **settings):
+    """CoSaMP or subspace pursuit."""
+    return Algorithm(
+        lambda A, y, w, tau, k: solve(A, y, sparsity=k, num_steps=MERGES, weights=w, **settings),
+        lambda A, y, w, tau, k: oracle(A, y, k, MERGES, w, **settings),
+        fits=True,
+    )
+
+
+def _soft_merging(solve, oracle, **settings):
+    return Algorithm(
+        lambda A, y, w, tau, k: solve(
+            A, y, sparsity=k, tau=tau, num_steps=MERGES, weights=w, **settings
+        ),
+        lambda A, y, w, tau, k: oracle(A, y, k, tau, MERGES, w, **settings),
+        tau_units=lambda a, b: b,
+        fits=True,
+    )
 
 
 def _step_size(A):
@@ -119,6 +150,16 @@ ALGORITHMS = {
     "soft_iht": _soft_iht(
         lambda A, y, w, tau, k: gj.soft_iht(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w)
     ),
+    "htp": _htp(lambda A, y, w, tau, k: gj.htp(A, y, sparsity=k, num_steps=STEPS, weights=w)),
+    "soft_htp": _soft_htp(
+        lambda A, y, w, tau, k: gj.soft_htp(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w)
+    ),
+    "subspace_pursuit": _merging(gj.subspace_pursuit, fitting_oracles.subspace_pursuit),
+    "soft_subspace_pursuit": _soft_merging(
+        gj.soft_subspace_pursuit, fitting_oracles.soft_subspace_pursuit
+    ),
+    "cosamp": _merging(gj.cosamp, fitting_oracles.cosamp),
+    "soft_cosamp": _soft_merging(gj.soft_cosamp, fitting_oracles.soft_cosamp, debias=True),
     "omp_batch": _omp(
         lambda A, y, w, tau, k: first(gj.omp_batch(A, y[None], sparsity=k, weights=w))
     ),
@@ -138,7 +179,14 @@ ALGORITHMS = {
     "IHTNet, hardened": _iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k).harden()(y)),
 }
 # With code of their own: networks, and batches by residuals, call these.
-SOLVERS = ["omp", "soft_omp", "iht", "soft_iht", "omp_batch, Gram"]
+SOLVERS = [
+    "omp", "soft_omp", "iht", "soft_iht", "omp_batch, Gram", "htp", "soft_htp",
+    "subspace_pursuit", "soft_subspace_pursuit", "cosamp", "soft_cosamp",
+]  # fmt: skip
+
+
+# One of each kind of code, where all of them would take too long.
+KINDS = ["omp", "soft_omp", "soft_iht", "soft_cosamp"]
 
 
 class Problem(NamedTuple):

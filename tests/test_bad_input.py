@@ -23,6 +23,15 @@ soft_iht = functools.partial(gj.soft_iht, sparsity=2, tau=0.1, num_steps=3)
 softsort = functools.partial(gj.softsort, tau=0.1)
 mask = functools.partial(gj.soft_topk_mask, k=2, tau=0.1)
 SOLVERS = {"omp": omp, "soft_omp": soft_omp, "iht": iht, "soft_iht": soft_iht}
+STEPPING = {
+    solver.__name__: functools.partial(solver, sparsity=2, num_steps=3)
+    for solver in (gj.htp, gj.cosamp, gj.subspace_pursuit)
+}
+SOFT_STEPPING = {
+    solver.__name__: functools.partial(solver, sparsity=2, num_steps=3, tau=0.1)
+    for solver in (gj.soft_htp, gj.soft_cosamp, gj.soft_subspace_pursuit)
+}
+EVERY = SOLVERS | STEPPING | SOFT_STEPPING
 
 
 def with_value(array, value):
@@ -51,9 +60,12 @@ SHARED = [
     ("y NaN", (A, with_value(y, NAN)), {}, ValueError, r"y: expected finite numbers, got NaN"),
     ("y inf", (A, with_value(y, -INF)), {}, ValueError, r"y: expected finite .*got .*infinity"),
     ("y complex NaN", (A, with_value(y + 0j, 1j * INF)), {}, ValueError, r"y: .*finite .*got"),
-    ("w long", (A, y), {"weights": y}, ValueError, r"weights: .*shape \(4,\), got shape \(3,\)"),
-    ("w scalar", (A, y), {"weights": 2.0}, ValueError, r"weights: .*1 axes, got shape \(\)"),
-    ("w matrix", (A, y), {"weights": w[None]}, ValueError, r"weights: .*1 axes, got shape \(1, 4"),
+    ("w long", (A, y), {"weights": y}, ValueError, r"weights: .*shape \(4,\),? .*shape \(3,\)"),
+    ("w scalar", (A, y), {"weights": 2.0}, ValueError, r"weights: .*one row .*, got shape \(\)"),
+    ("w rows", (A, y), {"weights": w[None]}, ValueError,
+     r"weights: expected shape \(4,\) or, one row per step, \([23], 4\), got shape \(1, 4\)"),
+    ("w deep", (A, y), {"weights": np.ones((3, 4, 1))}, ValueError,
+     r"weights: .*one row per step, \([23], 4\), got shape \(3, 4, 1\)"),
     ("w integers", (A, y), {"weights": w.astype(int)}, TypeError, r"weights: .*got dtype int64"),
     ("w complex", (A, y), {"weights": w + 0j}, TypeError, r"weights: .*real.*got dtype complex128"),
     ("w NaN", (A, y), {"weights": NAN * w}, ValueError, r"weights: expected finite .*got NaN"),
@@ -64,6 +76,17 @@ SHARED = [
     ("sparsity True", (A, y), {"sparsity": True}, TypeError, r"sparsity: .* an int, got True"),
     ("sparsity None", (A, y), {"sparsity": None}, TypeError, r"sparsity: .* an int, got None"),
     ("sparsity text", (A, y), {"sparsity": "2"}, TypeError, r"sparsity: .* an int, got '2'"),
+]  # fmt: skip
+
+# Of whatever fits, as all do but IHT without debiasing.
+PENALTY = [
+    ("penalty < 0", {"penalty": with_value(w, -1.0)}, ValueError, "penalty: .*>= 0, got -1"),
+    ("penalty short", {"penalty": y}, ValueError, r"penalty: expected shape \(4,\), got .*\(3,\)"),
+    ("penalty scalar", {"penalty": 0.1}, ValueError, r"penalty: expected .*1 axes, got shape \(\)"),
+    ("penalty NaN", {"penalty": NAN * w}, ValueError, "penalty: expected finite numbers, got NaN"),
+    ("penalty inf", {"penalty": INF * w}, ValueError, "penalty: expected finite numbers, got NaN"),
+    ("penalty complex", {"penalty": w + 0j}, TypeError, "penalty: expected real .*got dtype compl"),
+    ("penalty integers", {"penalty": np.ones(4, int)}, TypeError, "penalty: .*got dtype int64"),
 ]
 
 TAU = [
@@ -101,15 +124,38 @@ NUM_STEPS = [
 
 ROWS = [
     (f"{name}: {row}", solver, args, keywords, error, message)
-    for name, solver in SOLVERS.items()
+    for name, solver in EVERY.items()
     for row, args, keywords, error, message in SHARED
 ]
 ROWS += [
     (f"{solver.func.__name__}: {row}", solver, (A, y), keywords, error, message)
-    for rows, solvers in ((TAU, (soft_omp, soft_iht)), (NUM_STEPS, (iht, soft_iht)))
+    for rows, solvers in (
+        (TAU, (soft_omp, soft_iht, *SOFT_STEPPING.values())),
+        (NUM_STEPS, (iht, soft_iht)),
+        (NUM_STEPS[:7], (STEPPING["htp"], SOFT_STEPPING["soft_htp"])),
+        (PENALTY, (omp, soft_omp, *STEPPING.values(), *SOFT_STEPPING.values())),
+        (PENALTY, [functools.partial(f.func, **f.keywords, debias=True) for f in (iht, soft_iht)]),
+    )
     for solver in solvers
     for row, keywords, error, message in rows
 ]
+ROWS += [
+    (f"{name}: {row}", solver, (A, y), keywords, ValueError, message)
+    for name, solver in (STEPPING | SOFT_STEPPING).items()
+    if "htp" not in name
+    for row, keywords, message in [
+        ("num_steps 0", {"num_steps": 0}, "num_steps: expected an int >= 1, got 0"),
+        ("sparsity > m", {"sparsity": 4}, r"sparsity: .*1 and 3 for A of shape \(3, 4\), got 4"),
+    ]
+]
+ROWS += [
+    (f"{name}: penalty, but no fit", solver, args, {"penalty": w}, ValueError,
+     "penalty: expected None, as nothing is fitted, got a penalty")
+    for name, solver, args in [
+        ("iht", iht, (A, y)), ("soft_iht", soft_iht, (A, y)),
+        ("iht_batch", functools.partial(gj.iht_batch, sparsity=2, num_steps=3), (A, y[None])),
+    ]
+]  # fmt: skip
 ROWS += [
     (f"{f.func.__name__}: {row}", f, (v,), keywords, error, message)
     for f in (softsort, mask)

@@ -14,6 +14,7 @@ TAUS = np.array([1e-8, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0])
 
 
 certify = jax.jit(same_path, static_argnames="sparsity")
+omp = jax.jit(gj.omp, static_argnames="sparsity")
 
 
 @jax.jit
@@ -76,7 +77,7 @@ def test_margins_are_gaps_that_omp_has():
         found = certify(A, y, sparsity=K, tau=1e-3 * np.linalg.norm(y), weights=weights)
         if not found.same_path:
             continue
-        support = np.asarray(gj.omp(A, y, sparsity=K, weights=weights).support)
+        support = np.asarray(omp(A, y, sparsity=K, weights=weights).support)
         unit = A / np.linalg.norm(A, axis=0)
         for k, atom in enumerate(support):
             chosen = unit[:, support[:k]]
@@ -127,7 +128,7 @@ def test_jit_vmap_and_eager_agree():
     A, _, y = random_problem(1, 24, 40, K, np.float64)
     Y = np.stack([y, 2 * y])
     taus = np.full(K, 1e-6)
-    alone = [same_path(A, y, sparsity=K, tau=taus) for y in Y]
+    alone = [same_path(A, Y[0], sparsity=K, tau=taus), certify(A, Y[1], sparsity=K, tau=taus)]
     batch = jax.jit(jax.vmap(lambda y: same_path(A, y, sparsity=K, tau=taus)))(Y)
     for i, one in enumerate(alone):
         assert bool(one.same_path) == bool(batch.same_path[i]) is True

@@ -17,13 +17,22 @@ SOLVERS = {
     "iht": (lambda A, y: gj.iht(A, y, sparsity=K, num_steps=3).x, BOTH),
     # Not the indices: JAX 0.10 fails where it looks for them inside of a jax.checkpoint.
     "soft_iht": (lambda A, y: gj.soft_iht(A, y, sparsity=K, num_steps=3, tau=0.1).x, FLOATS),
+    "soft_htp": (lambda A, y: gj.soft_htp(A, y, sparsity=K, num_steps=3, tau=0.1).x, BOTH),
+    "cosamp": (lambda A, y: gj.cosamp(A, y, sparsity=2, num_steps=3).x, BOTH),
+    "soft_subspace_pursuit": (
+        lambda A, y: gj.soft_subspace_pursuit(A, y, sparsity=K, num_steps=3, tau=0.1).x,
+        BOTH,
+    ),
     "relative_tau": (lambda A, y: gj.relative_tau(A, y, 0.1), BOTH),
     "softsort": (lambda A, y: gj.softsort(A[0] + y[0], tau=0.1), BOTH),
     "soft_topk_mask": (lambda A, y: gj.soft_topk_mask(A[0] + y[0], tau=0.1, k=K), BOTH),
     "same_path": (lambda A, y: gj.certificates.same_path(A, y, sparsity=K, tau=0.1), BOTH),
     "OMPNet": (lambda A, y: OMPNet(np.eye(M, N), sparsity=K).rebuild(A=A)(y[None]), BOTH),
 }
-DIFFERENTIABLE = ("omp", "soft_omp", "iht", "soft_iht", "soft_topk_mask")
+DIFFERENTIABLE = (
+    "omp", "soft_omp", "iht", "soft_iht", "soft_htp", "cosamp", "soft_subspace_pursuit",
+    "soft_topk_mask",
+)  # fmt: skip
 
 
 def checked(solver, errors):

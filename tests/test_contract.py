@@ -16,7 +16,7 @@ import pytest
 
 import greedyjax as gj
 import properties
-from algorithms import ALGORITHMS, SOLVERS, Problem, jit, representable, x_of
+from algorithms import ALGORITHMS, KINDS, SOLVERS, Problem, jit, representable, x_of
 from degenerate import N, cases
 from helpers import DTYPES, assert_close, tolerance
 from rounding import double
@@ -39,13 +39,12 @@ class Row(NamedTuple):
 
 def _rows():
     """Every dtype and every extreme of sparsity and of m, and whether it is quick."""
-    for name, algorithm in ALGORITHMS.items():
-        solver = name in SOLVERS
-        yield Row(name, np.float32, sparsity=M), solver
-        yield Row(name, np.complex128), solver
-        yield Row(name, np.complex64), not solver and not algorithm.hard
+    for name in ALGORITHMS:
+        yield Row(name, np.float32, sparsity=M), name in KINDS
+        yield Row(name, np.complex128), name in SOLVERS
+        yield Row(name, np.complex64), name == "OMPNet"
         yield Row(name, np.float64), False
-        yield Row(name, np.float32, m=1, sparsity=1), solver
+        yield Row(name, np.float32, m=1, sparsity=1), name in ("soft_omp", "soft_cosamp")
         yield Row(name, np.float32, sparsity=1), False
 
 
@@ -122,11 +121,15 @@ def _everything(row):
 
 
 @functools.cache
-def results(row, tau=None) -> dict[str, Result]:
-    """Of every case, at its own temperature or at another."""
+def results(row, tau=None, rounded=False) -> dict[str, Result]:
+    """Of every case, at its own temperature or at another, or with A as rounding may leave it."""
     table = cases(row.dtype, row.m)
     if tau is not None:
         table = {name: case._replace(tau=tau) for name, case in table.items()}
+    if rounded:
+        rng = np.random.default_rng(6)
+        error = 64 * np.finfo(row.dtype).eps * rng.standard_normal((row.m, N))
+        table = {name: case._replace(A=case.A * (1 + error)) for name, case in table.items()}
     inputs = [problem_of(case, row) for case in table.values()]
     directions = [tangents(*pair) for pair in zip(table.values(), inputs, strict=True)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *zip(inputs, directions, strict=True))
@@ -203,19 +206,19 @@ def test_units_do_not_matter(row):
 def test_compiled_one_by_one_equals_batched(name):
     """Not their supports: where the residual is rounding error, so is what is chosen next."""
     row = Row(name, np.complex128)
-    rtol = 100 * tolerance(row.dtype)[0]
-    solve = solver(name, row.sparsity)
-
-    def same(case, args, got):
-        x, batched = double(x_of(solve(*args))), double(x_of(got.answer))
-        return np.linalg.norm(x - batched) <= rtol * np.linalg.norm(batched)
-
-    assert not failing(row, same)
+    table, found = cases(row.dtype, row.m), results(row)
+    inputs = [problem_of(case, row) for case in table.values()]
+    alone = np.stack([double(x_of(solver(name, row.sparsity)(*args))) for args in inputs])
+    batched = np.stack([double(x_of(each.answer)) for each in found.values()])
+    problems = Problem(*map(np.stack, zip(*inputs, strict=True)))
+    agreed = properties.compare(row.setting, problems, alone, batched)
+    assert not np.array(list(table))[agreed.violated].tolist()
+    assert agreed.counted.mean() > 0.8
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in SOLVERS else pytest.mark.slow) for name in ALGORITHMS],
+    [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in ALGORITHMS],
 )
 def test_as_it_is_equals_compiled(name):
     row = Row(name, np.complex128)
@@ -241,24 +244,34 @@ def test_gradients_are_finite(row):
 @every_row
 def test_forward_mode_is_finite_and_equals_reverse_mode(row):
     rtol = 100 * tolerance(row.dtype)[0]  # Two long sums in different orders.
+    table, found, rounded = cases(row.dtype, row.m), results(row), results(row, rounded=True)
 
-    def equal(case, args, got):
-        directions = tangents(case, args)
-        terms = [
-            np.real(double(gradient) * double(along))
-            for gradient, along in zip(got.gradients, directions, strict=True)
-        ]
+    def equal(name):
+        args, got = problem_of(table[name], row), found[name]
+        directions = tangents(table[name], args)
+
+        def along(gradients):
+            pairs = zip(gradients, directions, strict=True)
+            return [np.real(double(gradient) * double(each)) for gradient, each in pairs]
+
+        terms = along(got.gradients)
         reverse = sum(np.sum(term) for term in terms)
         # A gradient of 1e-40, where A has units of 1e20, is 0 in single precision.
         lost = np.finfo(row.dtype).tiny * sum(np.sum(np.abs(double(d))) for d in directions)
         size = sum(np.sum(np.abs(term)) for term in terms)
-        return np.abs(got.forward - reverse) <= rtol * size + lost
+        uncertain = 0.0
+        if "near-duplicate" in name:
+            # Fits on atoms that close have derivatives that rounding moves, by the inverse square.
+            moved = sum(np.sum(term) for term in along(rounded[name].gradients))
+            uncertain = 10 * np.abs(moved - reverse)
+        return np.abs(got.forward - reverse) <= rtol * size + lost + uncertain
 
     # In single precision these scores differ by rounding, and each mode may order them otherwise:
     # both are derivatives at the kink of a tie.
-    tied = ["near-duplicate columns, 1e-06 apart", "near-duplicate columns, 1e-09 apart"]
+    tied = [f"near-duplicate columns, {apart} apart" for apart in ("1e-06", "1e-09")]
+    tied += ["identity and DCT"] if row.sparsity == row.m else []
     single = np.finfo(row.dtype).eps > 1e-10
-    assert not [name for name in failing(row, equal) if not (single and name in tied)]
+    assert not [name for name in table if not equal(name) and not (single and name in tied)]
 
 
 @rows_where(lambda row: not ALGORITHMS[row.name].hard)
@@ -294,12 +307,18 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     """In every argument, wherever the oracle has a derivative.
 
     Except where a soft row equals an earlier one, which adds no direction, but would, moved. There
-    the gradient is that of the other rows: a choice.
+    the gradient is that of the other rows: a choice. Where rows are fitted together, they are equal
+    wherever scores tie, scores of 0 included, and where columns are the same their mean atoms are;
+    columns 1e-9 apart give rows at the very distance from which on they count as different.
     """
+    chosen = {"exact ties, hot"}
+    if row.name in ("soft_htp", "soft_subspace_pursuit", "soft_cosamp"):
+        chosen |= {"identity and DCT", "columns all the same"}
+        chosen |= {"more steps than the signal has atoms", "near-duplicate columns, 1e-09 apart"}
     rng = np.random.default_rng(4)
     compared, wrong = dict.fromkeys(Problem._fields, 0), []
     for name, case in cases(row.dtype, row.m).items():
-        if case.units != (1, 1) or name == "exact ties, hot":
+        if case.units != (1, 1) or name in chosen:
             continue
         args, gradients = problem_of(case, row), results(row)[name].gradients
         for which, arg, gradient in zip(Problem._fields, args, gradients, strict=True):

@@ -36,6 +36,15 @@ SOLVERS = {
     "soft_iht": lambda A, y, w, tau, steps: gj.soft_iht(
         A, y, sparsity=3, tau=tau, num_steps=steps, weights=w
     ),
+    "soft_htp": lambda A, y, w, tau, steps: gj.soft_htp(
+        A, y, sparsity=3, tau=tau, num_steps=steps, weights=w, penalty=w
+    ),
+    "subspace_pursuit": lambda A, y, w, tau, steps: gj.subspace_pursuit(
+        A, y, sparsity=2, num_steps=steps, weights=w, penalty=tau * w
+    ),
+    "soft_cosamp": lambda A, y, w, tau, steps: gj.soft_cosamp(
+        A, y, sparsity=2, tau=tau, num_steps=steps, weights=w, debias=True
+    ),
 }
 every_solver = pytest.mark.parametrize("name", SOLVERS)
 
@@ -100,7 +109,15 @@ def values(seed, m=6, n=8):
     return rng.standard_normal((m, n)), rng.standard_normal(m), rng.random(n), np.array(0.1 + seed)
 
 
-@every_solver
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=() if name in ("omp", "soft_iht", "soft_cosamp") else pytest.mark.slow
+        )
+        for name in SOLVERS
+    ],
+)
 def test_new_values_do_not_compile_a_solver_again(name):
     chex.clear_trace_counter()
     solve = traced_once(lambda *args: SOLVERS[name](*args, 2))

@@ -143,6 +143,9 @@ Y = X @ A.T
 solvers = {{
     "omp": lambda y: gj.omp(A, y, sparsity=8),
     "soft_omp": lambda y: gj.soft_omp(A, y, sparsity=8, tau=1e-3),
+    "htp": lambda y: gj.htp(A, y, sparsity=8, num_steps=10, step_size=0.5),
+    "cosamp": lambda y: gj.cosamp(A, y, sparsity=8, num_steps=10),
+    "subspace_pursuit": lambda y: gj.subspace_pursuit(A, y, sparsity=8, num_steps=10),
     "iht": lambda y: gj.iht(A, y, sparsity=8, num_steps=60, step_size=0.5),
     "soft_iht": lambda y: gj.soft_iht(A, y, sparsity=8, num_steps=60, step_size=0.5, tau=1e-3),
 }}

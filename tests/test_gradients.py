@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import greedyjax as gj
-from algorithms import ALGORITHMS, SOLVERS, Problem, jit, x_of
+from algorithms import ALGORITHMS, KINDS, Problem, jit, x_of
 from degenerate import N, cases
 from helpers import assert_close
 
@@ -23,7 +23,7 @@ SMOOTH = ("generic", "no weights", "column norms 0.1 to 10")
 soft_algorithms = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in SOLVERS else pytest.mark.slow)
+        pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
         for name, algorithm in ALGORITHMS.items()
         if not algorithm.hard
     ],

@@ -25,9 +25,10 @@ def examples(max_examples):
     )
 
 
-# In double precision the solvers; in single, slow, all of them.
+# The solvers in double precision, real and complex in turn; slow, both, and all of them in single.
+quick = set(zip(SOLVERS, [np.float64, np.complex128] * len(SOLVERS), strict=False))
 quick_and_slow = [
-    pytest.param(name, dtype, marks=pytest.mark.slow if dtype is np.float32 else ())
+    pytest.param(name, dtype, marks=() if (name, dtype) in quick else pytest.mark.slow)
     for name in ALGORITHMS
     for dtype in (np.float64, np.complex128, np.float32)
     if name in SOLVERS or dtype is np.float32

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+# The library's longest command, of three quarters of a minute.
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "OMP",
     "IHT",

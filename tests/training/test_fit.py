@@ -66,12 +66,16 @@ def learn(family, seed, with_x, key_seed=1, num_epochs=10):
 # --- Learning ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
-    ("family", "with_x"),
-    [("omp", True), ("omp", False), ("iht", False)],  # tests/commands has IHT-Net with X.
+    ("family", "with_x", "seed"),
+    [
+        pytest.param(family, with_x, seed, marks=pytest.mark.slow if seed else ())
+        # tests/commands has IHT-Net with X.
+        for family, with_x in (("omp", True), ("omp", False), ("iht", False))
+        for seed in range(6)
+    ],
 )
-def test_the_hidden_set_is_found(family, seed, with_x):
+def test_the_hidden_set_is_found(family, with_x, seed):
     """Ten epochs of four steps; measured, the error falls by 4.4 at the least, and up to 3e5."""
     levels = problem(family, seed)
     fitted = learn(family, seed, with_x)
