@@ -36,11 +36,11 @@ class Atoms:
         """|a_j* r| / ||a_j||, a loop over atoms."""
         return np.array([np.abs(np.vdot(self.unit[:, j], r)) for j in range(self.n)])
 
-    def fit(self, rows, of_means=False):
+    def fit(self, rows):
         """``x = P^T z``, z least squares of y over the mean atoms; a hard row selects its column.
 
         A ridge is least squares of longer vectors, by sqrt(penalty_j) x_j for each atom j, where y
-        has 0. In OMP every mean atom has one number instead: the mean of its atoms' penalties.
+        has 0.
         """
         rows = np.asarray(rows).reshape(-1, self.n)
         hard = np.all((rows == 0) | (rows == 1))
@@ -49,8 +49,6 @@ class Atoms:
         y = self.y
         if self.penalty is not None:
             added = np.sqrt(self.penalty)[:, None] * rows.T
-            if of_means:
-                added = np.diag(np.sqrt(rows @ self.penalty))
             B = np.vstack([B, added])
             y = np.append(y, np.zeros(len(added)))
         # Closer to the span of others than this, a column has no derivative to speak of.
@@ -79,13 +77,13 @@ def omp(A, y, sparsity, weights=None, penalty=None):
         scores = w * atoms.scores(r)
         scores[[int(np.argmax(row)) for row in rows]] = -1
         rows.append(np.eye(atoms.n)[int(np.argmax(scores))])
-        x = atoms.fit(rows, of_means=True)
+        x = atoms.fit(rows)
         r = y - atoms.unit @ x
     return _solution(A, y, atoms.scale * x, np.argmax(rows, axis=1), sparsity)
 
 
 def soft_omp(A, y, sparsity, tau, weights=None, penalty=None):
-    """Soft-OMP likewise: the penalty of a soft atom is the mean of its atoms'."""
+    """Soft-OMP likewise."""
     A, y = _double(A), _double(y)
     atoms, r, rows = Atoms(A, y, penalty), y, []
     x = np.zeros(atoms.n, y.dtype)
@@ -93,7 +91,7 @@ def soft_omp(A, y, sparsity, tau, weights=None, penalty=None):
         _weights(weights, sparsity, atoms.n), _per_step(tau, sparsity), strict=True
     ):
         rows.append(softsort(w * atoms.scores(r), tau_k, 1)[0])
-        x = atoms.fit(rows, of_means=True)
+        x = atoms.fit(rows)
         r = y - atoms.unit @ x
     return _solution(A, y, atoms.scale * x, np.argmax(rows, axis=1), sparsity)
 
