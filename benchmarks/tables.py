@@ -273,6 +273,63 @@ def objectives_time() -> str:
     return "\n".join(lines)
 
 
+def one_epoch() -> str:
+    """Learned weights over the oracle's in a network's own solver, and the hidden sets found."""
+    rows = _load("solvers")["rows"]
+    lines = [
+        "| problem | epochs | test error over the oracle's | hidden set found |",
+        "|---" * 4 + "|",
+    ]
+    own = {"OMP": "OMP", "IHT": "IHT, 30 steps"}
+    for problem, system in dict.fromkeys((row["problem"], row["system"]) for row in rows):
+        mine = [row for row in rows if (row["problem"], row["system"]) == (problem, system)]
+        for epochs in mine[0]["hidden_set_found"]:
+            name = own[problem]
+            ratios = [row[f"learned, {epochs}"][name] / row["oracle"][name] for row in mine]
+            found = sum(row["hidden_set_found"][epochs] == 20 for row in mine)
+            spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            lines.append(f"| {problem}, {system} | {epochs} | {spread} | {found} of {len(mine)} |")
+    return "\n".join(lines)
+
+
+def solvers() -> str:
+    """Weights of ten epochs in every solver: median and worst test error of all seeds."""
+    rows = _load("solvers")["rows"]
+    problems = list(dict.fromkeys((row["problem"], row["system"]) for row in rows))
+    heads = " | ".join(f"{problem}, {system}" for problem, system in problems)
+    lines = [f"| solver, weights | {heads} |", "|---" * (len(problems) + 1) + "|"]
+    names = list(rows[0]["ones"])
+    kinds = {"ones": "w = 1", "learned, 10": "learned", "oracle": "oracle"}
+    cases = [(f"{name}, {say}", kind, name) for name in names for kind, say in kinds.items()]
+    for say, kind, name in [*cases, ("least squares on the true support", "true_support", None)]:
+        cells = []
+        for pair in problems:
+            mine = [row[kind] for row in rows if (row["problem"], row["system"]) == pair]
+            errors = [each[name] if name else each for each in mine]
+            cells.append(f"{median(errors):.1e} ({max(errors):.1e})")
+        lines.append(f"| {say} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ecg() -> str:
+    """Signal to noise in dB, the mean error over the draws of the matrix, and seconds to learn."""
+    rows = _load("ecg")["rows"]
+    sizes = list(dict.fromkeys(row["m"] for row in rows))
+    lines = [f"| method | {' | '.join(f'm = {m}' for m in sizes)} | learning, s |"]
+    lines.append("|---" * (len(sizes) + 2) + "|")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = {m: [row for row in rows if (row["m"], row["method"]) == (m, method)] for m in sizes}
+        cells = [f"{_decibels(row['error'] for row in mine[m]):.1f}" for m in sizes]
+        seconds = median(row["seconds"] for row in mine[64])
+        lines.append(f"| {method} | {' | '.join(cells)} | {f'{seconds:.1f}' if seconds else '–'} |")
+    return "\n".join(lines)
+
+
+def _decibels(errors) -> float:
+    errors = list(errors)
+    return -10 * math.log10(sum(errors) / len(errors))
+
+
 def _by_objective(result: dict) -> dict[tuple[str, str], list[dict]]:
     """The rows of all seeds, by problem and objective."""
     found: dict[tuple[str, str], list[dict]] = {}
@@ -324,6 +381,13 @@ TABLES = {
         "batch omp": batch_omp,
         "batch iht": batch_iht,
         "mask": mask,
+    },
+    "docs/training.md": {
+        "one epoch": one_epoch,
+        "solvers": solvers,
+        "ecg": ecg,
+        "objectives": objectives,
+        "objectives time": objectives_time,
     },
 }
 
