@@ -314,7 +314,9 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     chosen = {"exact ties, hot"}
     if row.name in ("soft_htp", "soft_subspace_pursuit", "soft_cosamp"):
         chosen |= {"identity and DCT", "columns all the same"}
-        chosen |= {"more steps than the signal has atoms", "near-duplicate columns, 1e-09 apart"}
+        chosen |= {"near-duplicate columns, 1e-09 apart"}
+    if row.name in ("htp", "soft_htp"):  # Hard, it chooses among scores that are rounding errors.
+        chosen |= {"more steps than the signal has atoms"}
     rng = np.random.default_rng(4)
     compared, wrong = dict.fromkeys(Problem._fields, 0), []
     for name, case in cases(row.dtype, row.m).items():
