@@ -75,8 +75,10 @@ def test_second_derivatives(name):
     for got, above, below in zip(curvature, gradient_at(h), gradient_at(-h), strict=True):
         expected = (np.asarray(above) - np.asarray(below))[smooth] / (2 * h)
         assert np.abs(expected).max() > 0.1
-        # Difference quotients of gradients near 10 are good to about 1e-8.
-        assert_close(np.asarray(got)[smooth], expected, rtol=1e-5, atol=1e-6)
+        # Difference quotients of gradients near 10 are good to about 1e-8, and of larger ones, as
+        # those of merged soft atoms are, to as much of the largest.
+        atol = max(1e-6, 1e-7 * np.abs(expected).max())
+        assert_close(np.asarray(got)[smooth], expected, rtol=1e-5, atol=atol)
 
 
 @functools.cache
