@@ -221,6 +221,7 @@ DRAWN = {
     "gaussian": lambda key: problems.gaussian(key, 2, 3),
     "partial_fourier": lambda key: problems.partial_fourier(key, 2, 9),
     "ecg": lambda key: problems.ecg(key),
+    "second_ecg": lambda key: problems.second_ecg(key),
 }
 
 

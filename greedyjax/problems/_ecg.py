@@ -1,4 +1,4 @@
-"""A real 12-lead electrocardiogram, compressed: windows that are sparse in a wavelet basis."""
+"""Real electrocardiograms, compressed: windows that are sparse in a wavelet basis."""
 
 from typing import NamedTuple
 
@@ -17,12 +17,14 @@ _WINDOW = 256  # samples, 1.024 s: about one heartbeat
 _BOUNDARY = 1700  # samples: 6.8 s to train on, the 3.2 s after them to test on
 _TRAIN_STRIDE, _TEST_STRIDE = 16, 64
 _WAVELET, _DEPTH = "db4", 5
+_SECOND_RATE, _SECOND_STRIDE = 360, 4
 
 
 class ECG(NamedTuple):
     """Windows of an electrocardiogram, their wavelet coefficients and their measurements.
 
-    A window of norm 1 is ``synthesis @ x``; in mV it is ``scale * (synthesis @ x)``.
+    A window of norm 1 is ``synthesis @ x``; in mV it is ``scale * (synthesis @ x)``. Numbers of
+    windows are those of `ecg`; `second_ecg` has 26 and 26, in its own units.
 
     Attributes:
         A: measurement matrix acting on coefficients, unit columns, shape ``(m, 256)``. On samples
@@ -107,6 +109,58 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
     Biomedical Engineering 58 (2011), for the application; the recording and its use here are this
     library's choice.
     """
+    key, num_measurements = _checked(key, num_measurements)
+    millivolts, leads, recorded_rate = _recording()
+    boundary = _BOUNDARY * _DECIMATION
+    train = _windows(_decimate(millivolts[:boundary]), _TRAIN_STRIDE)
+    test = _windows(_decimate(millivolts[boundary:]), _TEST_STRIDE)
+    return _measured(key, num_measurements, train, test, leads, recorded_rate / _DECIMATION)
+
+
+def second_ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
+    """`ecg` with another person's heart: does what was learned on one recording serve on another?
+
+    The recording is the one that PyWavelets carries, 1024 samples of one lead; nothing is
+    downloaded. It says neither its rate nor its units: 360 Hz is taken, at which this heart beats
+    66 times a minute. Its first and its second half are brought to 250 Hz apart, and each is cut
+    into 26 windows of 256 samples that start every 4 samples: to train on and to test on.
+
+    Windows, wavelets and measurements are those of `ecg`, and the same ``key`` gives the same
+    ``A``, so that weights and estimators of one recording can be used on the other. ``scale_train``
+    and ``scale_test`` are in the units of the recording.
+
+    What it is not: many windows. Each half is 1.4 s long and holds one or two beats, so that the
+    windows of a half are one stretch of signal, shifted.
+
+    Args:
+        key: random key, for the matrix.
+        num_measurements: number of measurements ``m`` of a window, at most 256.
+
+    Returns:
+        The problem, as `ECG`; all its arrays are float32 except ``levels``.
+
+    Raises:
+        TypeError: no key, or ``num_measurements`` is not a static int.
+        ValueError: ``num_measurements`` is out of bounds, or the recording is not the one that is
+            expected.
+        ImportError: pydicom or PyWavelets is missing.
+
+    Example:
+        >>> import jax
+        >>> from greedyjax.problems import second_ecg
+        >>> problem = second_ecg(jax.random.key(0), num_measurements=64)
+        >>> problem.A.shape, problem.X_train.shape, problem.X_test.shape
+        ((64, 256), (26, 256), (26, 256))
+    """
+    key, num_measurements = _checked(key, num_measurements)
+    halves = np.split(_second_recording(), 2)
+    train, test = (_windows(_resample(half), _SECOND_STRIDE) for half in halves)
+    rate = 1000.0 / _DECIMATION
+    return _measured(key, num_measurements, train, test, ("unnamed",), rate)
+
+
+def _checked(key, num_measurements) -> tuple[Key[Array, ""], int]:
+    """The arguments, and whether all that the recordings need is there, before any work."""
     key = _checks.prng_key("key", key)
     num_measurements = _checks.static_int(
         "num_measurements", num_measurements, minimum=1, maximum=_WINDOW
@@ -117,19 +171,25 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
         import pywt  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "greedyjax.problems.ecg needs pydicom and PyWavelets, and one of them is missing: "
+            "the electrocardiograms need pydicom and PyWavelets, and one of them is missing: "
             'pip install "greedyjax[demo]"'
         ) from error
+    return key, num_measurements
 
-    millivolts, leads, recorded_rate = _recording()
-    boundary = _BOUNDARY * _DECIMATION
-    train = _windows(_decimate(millivolts[:boundary]), _TRAIN_STRIDE)
-    test = _windows(_decimate(millivolts[boundary:]), _TEST_STRIDE)
+
+def _measured(
+    key: Key[Array, ""],
+    num_measurements: int,
+    train: np.ndarray,
+    test: np.ndarray,
+    leads: tuple[str, ...],
+    rate: float,
+) -> ECG:
+    """The problem of these windows, of the leads in turn."""
     basis, levels = _wavelet_basis()
     (X_train, scale_train), (X_test, scale_test) = (
         _unit_coefficients(windows, basis) for windows in (train, test)
     )
-
     synthesis = jnp.asarray(basis, jnp.float32)
     Phi = jax.random.normal(key, (num_measurements, _WINDOW), jnp.float32) / num_measurements**0.5
     A = unit_columns(dense(matmul(Phi, synthesis)))[0].matrix
@@ -143,7 +203,7 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
         levels=jnp.asarray(levels, jnp.int32),
         scale_train=scale_train,
         scale_test=scale_test,
-        sampling_rate=recorded_rate / _DECIMATION,
+        sampling_rate=rate,
         lead_train=leads * (len(train) // len(leads)),
         lead_test=leads * (len(test) // len(leads)),
     )
@@ -177,6 +237,28 @@ def _recording() -> tuple[np.ndarray, tuple[str, ...], float]:
     # "Lead I (Einthoven)" -> "I"
     names = (channel.ChannelSourceSequence[0].CodeMeaning for channel in channels)
     return signals / 1000, tuple(name.split()[1] for name in names), rate
+
+
+def _second_recording() -> np.ndarray:
+    """The other recording, shape (1024, 1), in units that are not told."""
+    import pywt.data
+
+    signal = np.asarray(pywt.data.ecg(), np.float64)
+    if signal.shape != (1024,) or (signal.min(), signal.max()) != (-112, 250):
+        _checks.fail(
+            ValueError,
+            "pywt.data.ecg()",
+            "1024 samples from -112 to 250",
+            f"shape {signal.shape} from {signal.min():g} to {signal.max():g}",
+        )
+    return signal[:, None]
+
+
+def _resample(signals: np.ndarray) -> np.ndarray:
+    """From 360 to 250 Hz along axis 0; beyond the ends the signal goes on as a line."""
+    from scipy.signal import resample_poly
+
+    return resample_poly(signals, 1000 // _DECIMATION, _SECOND_RATE, axis=0, padtype="line")
 
 
 def _decimate(signals: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ import pydicom
 import pydicom.data
 import pytest
 import pywt
-from scipy.signal import decimate
+from scipy.signal import decimate, resample
 from sklearn.linear_model import orthogonal_mp
 
-from greedyjax.problems import ECG, ecg
+from greedyjax.problems import ECG, ecg, second_ecg
 
 EPS = float(np.finfo(np.float32).eps)
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -217,3 +217,37 @@ def test_missing_dependency_names_the_extra(monkeypatch, missing):
 def test_bad_num_measurements_is_named(value, error, message):
     with pytest.raises(error, match=message):
         ecg(jax.random.key(0), num_measurements=value)
+
+
+def test_second_recording_is_the_file_at_another_rate():
+    p = second_ecg(jax.random.key(0))
+    synthesis = double(p.synthesis)
+    for half, X, scale in ((0, p.X_train, p.scale_train), (1, p.X_test, p.scale_test)):
+        assert X.shape == (26, 256)
+        np.testing.assert_allclose(np.linalg.norm(double(X), axis=1), 1, rtol=8 * EPS)
+        windows = double(scale)[:, None] * (double(X) @ synthesis.T)
+        # Each starts 4 samples after the one before it.
+        np.testing.assert_allclose(windows[1:, :-4], windows[:-1, 4:], rtol=0, atol=1e-3)
+        # By Fourier series, once the line between its ends, which is not periodic, is taken off.
+        signal = double(pywt.data.ecg())[512 * half : 512 * (half + 1)]
+        line = np.linspace(signal[0], signal[-1], 512)
+        at = np.arange(256) * 360 / 250
+        ours = np.interp(at, np.arange(0, 512, 0.125), resample(signal - line, 4096))
+        ours += np.interp(at, np.arange(512), line)
+        # Other filters near half the rate, other ends: 1 % of the window's norm.
+        error = np.linalg.norm(windows[0] - ours) / np.linalg.norm(ours)
+        assert error < 0.01, (half, error)
+    np.testing.assert_allclose(p.Y_test, double(p.X_test) @ double(p.A).T, atol=16 * EPS)
+    assert (p.sampling_rate, p.lead_train) == (250.0, ("unnamed",) * 26)
+
+
+def test_both_recordings_share_matrix_and_wavelets():
+    p, other = problem(), second_ecg(jax.random.key(0))
+    for name in ("A", "synthesis", "levels"):
+        np.testing.assert_array_equal(getattr(p, name), getattr(other, name), err_msg=name)
+
+
+def test_another_second_recording_is_refused(monkeypatch):
+    monkeypatch.setattr(pywt.data, "ecg", lambda: np.arange(1024))
+    with pytest.raises(ValueError, match=r"expected 1024 samples from -112.*from 0 to 1023"):
+        second_ecg(jax.random.key(0))
