@@ -6,6 +6,7 @@ python benchmarks/plot.py
 import json
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from greedyjax.plotting import BLACK, BLUE, GREY, ORANGE
@@ -105,6 +106,173 @@ def objectives() -> Figure:
     return figure
 
 
+def generalisation_shift() -> Figure:
+    """One column per quantity that differs from where weights were learned, one row per solver."""
+    rows = _generalisation("shift")
+    first = rows[0]  # The centre's.
+    names = {
+        "num_measurements": "complex measurements m",
+        "noise": "noise, norm / norm of the signal",
+        "sparsity": "nonzeros s of 20 possible",
+    }
+    lines = {
+        "w = 1": (BLACK, "-", "^"),
+        "here, true signals": (BLUE, "-", "o"),
+        "centre, true signals": (BLUE, ":", "s"),
+        "here, measurements alone": (ORANGE, "-", "o"),
+        "centre, measurements alone": (ORANGE, ":", "s"),
+        "oracle": (GREY, "-", None),
+    }
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True)
+    for column, (grid, name) in enumerate(names.items()):
+        others = [key for key in names if key != grid]
+        along = [row for row in rows if all(row[key] == first[key] for key in others)]
+        for panel, solver in zip(panels[:, column], ("OMP", "subspace pursuit"), strict=True):
+            for title, (color, style, marker) in lines.items():
+                mine = [r for r in along if (r["solver"], r["weights"]) == (solver, title)]
+                width = 5 if title == "oracle" else 1.5
+                _medians(panel, mine, grid, "test_mse", color, style, marker, title, width=width)
+            panel.axvline(first[grid], color=BLACK, linewidth=0.8, linestyle=(0, (1, 4)))
+            panel.set_yscale("log")
+            panel.set_title(f"hard {solver}", loc="left", fontsize=10)
+            if grid == "noise":
+                panel.set_xscale("log")
+            else:
+                panel.set_xticks(sorted({row[grid] for row in along}))
+        panels[1, column].set_xlabel(name)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("mean squared error")
+    _legend(figure, panels[0, 0])
+    return figure
+
+
+def generalisation_patient() -> Figure:
+    """A row per method; the panels are the recordings that are recovered."""
+    rows = _generalisation("patient")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, person in zip(panels, ("A", "B"), strict=True):
+        for place, method in enumerate(methods):
+            found = [r["snr_db"] for r in rows if (r["tested_on"], r["method"]) == (person, method)]
+            about = method.removeprefix("OMP: ").removeprefix("linear MMSE: ")
+            color = BLACK if about == "w = 1" else BLUE if about.startswith("A") else ORANGE
+            shown = np.maximum(found, 0)
+            panel.plot(shown, [place] * len(found), "o", color=color, markersize=5, alpha=0.4)
+            panel.plot(np.median(shown), place, "|", color=color, markersize=16, markeredgewidth=2)
+        panel.set_title(f"held-out windows of person {person}", loc="left", fontsize=10)
+        panel.set_xlabel("SNR (dB); below 0 shown as 0")
+        panel.set_xlim(left=-0.4)
+        panel.grid(axis="x", color=GREY, linewidth=0.4)
+    panels[0].set_yticks(range(len(methods)), methods, fontsize=9)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def generalisation_few() -> Figure:
+    """Errors over the number of training signals; dotted without training."""
+    rows = _generalisation("few")
+    lines = {
+        "true signals": (BLUE, "-", "o"),
+        "true signals, one per level": (BLUE, ":", "s"),
+        "measurements alone": (ORANGE, "-", "o"),
+        "measurements alone, one per level": (ORANGE, ":", "s"),
+        "counting": (GREY, "--", "v"),
+        "sparse Bayes": (BLACK, "-", "x"),
+    }
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    titles = {"paper": "the paper's problem", "ECG": "electrocardiogram"}
+    for panel, (problem, name) in zip(panels, titles.items(), strict=True):
+        mine = [row for row in rows if row["problem"] == problem]
+        for title, (color, style, marker) in lines.items():
+            each = [row for row in mine if row["weights"] == title and row["size"]]
+            if each:
+                _medians(panel, each, "size", "test_mse", color, style, marker, title)
+        for title, style in (("w = 1", (0, (1, 3))), ("oracle", (0, (5, 5)))):
+            level = [row["test_mse"] for row in mine if row["weights"] == title]
+            if level:
+                panel.axhline(np.median(level), color=BLACK, linewidth=1, linestyle=style)
+                at, pixels = (0.99, np.median(level)), (0, 3)
+                panel.annotate(
+                    title, at, pixels, ("axes fraction", "data"), "offset points", ha="right"
+                )
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        sizes = sorted({row["size"] for row in mine if row["size"]})
+        panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.minorticks_off() if problem == "paper" else None
+        panel.set_title(name, loc="left", fontsize=10)
+        panel.set_xlabel("training signals")
+        panel.set_ylabel("mean squared error of hard OMP")
+    _legend(figure, panels[1])
+    return figure
+
+
+def generalisation_drift() -> Figure:
+    """Error of each block of signals as the hidden set drifts, slowly and fast."""
+    rows = _generalisation("drift")
+    lines = {
+        "w = 1": (BLACK, "-", None),
+        "learned once, true signals": (BLUE, "-", None),
+        "refreshed from its own weights": (ORANGE, ":", None),
+        "refreshed from half-way back to 1": (ORANGE, "--", None),
+        "refreshed from w = 1": (ORANGE, "-", None),
+        "sparse Bayes": (BLACK, ":", None),
+        "oracle": (GREY, "-", None),
+    }
+    periods = list(dict.fromkeys(row["period"] for row in rows))
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(periods), sharey=True))
+    for panel, period in zip(panels, periods, strict=True):
+        for title, (color, style, marker) in lines.items():
+            mine = [r for r in rows if (r["period"], r["weights"]) == (period, title)]
+            width = 4 if title == "oracle" else 1.6
+            settings = {"width": width, "ranges": False}
+            _medians(panel, mine, "signals", "mse", color, style, marker, title, **settings)
+        panel.set_yscale("log")
+        panel.set_title(f"one of 20 replaced every {period} signals", loc="left", fontsize=10)
+        panel.set_xlabel("signals since weights were learned")
+    panels[0].set_ylabel("mean squared error of hard OMP")
+    _legend(figure, panels[0])
+    return figure
+
+
+def _generalisation(part: str) -> list[dict]:
+    return json.loads((RESULTS / "generalisation.json").read_text())["rows"][part]
+
+
+def _medians(panel, rows, x, y, color, style, marker, title, *, width=1.5, ranges=True) -> None:
+    """A line through the medians over the seeds, with a band from the lowest to the highest."""
+    values: dict = {}
+    for row in rows:
+        values.setdefault(row[x], []).append(row[y])
+    places = sorted(values)
+    over = [np.percentile(values[place], (0, 50, 100)) for place in places]
+    low, middle, high = np.transpose(over)
+    panel.plot(
+        places, middle, style, color=color, marker=marker, label=title, linewidth=width,
+        markersize=5, markerfacecolor="none" if marker == "s" else color,
+    )  # fmt: skip
+    if ranges:
+        panel.fill_between(places, low, high, color=color, alpha=0.1, linewidth=0)
+    panel.grid(color=GREY, linewidth=0.3)
+
+
+def _legend(figure: Figure, panel) -> None:
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+
+
 if __name__ == "__main__":
-    for draw in (temperature, batch_omp, objectives):
+    for draw in (
+        temperature,
+        batch_omp,
+        objectives,
+        generalisation_shift,
+        generalisation_patient,
+        generalisation_few,
+        generalisation_drift,
+    ):
         draw().savefig(IMAGES / f"{draw.__name__}.png", dpi=150)

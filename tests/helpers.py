@@ -1,5 +1,9 @@
 """What the tests share: one tolerance table, one comparison, one random problem."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
@@ -81,3 +85,16 @@ def random_problem(seed, m, n, k, dtype, noise=0.0):
     e = normal(m)
     y = y + noise * np.linalg.norm(y) / np.linalg.norm(e) * e
     return A, x, y.astype(dtype)
+
+
+def benchmark(name):
+    """A script of the benchmarks, imported as a module of its own."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    sys.path.insert(0, str(folder))  # For what the scripts share.
+    try:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+    finally:
+        sys.path.remove(str(folder))
+    return script

@@ -1,9 +1,6 @@
 """The machinery of benchmarks/objectives.py, on a problem that compiles in seconds."""
 
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,20 +8,13 @@ import pytest
 
 from greedyjax import nets, problems
 from greedyjax.training import losses
-
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+from helpers import benchmark
 
 
 @pytest.fixture(scope="module")
 def objectives():
     """The script, with a small problem in place of its own."""
-    sys.path.insert(0, str(FOLDER))  # For what the scripts share.
-    try:
-        spec = importlib.util.spec_from_file_location("objectives", FOLDER / "objectives.py")
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-    finally:
-        sys.path.remove(str(FOLDER))
+    script = benchmark("objectives")
     sizes = {"num_atoms": 32, "sparsity": 2, "level_size": 4, "num_measurements": 8}
 
     def draw(seed, num_train):
