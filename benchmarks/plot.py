@@ -132,7 +132,10 @@ def generalisation_shift() -> Figure:
             for title, (color, style, marker) in lines.items():
                 mine = [r for r in along if (r["solver"], r["weights"]) == (solver, title)]
                 width = 5 if title == "oracle" else 1.5
-                _medians(panel, mine, grid, "test_mse", color, style, marker, title, width=width)
+                label = title.replace("here", "learned there").replace(
+                    "centre", "learned at the line"
+                )
+                _medians(panel, mine, grid, "test_mse", color, style, marker, label, width=width)
             panel.axvline(first[grid], color=BLACK, linewidth=0.8, linestyle=(0, (1, 4)))
             panel.set_yscale("log")
             panel.set_title(f"hard {solver}", loc="left", fontsize=10)
@@ -202,10 +205,9 @@ def generalisation_few() -> Figure:
         panel.set_yscale("log")
         sizes = sorted({row["size"] for row in mine if row["size"]})
         panel.set_xticks(sizes, [str(size) for size in sizes])
-        panel.minorticks_off() if problem == "paper" else None
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel("training signals")
-        panel.set_ylabel("mean squared error of hard OMP")
+        panel.set_ylabel("mean squared error of hard OMP, signals of norm 1")
     _legend(figure, panels[1])
     return figure
 
