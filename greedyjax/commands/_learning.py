@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from greedyjax import metrics, relative_tau
+from greedyjax import relative_tau
 from greedyjax.nets import IHTNet, OMPNet
 
 # Of the largest score: the temperature at which a soft solver recovers. On the paper's problem it
@@ -58,13 +58,3 @@ def solve_hard(net: OMPNet | IHTNet, Y, weights) -> jax.Array:
 def solve_soft(net: OMPNet | IHTNet, Y) -> jax.Array:
     """The network itself."""
     return net(Y)
-
-
-@jax.jit
-def hidden_error(net: OMPNet | IHTNet, Y, weights) -> jax.Array:
-    """`metrics.hidden_measurement_error` of the hard solver of a network with given weights."""
-
-    def recover(A, Y):
-        return net.rebuild(A=A, weights=weights).harden()(Y)
-
-    return metrics.hidden_measurement_error(net.A, Y, recover)

@@ -16,6 +16,7 @@ from greedyjax.commands._data import Data, read_data
 from greedyjax.commands._files import CommandError, Model
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import Loss, fit, losses
+from greedyjax.training._tempering import hidden_error
 
 OUTPUTS = ("metrics.json", "model.npz", "history.csv", "training.png", "weights.png")
 
@@ -95,8 +96,7 @@ def train(options: Namespace) -> None:
 
     candidates = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
     val_residual = {
-        name: float(_learning.hidden_error(net, data.val[0], weights))
-        for name, weights in candidates.items()
+        name: float(hidden_error(net, data.val[0], weights)) for name, weights in candidates.items()
     }
     keeps_learned = val_residual["hard_learned"] < val_residual["hard_ones"]
     val_loss = _val_loss(net, data) if data.val[1] is not None else None

@@ -1,0 +1,235 @@
+"""When are weights learned from measurements alone as good as those that know the truth?
+
+A phase diagram: 256 atoms, 10 nonzeros of a hidden set, a Gaussian matrix, over the number of
+measurements, the size of the hidden set (all atoms: no structure) and the number of vectors to
+learn from; and the paper's two problems from 1,024 and from 32 vectors. Each row is the mean
+squared error of a hard solver with learned weights on 512 other signals, beside w = 1 and the
+weights that know the hidden set. Nothing but the measurements is used to learn or to choose.
+
+    python benchmarks/self_training.py [--quick] [--seeds 3] [--paper-seeds 10]
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import lru_cache, partial
+from itertools import product
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from common import write_result
+
+import greedyjax as gj
+from greedyjax import nets, problems, training
+
+N, S, NUM_TEST, NOISE = 256, 10, 512, 1e-3
+MEASUREMENTS, SIZES, VECTORS = (16, 24, 36, 64), (20, 40, 80, 160, 256), (32, 128, 1024)
+TAU = 0.15  # Of the mean of the largest first scores.
+BATCH, STEPS, RATE = 128, 160, 3e-2
+
+
+class Problem(NamedTuple):
+    """One matrix, measurements to learn from, and signals that judge what was learned."""
+
+    A: Any
+    Y: Any
+    test: tuple[Any, Any]
+    hidden: Any  # (n,) whether an atom is in the hidden set.
+
+
+# --- Problems ------------------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames="num")
+def signals(key, size, num: int):
+    """Signals of norm 1 with `S` normal values at places of a hidden set of that size."""
+    set_key, place_key, value_key = jax.random.split(key, 3)
+    hidden = jax.random.permutation(set_key, N) < size
+    ranks = jnp.where(hidden, jax.random.uniform(place_key, (num, N)), -1)
+    chosen = ranks >= jnp.sort(ranks, axis=1)[:, -S, None]
+    X = jnp.where(chosen, jax.random.normal(value_key, (num, N)), 0)
+    return X / jnp.linalg.norm(X, axis=1, keepdims=True), hidden
+
+
+def gaussian(seed: int, m: int, size: int, vectors: int) -> Problem:
+    """The same signals for every ``m``, and the first ones of the same for few vectors."""
+    key, matrix_key, noise_key = jax.random.split(jax.random.key(seed), 3)
+    X, hidden = signals(key, size, max(VECTORS) + NUM_TEST)
+    A = problems.gaussian(matrix_key, m, N)
+    Y = X @ A.T + NOISE / m**0.5 * jax.random.normal(noise_key, (len(X), m))
+    return Problem(A, Y[NUM_TEST:][:vectors], (Y[:NUM_TEST], X[:NUM_TEST]), hidden)
+
+
+def paper(seed: int, m: int, vectors: int) -> tuple[Problem, tuple[Any, Any]]:
+    """The paper's problem, and the pairs to learn from with true signals."""
+    num = max(VECTORS) + NUM_TEST
+    A, Y, X, support = _levels(jax.random.key(seed), num_measurements=m, num_signals=num)
+    hidden = jnp.zeros(N, bool).at[support].set(True)
+    train = Y[NUM_TEST:], X[NUM_TEST:]
+    return Problem(A, train[0][:vectors], (Y[:NUM_TEST], X[:NUM_TEST]), hidden), train
+
+
+_levels = jax.jit(problems.sparse_in_levels, static_argnames=("num_measurements", "num_signals"))
+
+
+# --- Ways to weights -----------------------------------------------------------------------------
+
+
+@lru_cache
+def adam(rate: float, steps: int):
+    decayed = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), decayed)
+
+
+@jax.jit
+def score_scale(A, Y):
+    return jnp.mean(jax.vmap(lambda y: gj.relative_tau(A, y, 1.0))(Y))
+
+
+def select(A, Y, X=None, weights=None, *, steps: int, rate: float = RATE, net=nets.OMPNet):
+    """The selection loss, on the solver's own answers unless ``X`` is given."""
+    num_batches = max(1, len(Y) // BATCH)
+    epochs = -(-steps // num_batches)
+    tau = TAU * score_scale(A, Y)
+    if net is not nets.OMPNet:  # IHT's first scores are those times its step.
+        tau, net = tau / 2, partial(net, num_layers=30, step_size=0.5)
+    fitted = training.fit(
+        net(A, sparsity=S, tau=tau, weights=weights), (Y, X), (Y, X),
+        optimizer=adam(rate, epochs * num_batches), num_epochs=epochs, batch_size=BATCH,
+        key=jax.random.key(0), val_every=epochs, progress=False,
+    )  # fmt: skip
+    return jnp.abs(fitted.net.atom_weights)
+
+
+@jax.jit
+def bayes(A, Y):
+    """Sparse Bayes, of the real system where there is a complex one: the signals are real."""
+    return training.sparse_bayes(*(gj.stack_real(A, Y) if jnp.iscomplexobj(A) else (A, Y))).weights
+
+
+@jax.jit
+def count(A, Y):
+    return training.count_weights(A, Y, sparsity=S)
+
+
+def learn(A, Y, net, rows: int) -> dict[str, Any]:
+    """Weights by each method; with rows of zeros up to ``rows``, so that one compilation serves."""
+    padded = _padded(A.T, rows).T, _padded(Y, rows)
+    found = {
+        "counting": count(*padded),
+        "self-selection": select(*padded, steps=STEPS),
+        "sparse Bayes": bayes(A, Y),
+    }
+    found["sparse Bayes, tempered"] = training.temper_weights(net(A), Y, partial(bayes, A))
+    found["sparse Bayes, then self-selection"] = select(
+        *padded, weights=found["sparse Bayes"], steps=STEPS // 4
+    )
+    return found
+
+
+def _padded(Y, rows: int):
+    return jnp.pad(Y, ((0, 0), (0, rows - Y.shape[1])))
+
+
+# --- Runs ----------------------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames="make")
+def hard_errors(make, A, Y, X, weights):
+    """Errors of the network's hard solver and of subspace pursuit, for each of the weights."""
+    subspace = partial(gj.subspace_pursuit, num_steps=20)
+
+    def errors(weights):
+        net = make(A, weights=weights)
+        answers = net.harden()(Y), net.harden(subspace)(Y)
+        return [jnp.mean(jnp.sum((x.real - X) ** 2, axis=1)) for x in answers]
+
+    return jax.lax.map(errors, weights)
+
+
+OMP = partial(nets.OMPNet, sparsity=S)
+IHT = partial(nets.IHTNet, sparsity=S, num_layers=30, step_size=0.5)
+
+
+def rows_of(problem: Problem, found: dict[str, Any], make: Callable, rows: int, facts: dict):
+    """A row for each method, w = 1 and the oracle among them."""
+    oracle = jnp.where(problem.hidden, 1.0, 1e-3)
+    found = {"w = 1": jnp.ones(N), "oracle": oracle, **found}
+    A, (Y, X) = _padded(problem.A.T, rows).T, problem.test
+    errors = hard_errors(make, A, _padded(Y, rows), X, jnp.stack(list(found.values())))
+    size = int(problem.hidden.sum())
+    for title, weights, error, subspace in zip(found, found.values(), *errors, strict=True):
+        largest = np.argsort(-np.asarray(weights), kind="stable")[:size]
+        share = float(np.mean(np.asarray(problem.hidden)[largest]))
+        yield {
+            **facts,
+            "method": title,
+            "mse": float(error),
+            "mse_of_subspace_pursuit": float(subspace),
+            "hidden_set_found": share,
+        }
+
+
+def run_phase(measurements, sizes, vectors, seeds) -> list[dict]:
+    rows, most = [], max(measurements)
+    for m, num in product(measurements, vectors):
+        start = perf_counter()
+        for size, seed in product(sizes, seeds):
+            problem = gaussian(seed, m, size, num)
+            found = learn(problem.A, problem.Y, OMP, most)
+            facts = {"m": m, "size": size, "vectors": num, "seed": seed}
+            rows += rows_of(problem, found, OMP, most, facts)
+        for size in sizes:
+            mine = [row for row in rows if (row["m"], row["vectors"]) == (m, num)]
+            print(f"m {m}, {num} vectors, set of {size}:", summary(mine, "size", size), flush=True)
+        print(f"  {perf_counter() - start:.0f} s", flush=True)
+    return rows
+
+
+def run_paper(seeds, vectors) -> list[dict]:
+    rows = []
+    for (name, make, m), num in product((("OMP", OMP, 20), ("IHT", IHT, 36)), vectors):
+        for seed in seeds:
+            problem, train = paper(seed, m, num)
+            net = nets.OMPNet if name == "OMP" else nets.IHTNet
+            found = {"supervised": select(problem.A, *train, steps=8, rate=0.1, net=net)}
+            found |= learn(problem.A, problem.Y, make, m)
+            facts = {"problem": name, "m": m, "vectors": num, "seed": seed}
+            rows += rows_of(problem, found, make, m, facts)
+        mine = [row for row in rows if row["problem"] == name]
+        print(f"paper's {name}, {num} vectors:", summary(mine, "vectors", num), flush=True)
+    return rows
+
+
+def summary(rows, key: str, value) -> str:
+    """The median error of each method, the largest, and the largest of subspace pursuit."""
+    mine = [row for row in rows if row[key] == value]
+    texts = []
+    for title in dict.fromkeys(row["method"] for row in mine):
+        of = [row for row in mine if row["method"] == title]
+        errors = [row["mse"] for row in of]
+        worst = max(row["mse_of_subspace_pursuit"] for row in of)
+        texts.append(f"{title} {np.median(errors):.1e} ({max(errors):.1e}; {worst:.1e})")
+    return ", ".join(texts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two cells; writes nothing")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--paper-seeds", type=int, default=10)
+    options = parser.parse_args()
+    if options.quick:
+        run_phase((36,), (20, 256), (128,), range(1))
+        return
+    phase = run_phase(MEASUREMENTS, SIZES, VECTORS, range(options.seeds))
+    rows = run_paper(range(options.paper_seeds), (1024, 32))
+    config = {"tau": TAU, "batch": BATCH, "steps": STEPS, "learning_rate": RATE, "noise": NOISE}
+    write_result("self_training", {"config": config, "phase": phase, "paper": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Learned weights, as far as they predict what was hidden from the solver."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax.metrics import hidden_measurement_error, row_folds
+from greedyjax.nets._unrolled import Unrolled
+
+
+def temper_weights(
+    net: Unrolled,
+    Y: Inexact[Array, "num m"],
+    learn: Callable[[Inexact[Array, "part m"]], Float[Array, " n"]],
+    *,
+    powers: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    folds: int = 4,
+) -> Float[Array, " n"]:
+    """Weights from measurements alone, raised to the power that predicts hidden ones best.
+
+    Weights learned without true signals can be worse than none: where signals share no structure,
+    or where there are too few to find it. So ``learn`` learns from all signals but one fold, and
+    for each power of its weights the hard solver of ``net`` predicts rows of that fold's signals
+    that it does not see, as in `greedyjax.metrics.hidden_measurement_error`; then the next fold.
+    The power with the least error in all folds is that of the weights learned from all of ``Y``.
+    Small powers trust the weights little, and 0 is ``w = 1``.
+
+    Args:
+        net: whose hard solver is to use the weights; its own weights do not matter.
+        Y: measurements, shape ``(num, m)``.
+        learn: function of measurements ``(part, m)`` to weights as ``net`` takes them, of either
+            sign; called ``folds + 1`` times.
+        powers: at least one, each >= 0; the first of those that are equally good is taken.
+        folds: parts of ``Y``, between 2 and ``num``.
+
+    Returns:
+        Weights of the shape that ``learn`` gives, not negative.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax
+        >>> from greedyjax import nets, problems, training
+        >>> A, Y, X, support = problems.sparse_in_levels(
+        ...     jax.random.key(0), num_signals=64, matrix=problems.gaussian, num_measurements=36)
+        >>> weights = training.temper_weights(
+        ...     nets.OMPNet(A, sparsity=10), Y, lambda Y: training.sparse_bayes(A, Y).weights)
+        >>> bool((jax.numpy.argsort(-weights)[:20].sort() == support).all())
+        True
+    """
+    if not isinstance(net, Unrolled):
+        _checks.fail(TypeError, "net", "a network of greedyjax.nets", type(net).__name__)
+    Y = _checks.inexact("Y", Y, ndim=2)
+    _checks.inexact("Y", Y, ndim=2, shape=(len(Y), net.A.shape[0]))
+    _checks.function("learn", learn)
+    folds = _checks.static_int("folds", folds, minimum=2, maximum=len(Y), why=" signals")
+    if not isinstance(powers, Sequence) or len(powers) == 0:
+        _checks.fail(TypeError, "powers", "a list of numbers, not empty", repr(powers))
+    for i, power in enumerate(powers):
+        _checks.scalar(f"powers[{i}]", power, positive=False)
+    exponents = jnp.asarray(powers, jnp.float32)
+
+    errors = jnp.zeros(len(exponents))
+    for hidden, kept in zip(*row_folds(len(Y), folds), strict=True):
+        weights = _learned(learn, Y[kept])
+        errors = errors + _hidden_errors(net, Y[hidden], weights, exponents)
+    return _learned(learn, Y) ** exponents[jnp.argmin(errors)].astype(weights.dtype)
+
+
+def _learned(learn, Y) -> Array:
+    weights = _checks.as_array("learn(Y)", learn(Y))
+    return jnp.abs(_checks.inexact("learn(Y)", weights, ndim=weights.ndim))
+
+
+@jax.jit
+def hidden_error(net: Unrolled, Y: Inexact[Array, "num m"], weights) -> Float[Array, ""]:
+    """`hidden_measurement_error` of the hard solver of a network with given weights."""
+
+    def recover(A, Y):
+        return net.rebuild(A=A, weights=weights).harden()(Y)
+
+    return hidden_measurement_error(net.A, Y, recover)
+
+
+@jax.jit
+def _hidden_errors(net, Y, weights, exponents) -> Float[Array, " num_exponents"]:
+    """The squares of `hidden_error`, of each power of the weights."""
+    weights_of = lambda exponent: weights ** exponent.astype(weights.dtype)  # noqa: E731
+    return jax.lax.map(lambda e: jnp.square(hidden_error(net, Y, weights_of(e))), exponents)
