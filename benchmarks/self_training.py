@@ -6,10 +6,11 @@ learn from; and the paper's two problems from 1,024 and from 32 vectors. Each ro
 squared error of a hard solver with learned weights on 512 other signals, beside w = 1 and the
 weights that know the hidden set. Nothing but the measurements is used to learn or to choose.
 
-    python benchmarks/self_training.py [--quick] [--seeds 3] [--paper-seeds 10]
+    python benchmarks/self_training.py [--quick] [--seeds 10] [--phase-seeds 3] [--parts PART ...]
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from functools import lru_cache, partial
 from itertools import product
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import write_result
+from common import RESULTS, write_result
 
 import greedyjax as gj
 from greedyjax import nets, problems, training
@@ -137,14 +138,13 @@ def _padded(Y, rows: int):
 # --- Runs ----------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames="make")
-def hard_errors(make, A, Y, X, weights):
-    """Errors of the network's hard solver and of subspace pursuit, for each of the weights."""
-    subspace = partial(gj.subspace_pursuit, num_steps=20)
+@partial(jax.jit, static_argnames=("make", "solvers"))
+def hard_errors(make, solvers, A, Y, X, weights):
+    """Errors of hard solvers, the network's own where one is None, with each of the weights."""
 
     def errors(weights):
         net = make(A, weights=weights)
-        answers = net.harden()(Y), net.harden(subspace)(Y)
+        answers = [net.harden(solver)(Y) for solver in solvers]
         return [jnp.mean(jnp.sum((x.real - X) ** 2, axis=1)) for x in answers]
 
     return jax.lax.map(errors, weights)
@@ -152,25 +152,24 @@ def hard_errors(make, A, Y, X, weights):
 
 OMP = partial(nets.OMPNet, sparsity=S)
 IHT = partial(nets.IHTNet, sparsity=S, num_layers=30, step_size=0.5)
+OWN = {"mse": None}
+BOTH = {**OWN, "mse_of_subspace_pursuit": partial(gj.subspace_pursuit, num_steps=20)}
 
 
-def rows_of(problem: Problem, found: dict[str, Any], make: Callable, rows: int, facts: dict):
+def rows_of(problem: Problem, found: dict[str, Any], make: Callable, rows: int, solvers, facts):
     """A row for each method, w = 1 and the oracle among them."""
     oracle = jnp.where(problem.hidden, 1.0, 1e-3)
     found = {"w = 1": jnp.ones(N), "oracle": oracle, **found}
     A, (Y, X) = _padded(problem.A.T, rows).T, problem.test
-    errors = hard_errors(make, A, _padded(Y, rows), X, jnp.stack(list(found.values())))
+    stacked = jnp.stack(list(found.values()))
+    errors = hard_errors(make, tuple(solvers.values()), A, _padded(Y, rows), X, stacked)
+    errors = np.stack(errors, axis=1).tolist()
     size = int(problem.hidden.sum())
-    for title, weights, error, subspace in zip(found, found.values(), *errors, strict=True):
+    for (title, weights), each in zip(found.items(), errors, strict=True):
         largest = np.argsort(-np.asarray(weights), kind="stable")[:size]
         share = float(np.mean(np.asarray(problem.hidden)[largest]))
-        yield {
-            **facts,
-            "method": title,
-            "mse": float(error),
-            "mse_of_subspace_pursuit": float(subspace),
-            "hidden_set_found": share,
-        }
+        errors_of = dict(zip(solvers, each, strict=True))
+        yield {**facts, "method": title, **errors_of, "hidden_set_found": share}
 
 
 def run_phase(measurements, sizes, vectors, seeds) -> list[dict]:
@@ -181,11 +180,27 @@ def run_phase(measurements, sizes, vectors, seeds) -> list[dict]:
             problem = gaussian(seed, m, size, num)
             found = learn(problem.A, problem.Y, OMP, most)
             facts = {"m": m, "size": size, "vectors": num, "seed": seed}
-            rows += rows_of(problem, found, OMP, most, facts)
+            rows += rows_of(problem, found, OMP, most, OWN, facts)
         for size in sizes:
             mine = [row for row in rows if (row["m"], row["vectors"]) == (m, num)]
             print(f"m {m}, {num} vectors, set of {size}:", summary(mine, "size", size), flush=True)
         print(f"  {perf_counter() - start:.0f} s", flush=True)
+    return rows
+
+
+def run_without_structure(measurements, vectors, seeds) -> list[dict]:
+    """Sparse Bayes where there is nothing to learn."""
+    rows = []
+    for m, num in product(measurements, vectors):
+        for seed in seeds:
+            problem = gaussian(seed, m, N, num)
+            learn = partial(bayes, problem.A)
+            tempered = training.temper_weights(OMP(problem.A), problem.Y, learn)
+            found = {"sparse Bayes": learn(problem.Y), "sparse Bayes, tempered": tempered}
+            facts = {"m": m, "vectors": num, "seed": seed}
+            rows += rows_of(problem, found, OMP, m, OWN, facts)
+        mine = [row for row in rows if row["m"] == m]
+        print(f"no structure, m {m}, {num} vectors:", summary(mine, "vectors", num), flush=True)
     return rows
 
 
@@ -198,37 +213,48 @@ def run_paper(seeds, vectors) -> list[dict]:
             found = {"supervised": select(problem.A, *train, steps=8, rate=0.1, net=net)}
             found |= learn(problem.A, problem.Y, make, m)
             facts = {"problem": name, "m": m, "vectors": num, "seed": seed}
-            rows += rows_of(problem, found, make, m, facts)
+            rows += rows_of(problem, found, make, m, BOTH, facts)
         mine = [row for row in rows if row["problem"] == name]
         print(f"paper's {name}, {num} vectors:", summary(mine, "vectors", num), flush=True)
     return rows
 
 
 def summary(rows, key: str, value) -> str:
-    """The median error of each method, the largest, and the largest of subspace pursuit."""
-    mine = [row for row in rows if row[key] == value]
-    texts = []
+    """The median error of each method and the largest; those of subspace pursuit behind it."""
+    mine, texts = [row for row in rows if row[key] == value], []
     for title in dict.fromkeys(row["method"] for row in mine):
-        of = [row for row in mine if row["method"] == title]
-        errors = [row["mse"] for row in of]
-        worst = max(row["mse_of_subspace_pursuit"] for row in of)
-        texts.append(f"{title} {np.median(errors):.1e} ({max(errors):.1e}; {worst:.1e})")
+        text = title
+        for solver in BOTH:
+            errors = [row[solver] for row in mine if row["method"] == title and solver in row]
+            text += f" {np.median(errors):.1e} ({max(errors):.1e})" if errors else ""
+        texts.append(text)
     return ", ".join(texts)
+
+
+PARTS = {
+    "paper": lambda seeds, _: run_paper(range(seeds), (1024, 32)),
+    "no_structure": lambda seeds, _: run_without_structure((48, 64), VECTORS, range(seeds)),
+    "phase": lambda _, seeds: run_phase(MEASUREMENTS, SIZES, VECTORS, range(seeds)),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two cells; writes nothing")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--paper-seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--phase-seeds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="the others"
+                        " keep the results that they have")  # fmt: skip
     options = parser.parse_args()
     if options.quick:
         run_phase((36,), (20, 256), (128,), range(1))
         return
-    phase = run_phase(MEASUREMENTS, SIZES, VECTORS, range(options.seeds))
-    rows = run_paper(range(options.paper_seeds), (1024, 32))
+    parts = {name: PARTS[name](options.seeds, options.phase_seeds) for name in options.parts}
+    path = RESULTS / "self_training.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    kept = {name: before[name] for name in PARTS if name in before}
     config = {"tau": TAU, "batch": BATCH, "steps": STEPS, "learning_rate": RATE, "noise": NOISE}
-    write_result("self_training", {"config": config, "phase": phase, "paper": rows})
+    write_result("self_training", {"config": config, **kept, **parts})
 
 
 if __name__ == "__main__":
