@@ -1,12 +1,16 @@
 """Draws the pictures of the docs from the results.
 
-python benchmarks/plot.py
+python benchmarks/plot.py [name of a picture ...]
 """
 
 import json
+import sys
+from itertools import product
 from pathlib import Path
+from statistics import median
 
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from greedyjax.plotting import BLACK, BLUE, GREY, ORANGE
@@ -267,14 +271,107 @@ def _legend(figure: Figure, panel) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
 
 
+def self_training() -> Figure:
+    """Errors over measurements and size of the hidden set: a column per method, a row per count."""
+    rows = json.loads((RESULTS / "self_training.json").read_text())["phase"]
+    axes = ("m", "size", "vectors", "method")
+    sizes, counts = ({row[axis]: None for row in rows} for axis in ("size", "vectors"))
+    measurements = {row["m"]: None for row in rows}
+    titles = {
+        "w = 1": "w = 1",
+        "counting": "counting",
+        "self-selection": "self-selection",
+        "sparse Bayes, then self-selection": "sparse Bayes,\nthen self-selection",
+        "sparse Bayes": "sparse Bayes",
+        "sparse Bayes, tempered": "sparse Bayes,\ntempered",
+        "oracle": "oracle",
+    }
+    errors = {}
+    for row in rows:
+        errors.setdefault(tuple(row[axis] for axis in axes), []).append(row["mse"])
+    figure = Figure(figsize=(13, 6.2), layout="constrained")
+    panels = figure.subplots(len(counts), len(titles), sharex=True, sharey=True)
+    for (i, count), (j, title) in product(enumerate(counts), enumerate(titles)):
+        panel = panels[i, j]
+        table = [[median(errors[m, size, count, title]) for m in measurements] for size in sizes]
+        image = panel.imshow(table, norm=LogNorm(1e-4, 2), cmap="cividis", aspect="auto")
+        for (y, size), (x, m) in product(enumerate(sizes), enumerate(measurements)):
+            best = errors[m, size, count, "oracle"]
+            pairs = zip(errors[m, size, count, title], best, strict=True)
+            if all(error <= max(1.25 * least, 1e-3) for error, least in pairs):
+                panel.plot(x, y, "o", color="white", markeredgecolor=BLACK, markersize=6)
+        panel.set_xticks(range(len(measurements)), [str(m) for m in measurements])
+        panel.set_yticks(range(len(sizes)), [str(size) for size in sizes])
+        if i == 0:
+            panel.set_title(titles[title], fontsize=10)
+        if j == 0:
+            panel.set_ylabel(f"{count:,} vectors\nsize of the hidden set", fontsize=9)
+    figure.supxlabel(
+        "measurements m of 256 atoms, 10 of them used (dots: within 25 % of the oracle's error, or"
+        " under 1e-3, from every seed)",
+        fontsize=9,
+    )
+    figure.colorbar(image, ax=panels, label="test MSE of hard OMP (signals of norm 1)", pad=0.01)
+    return figure
+
+
+def ecg() -> Figure:
+    """Signal to noise over the number of measurements; true signals left, measurements right."""
+    rows = json.loads((RESULTS / "ecg.json").read_text())["rows"]
+    linear = ("linear MMSE", BLACK, "--", None)
+    lines = (
+        (
+            ("selection on a background", BLUE, "-", "o"),
+            ("selection, ridge", ORANGE, "-", "s"),
+            ("selection", ORANGE, ":", "s"),
+            ("RMS of each level", GREY, "-", "v"),
+            linear,
+            ("OMP", BLACK, ":", "x"),
+        ),
+        (
+            ("Y alone: sparse Bayes on a background", BLUE, "-", "o"),
+            ("Y alone: sparse Bayes", ORANGE, "-", "s"),
+            ("Y alone: selection", ORANGE, ":", "s"),
+            ("Y alone: counting", GREY, "-", "v"),
+            linear,
+            ("OMP", BLACK, ":", "x"),
+        ),
+    )
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = "with the true training windows", "from measurements alone (but linear MMSE)"
+    for panel, some, title in zip(panels, lines, titles, strict=True):
+        for method, color, style, marker in some:
+            mine = [row for row in rows if row["method"] == method]
+            sizes = list(dict.fromkeys(row["m"] for row in mine))
+            errors = [np.mean([row["error"] for row in mine if row["m"] == m]) for m in sizes]
+            label = method.removeprefix("Y alone: ")
+            panel.plot(
+                sizes, -10 * np.log10(errors), style, color=color, marker=marker, label=label
+            )
+        panel.set_xticks(sizes)
+        panel.set_xlabel("measurements m of 256 samples")
+        panel.set_title(title, loc="left", fontsize=10)
+        panel.grid(color=GREY, linewidth=0.4)
+        panel.legend(fontsize=8)
+    panels[0].set_ylabel("signal to noise, test windows (dB)")
+    return figure
+
+
+FIGURES = (
+    temperature,
+    batch_omp,
+    objectives,
+    self_training,
+    ecg,
+    generalisation_shift,
+    generalisation_patient,
+    generalisation_few,
+    generalisation_drift,
+)
+
 if __name__ == "__main__":
-    for draw in (
-        temperature,
-        batch_omp,
-        objectives,
-        generalisation_shift,
-        generalisation_patient,
-        generalisation_few,
-        generalisation_drift,
-    ):
-        draw().savefig(IMAGES / f"{draw.__name__}.png", dpi=150)
+    wanted = sys.argv[1:] or [draw.__name__ for draw in FIGURES]
+    for draw in FIGURES:
+        if draw.__name__ in wanted:
+            draw().savefig(IMAGES / f"{draw.__name__}.png", dpi=150)
