@@ -171,6 +171,7 @@ def generalisation_patient() -> Figure:
         panel.set_title(f"held-out windows of person {person}", loc="left", fontsize=10)
         panel.set_xlabel("SNR (dB); below 0 shown as 0")
         panel.set_xlim(left=-0.4)
+        panel.xaxis.get_major_locator().set_params(integer=True, steps=[1, 2, 5])
         panel.grid(axis="x", color=GREY, linewidth=0.4)
     panels[0].set_yticks(range(len(methods)), methods, fontsize=9)
     panels[0].invert_yaxis()
@@ -211,7 +212,7 @@ def generalisation_few() -> Figure:
         panel.set_xticks(sizes, [str(size) for size in sizes])
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel("training signals")
-        panel.set_ylabel("mean squared error of hard OMP, signals of norm 1")
+        panel.set_ylabel("mean squared error of hard OMP")
     _legend(figure, panels[1])
     return figure
 
