@@ -54,5 +54,5 @@ def test_public_names():
 
 
 def test_a_name_that_does_not_exist():
-    with pytest.raises(AttributeError, match="module 'greedyjax' has no attribute 'cosamp'"):
-        greedyjax.cosamp  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'greedyjax' has no attribute 'no_such_name'"):
+        greedyjax.no_such_name  # noqa: B018
