@@ -22,7 +22,7 @@ from greedyjax import nets, problems, training
 
 DRAWS, MEASUREMENTS = range(5), (32, 48, 64, 96)
 EPOCHS, BATCH, RATE = 36, 64, 3e-2
-TAU = 0.01  # Of the mean largest first score.
+TAU, TAU_OF_LEVELS = 0.01, 0.005  # Of the mean largest first score.
 FRACTION = 0.44  # Of m: the sparsity where a signal has no background.
 RIDGE = {32: 1e-3, 48: 3e-4, 64: 1e-4, 96: 1e-5}  # Penalties times mean squares, without one.
 BACKGROUND_FRACTION = 0.25  # Of m: the sparsity beside a background.
@@ -48,6 +48,7 @@ def main() -> None:
         return
     config = {
         "epochs": EPOCHS, "batch": BATCH, "learning_rate": RATE, "tau": TAU,
+        "tau of levels": TAU_OF_LEVELS,
         "sparsity": FRACTION, "ridge": {str(m): value for m, value in RIDGE.items()},
         "sparsity beside a background": BACKGROUND_FRACTION, "background": BACKGROUND,
         "background from measurements": BACKGROUND_FROM_Y,
@@ -84,6 +85,8 @@ def one_draw(m: int, draw: int) -> dict[str, tuple[float, float]]:
 
     weights, seconds = select(known, many)
     blind_weights, blind_seconds = select(blind, many)
+    of_levels, level_seconds = select(known, many, data.levels)
+    blind_levels, blind_level_seconds = select(blind, many, data.levels)
     levels = jnp.sqrt(jax.ops.segment_sum(squares, data.levels) / jnp.bincount(data.levels))
     ridge = RIDGE[m] / (squares + 1e-6)
     answers = {
@@ -91,6 +94,9 @@ def one_draw(m: int, draw: int) -> dict[str, tuple[float, float]]:
         "linear MMSE": (linear(data.A, covariance, data.Y_test), 0.0),
         "RMS of each level": (omp(data.A, data.Y_test, levels[data.levels], many), 0.0),
         "selection": (omp(data.A, data.Y_test, weights, many), seconds),
+        "selection, one weight per level": (
+            omp(data.A, data.Y_test, of_levels, many), level_seconds,
+        ),
         "selection, ridge": (omp(data.A, data.Y_test, weights, many, ridge), seconds),
         "selection, ridge, subspace pursuit": (
             subspace(data.A, data.Y_test, weights, many, ridge), seconds,
@@ -98,6 +104,9 @@ def one_draw(m: int, draw: int) -> dict[str, tuple[float, float]]:
         "selection on a background": on_background(known, BACKGROUND * covariance, squares, few),
         "Y alone: counting": (omp(data.A, data.Y_test, count(data.A, data.Y_train, many), many), 0),
         "Y alone: selection": (omp(data.A, data.Y_test, blind_weights, many), blind_seconds),
+        "Y alone: selection, one weight per level": (
+            omp(data.A, data.Y_test, blind_levels, many), blind_level_seconds,
+        ),
         "Y alone: sparse Bayes": (omp(data.A, data.Y_test, prior.weights, many), 0.0),
         "Y alone: sparse Bayes on a background": on_background(
             blind, BACKGROUND_FROM_Y * squares_from_y, squares_from_y, few, prior.weights
@@ -123,11 +132,15 @@ def on_background(split: Split, covariance, squares, sparsity: int, weights=None
     return whitened.complete(split.Y_test, x), seconds
 
 
-def select(split: Split, sparsity: int):
-    """Weights by the selection loss from w = 1, and the seconds that its epochs took."""
+def select(split: Split, sparsity: int, levels=None):
+    """Weights by the selection loss from w = 1, and the seconds that its epochs took.
+
+    One per atom, or one for all atoms of a level.
+    """
+    tau = TAU if levels is None else TAU_OF_LEVELS
     scale = first_score(split.A, split.Y)
     fitted = training.fit(
-        nets.OMPNet(split.A, sparsity=sparsity, tau=TAU * scale),
+        nets.OMPNet(split.A, sparsity=sparsity, tau=tau * scale, groups=levels),
         (split.Y, split.X),
         (split.Y[:BATCH], None if split.X is None else split.X[:BATCH]),
         optimizer=optimizer(len(split.Y)),
@@ -137,7 +150,7 @@ def select(split: Split, sparsity: int):
         val_every=EPOCHS,
         progress=False,
     )
-    return jnp.abs(fitted.net.weights[...]), float(np.sum(fitted.history["seconds"][1:]))
+    return jnp.abs(fitted.net.atom_weights), float(np.sum(fitted.history["seconds"][1:]))
 
 
 @lru_cache
