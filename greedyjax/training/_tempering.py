@@ -25,15 +25,16 @@ def temper_weights(
     or where there are too few to find it. So ``learn`` learns from all signals but one fold, and
     for each power of its weights the hard solver of ``net`` predicts rows of that fold's signals
     that it does not see, as in `greedyjax.metrics.hidden_measurement_error`; then the next fold.
-    The power with the least error in all folds is that of the weights learned from all of ``Y``.
-    Small powers trust the weights little, and 0 is ``w = 1``.
+    A power takes the place of one before it in the list where it predicts better in every fold;
+    the last to do so is that of the weights learned from all of ``Y``. Small powers trust the
+    weights little, and 0 is ``w = 1``, which so stays unless the evidence against it is clear.
 
     Args:
         net: whose hard solver is to use the weights; its own weights do not matter.
         Y: measurements, shape ``(num, m)``.
         learn: function of measurements ``(part, m)`` to weights as ``net`` takes them, of either
             sign; called ``folds + 1`` times.
-        powers: at least one, each >= 0; the first of those that are equally good is taken.
+        powers: at least one, each >= 0, those to prefer in doubt first.
         folds: parts of ``Y``, between 2 and ``num``.
 
     Returns:
@@ -65,11 +66,15 @@ def temper_weights(
         _checks.scalar(f"powers[{i}]", power, positive=False)
     exponents = jnp.asarray(powers, jnp.float32)
 
-    errors = jnp.zeros(len(exponents))
+    errors = []
     for hidden, kept in zip(*row_folds(len(Y), folds), strict=True):
         weights = _learned(learn, Y[kept])
-        errors = errors + _hidden_errors(net, Y[hidden], weights, exponents)
-    return _learned(learn, Y) ** exponents[jnp.argmin(errors)].astype(weights.dtype)
+        errors.append(_hidden_errors(net, Y[hidden], weights, exponents))
+    least, best = jnp.stack(errors)[:, 0], exponents[0]
+    for of_power, exponent in zip(jnp.stack(errors).T, exponents, strict=True):
+        better = jnp.all(of_power < least)
+        least, best = jnp.where(better, of_power, least), jnp.where(better, exponent, best)
+    return _learned(learn, Y) ** best.astype(weights.dtype)
 
 
 def _learned(learn, Y) -> Array:
@@ -89,6 +94,6 @@ def hidden_error(net: Unrolled, Y: Inexact[Array, "num m"], weights) -> Float[Ar
 
 @jax.jit
 def _hidden_errors(net, Y, weights, exponents) -> Float[Array, " num_exponents"]:
-    """The squares of `hidden_error`, of each power of the weights."""
-    weights_of = lambda exponent: weights ** exponent.astype(weights.dtype)  # noqa: E731
-    return jax.lax.map(lambda e: jnp.square(hidden_error(net, Y, weights_of(e))), exponents)
+    """`hidden_error` of each power of the weights."""
+    exponents = exponents.astype(weights.dtype)
+    return jax.lax.map(lambda exponent: hidden_error(net, Y, weights**exponent), exponents)
