@@ -77,39 +77,6 @@ def batch_omp() -> Figure:
     return figure
 
 
-def objectives() -> Figure:
-    """Test error over the oracle's, a dot per seed, a line per objective, a panel per problem."""
-    result = json.loads((RESULTS / "objectives.json").read_text())
-    problems = list(result["config"]["epochs"])
-    titles = [t for t in dict.fromkeys(r["objective"] for r in result["rows"]) if t != "oracle"]
-    errors = {(r["problem"], r["objective"], r["seed"]): r["test_mse"] for r in result["rows"]}
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
-    panels = figure.subplots(2, -(-len(problems) // 2), sharey=True).ravel()
-    for panel, problem in zip(panels, problems, strict=False):
-        seeds = [seed for name, title, seed in errors if (name, title) == (problem, "oracle")]
-        for place, title in enumerate(titles):
-            ratios = [
-                errors[problem, title, seed] / errors[problem, "oracle", seed] for seed in seeds
-            ]
-            blind = title in result["from_measurements_alone"]
-            color = BLACK if title == "w = 1" else ORANGE if blind else BLUE
-            panel.plot(ratios, [place] * len(ratios), "o", color=color, markersize=4, alpha=0.4)
-            middle = sorted(ratios)[len(ratios) // 2]
-            panel.plot(middle, place, "|", color=color, markersize=14)
-        panel.axvline(1, color=GREY, linewidth=0.8)
-        panel.set_xscale("log")
-        panel.set_title(problem, loc="left", fontsize=10)
-        panel.set_yticks(range(len(titles)), titles, fontsize=8)
-        panel.grid(axis="x", color=GREY, linewidth=0.3)
-    panels[0].invert_yaxis()
-    figure.supxlabel(
-        "test error / that of the oracle's weights (blue: from true signals, orange: from"
-        " measurements alone; bars: medians)",
-        fontsize=9,
-    )
-    return figure
-
-
 def generalisation_shift() -> Figure:
     """One column per quantity that differs from where weights were learned, one row per solver."""
     rows = _generalisation("shift")
@@ -364,7 +331,6 @@ def ecg() -> Figure:
 FIGURES = (
     temperature,
     batch_omp,
-    objectives,
     self_training,
     ecg,
     generalisation_shift,

@@ -240,39 +240,6 @@ def mask() -> str:
     return "\n".join(lines)
 
 
-def objectives() -> str:
-    """Test error over the oracle's: median and worst seed, and how many seeds reach its level."""
-    result = _load("objectives")
-    problems, found = list(result["config"]["epochs"]), _by_objective(result)
-    lines = [f"| weights by | {' | '.join(problems)} |", "|---" * (len(problems) + 1) + "|"]
-    for title in dict.fromkeys(title for _, title in found):
-        cells = []
-        for problem in problems:
-            pairs = zip(found[problem, title], found[problem, "oracle"], strict=True)
-            ratios = [row["test_mse"] / best["test_mse"] for row, best in pairs]
-            cells.append(f"{median(ratios):.2f} ({max(ratios):.2f})")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def objectives_time() -> str:
-    """Seconds of a training, and seeds at the oracle's level with the median epoch of that."""
-    result = _load("objectives")
-    problems, found = list(result["config"]["epochs"]), _by_objective(result)
-    lines = [f"| weights by | {' | '.join(problems)} |", "|---" * (len(problems) + 1) + "|"]
-    for title in dict.fromkeys(title for _, title in found if title not in ("w = 1", "oracle")):
-        cells = []
-        for problem in problems:
-            rows = found[problem, title]
-            epochs = [row["epochs_to_oracle"] for row in rows]
-            reached = [epoch for epoch in epochs if epoch is not None]
-            by = f", epoch {median(reached):g}" if any(reached) else ""
-            seconds = median(row["seconds"] for row in rows)
-            cells.append(f"{len(reached)} of {len(rows)}{by}; {seconds:.2g} s")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def one_epoch() -> str:
     """Learned weights over the oracle's in a network's own solver, and the hidden sets found."""
     rows = _load("solvers")["rows"]
@@ -330,14 +297,6 @@ def _decibels(errors) -> float:
     return -10 * math.log10(sum(errors) / len(errors))
 
 
-def _by_objective(result: dict) -> dict[tuple[str, str], list[dict]]:
-    """The rows of all seeds, by problem and objective."""
-    found: dict[tuple[str, str], list[dict]] = {}
-    for row in result["rows"]:
-        found.setdefault((row["problem"], row["objective"]), []).append(row)
-    return found
-
-
 def _load(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
@@ -386,8 +345,6 @@ TABLES = {
         "one epoch": one_epoch,
         "solvers": solvers,
         "ecg": ecg,
-        "objectives": objectives,
-        "objectives time": objectives_time,
     },
 }
 
