@@ -7,6 +7,7 @@ squared error of a hard solver with learned weights on 512 other signals, beside
 weights that know the hidden set. Nothing but the measurements is used to learn or to choose.
 
     python benchmarks/self_training.py [--quick] [--seeds 10] [--phase-seeds 3] [--parts PART ...]
+        [--methods NAME ...]
 """
 
 import argparse
@@ -116,19 +117,27 @@ def count(A, Y):
     return training.count_weights(A, Y, sparsity=S)
 
 
-def learn(A, Y, net, rows: int) -> dict[str, Any]:
+METHODS = (
+    "counting",
+    "self-selection",
+    "sparse Bayes",
+    "sparse Bayes, tempered",
+    "sparse Bayes, then self-selection",
+)
+
+
+def learn(methods, A, Y, net, rows: int) -> dict[str, Any]:
     """Weights by each method; with rows of zeros up to ``rows``, so that one compilation serves."""
     padded = _padded(A.T, rows).T, _padded(Y, rows)
-    found = {
-        "counting": count(*padded),
-        "self-selection": select(*padded, steps=STEPS),
-        "sparse Bayes": bayes(A, Y),
-    }
-    found["sparse Bayes, tempered"] = training.temper_weights(net(A), Y, partial(bayes, A))
-    found["sparse Bayes, then self-selection"] = select(
-        *padded, weights=found["sparse Bayes"], steps=STEPS // 4
+    ways = (
+        lambda: count(*padded),
+        lambda: select(*padded, steps=STEPS),
+        lambda: bayes(A, Y),
+        lambda: training.temper_weights(net(A), Y, partial(bayes, A)),
+        lambda: select(*padded, weights=bayes(A, Y), steps=STEPS // 4),
     )
-    return found
+    pairs = zip(METHODS, ways, strict=True)
+    return {method: way() for method, way in pairs if method in methods}
 
 
 def _padded(Y, rows: int):
@@ -172,13 +181,13 @@ def rows_of(problem: Problem, found: dict[str, Any], make: Callable, rows: int, 
         yield {**facts, "method": title, **errors_of, "hidden_set_found": share}
 
 
-def run_phase(measurements, sizes, vectors, seeds) -> list[dict]:
+def run_phase(methods, measurements, sizes, vectors, seeds) -> list[dict]:
     rows, most = [], max(measurements)
     for m, num in product(measurements, vectors):
         start = perf_counter()
         for size, seed in product(sizes, seeds):
             problem = gaussian(seed, m, size, num)
-            found = learn(problem.A, problem.Y, OMP, most)
+            found = learn(methods, problem.A, problem.Y, OMP, most)
             facts = {"m": m, "size": size, "vectors": num, "seed": seed}
             rows += rows_of(problem, found, OMP, most, OWN, facts)
         for size in sizes:
@@ -188,15 +197,13 @@ def run_phase(measurements, sizes, vectors, seeds) -> list[dict]:
     return rows
 
 
-def run_without_structure(measurements, vectors, seeds) -> list[dict]:
+def run_without_structure(methods, measurements, vectors, seeds) -> list[dict]:
     """Sparse Bayes where there is nothing to learn."""
     rows = []
     for m, num in product(measurements, vectors):
         for seed in seeds:
             problem = gaussian(seed, m, N, num)
-            learn = partial(bayes, problem.A)
-            tempered = training.temper_weights(OMP(problem.A), problem.Y, learn)
-            found = {"sparse Bayes": learn(problem.Y), "sparse Bayes, tempered": tempered}
+            found = learn(methods, problem.A, problem.Y, OMP, m)
             facts = {"m": m, "vectors": num, "seed": seed}
             rows += rows_of(problem, found, OMP, m, OWN, facts)
         mine = [row for row in rows if row["m"] == m]
@@ -204,14 +211,15 @@ def run_without_structure(measurements, vectors, seeds) -> list[dict]:
     return rows
 
 
-def run_paper(seeds, vectors) -> list[dict]:
+def run_paper(methods, seeds, vectors) -> list[dict]:
     rows = []
     for (name, make, m), num in product((("OMP", OMP, 20), ("IHT", IHT, 36)), vectors):
         for seed in seeds:
             problem, train = paper(seed, m, num)
             net = nets.OMPNet if name == "OMP" else nets.IHTNet
-            found = {"supervised": select(problem.A, *train, steps=8, rate=0.1, net=net)}
-            found |= learn(problem.A, problem.Y, make, m)
+            found = learn(methods, problem.A, problem.Y, make, m)
+            if "supervised" in methods:
+                found["supervised"] = select(problem.A, *train, steps=8, rate=0.1, net=net)
             facts = {"problem": name, "m": m, "vectors": num, "seed": seed}
             rows += rows_of(problem, found, make, m, BOTH, facts)
         mine = [row for row in rows if row["problem"] == name]
@@ -231,11 +239,22 @@ def summary(rows, key: str, value) -> str:
     return ", ".join(texts)
 
 
+BAYES = ("sparse Bayes", "sparse Bayes, tempered")  # The others have shown what they do there.
 PARTS = {
-    "paper": lambda seeds, _: run_paper(range(seeds), (1024, 32)),
-    "no_structure": lambda seeds, _: run_without_structure((48, 64), VECTORS, range(seeds)),
-    "phase": lambda _, seeds: run_phase(MEASUREMENTS, SIZES, VECTORS, range(seeds)),
-}
+    "paper": (run_paper, (*METHODS, "supervised"), {"vectors": (1024, 32)}),
+    "no_structure": (
+        run_without_structure, BAYES, {"measurements": (48, 64), "vectors": VECTORS},
+    ),
+    "phase": (
+        run_phase, METHODS, {"measurements": MEASUREMENTS, "sizes": SIZES, "vectors": VECTORS},
+    ),
+}  # fmt: skip
+
+
+def merged(before: list[dict], rows: list[dict]) -> list[dict]:
+    """The rows, new ones in the place of old ones of the same facts and method."""
+    key = lambda row: tuple(str(v) for v in row.values() if not isinstance(v, float))  # noqa: E731
+    return list({key(row): row for row in before + rows}.values())
 
 
 def main() -> None:
@@ -243,18 +262,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two cells; writes nothing")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--phase-seeds", type=int, default=3)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="the others"
-                        " keep the results that they have")  # fmt: skip
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="those not named keep the"
+                        " rows that they have")  # fmt: skip
     options = parser.parse_args()
     if options.quick:
-        run_phase((36,), (20, 256), (128,), range(1))
+        run_phase(METHODS, (36,), (20, 256), (128,), range(1))
         return
-    parts = {name: PARTS[name](options.seeds, options.phase_seeds) for name in options.parts}
+    found = {}
+    for name in options.parts:
+        run, methods, sizes = PARTS[name]
+        methods = [each for each in methods if each in (options.methods or methods)]
+        seeds = options.phase_seeds if name == "phase" else options.seeds
+        found[name] = run(methods, **sizes, seeds=range(seeds))
     path = RESULTS / "self_training.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    kept = {name: before[name] for name in PARTS if name in before}
+    parts = {name: merged(before.get(name, []), found.get(name, [])) for name in PARTS}
     config = {"tau": TAU, "batch": BATCH, "steps": STEPS, "learning_rate": RATE, "noise": NOISE}
-    write_result("self_training", {"config": config, **kept, **parts})
+    write_result("self_training", {"config": config, **parts})
 
 
 if __name__ == "__main__":

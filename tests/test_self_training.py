@@ -43,7 +43,7 @@ def test_few_vectors_are_the_first_of_many(script):
 
 
 def test_rows_say_what_each_method_gives(script):
-    rows = script.run_phase((8, 12), (4,), (24,), (0,))
+    rows = script.run_phase(script.METHODS, (8, 12), (4,), (24,), (0,))
     methods = ("w = 1", "oracle", "counting", "self-selection", "sparse Bayes")
     methods += ("sparse Bayes, tempered", "sparse Bayes, then self-selection")
     assert [row["method"] for row in rows] == [*methods, *methods]
@@ -58,3 +58,6 @@ def test_rows_say_what_each_method_gives(script):
         largest = np.argsort(-np.asarray(weights), kind="stable")[:4]
         assert row["hidden_set_found"] == np.asarray(problem.hidden)[largest].mean()
     assert "oracle" in script.summary(rows, "size", 4)
+    changed = [{**rows[0], "mse": 7.0}]
+    again = script.merged(rows, changed)
+    assert again == changed + rows[1:]
