@@ -254,6 +254,8 @@ def self_training() -> Figure:
         "sparse Bayes, tempered": "sparse Bayes,\ntempered",
         "oracle": "oracle",
     }
+    found = {row["method"] for row in rows}
+    titles = {method: say for method, say in titles.items() if method in found}
     errors = {}
     for row in rows:
         errors.setdefault(tuple(row[axis] for axis in axes), []).append(row["mse"])
