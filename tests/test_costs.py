@@ -81,22 +81,23 @@ def test_what_is_compiled_does_not_grow_with_the_steps(name):
 @pytest.mark.slow
 @every_solver
 def test_compile_time_does_not_grow_with_the_steps(name):
-    """Not by more than half from 8 steps to 256: the best of three, as machines have other work."""
+    """Not by more than half from 8 steps to 256: the best times, as machines have other work."""
     args = single(256, 256), single(256), single(256), single()
 
     def seconds(f):
-        times = []
-        for _ in range(3):
-            jax.clear_caches()
-            lowered = jax.jit(f).lower(*args)  # Anew: one that has compiled keeps the result.
-            start = perf_counter()
-            lowered.compile()
-            times.append(perf_counter() - start)
-        return min(times)
+        jax.clear_caches()
+        lowered = jax.jit(f).lower(*args)  # Anew: one that has compiled keeps the result.
+        start = perf_counter()
+        lowered.compile()
+        return perf_counter() - start
 
-    short, long = solver_and_gradient(name, 8), solver_and_gradient(name, 256)
-    for few, many in zip(short, long, strict=True):
-        assert seconds(many) <= 1.5 * seconds(few)
+    for few, many in zip(*(solver_and_gradient(name, steps) for steps in (8, 256)), strict=True):
+        best = np.array([np.inf, np.inf])
+        for _ in range(8):  # In turn, until it shows.
+            best = np.minimum(best, [seconds(few), seconds(many)])
+            if best[1] <= 1.5 * best[0]:
+                break
+        assert best[1] <= 1.5 * best[0]
 
 
 def traced_once(f):
