@@ -29,3 +29,10 @@ class _DoctestsAsUsersRunThem:
 
 def pytest_configure(config):
     config.pluginmanager.register(_DoctestsAsUsersRunThem(), "doctests-as-users-run-them")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_what_was_compiled():
+    """Each program keeps memory mappings, of which a process may have only so many (65,530)."""
+    yield
+    jax.clear_caches()
