@@ -109,7 +109,7 @@ def whiten(
     factor = jnp.linalg.cholesky(measured + level.astype(real_dtype(dtype)) * identity)
     if not _checks.is_traced((A, given, noise)) and not jnp.isfinite(factor).all():
         expected = "one without negative eigenvalues, and measured in every direction"
-        _checks.fail(ValueError, "covariance", expected, "another")
+        _checks.fail(ValueError, "covariance", expected, "one that has no Cholesky factor")
     inverse = _solve(factor, identity)
     gain = matmul(matmul(back, inverse.conj().T), inverse)
     return Whitened(_solve(factor, A), factor, gain, A)

@@ -73,11 +73,6 @@ def hard(net, Y):
 
 
 @jax.jit
-def layers(net, Y):
-    return net.layers(Y)
-
-
-@jax.jit
 def value_and_gradient(net, Y, target):
     """Through nnx.split and nnx.merge, as training does it."""
     graph, params, rest = nnx.split(net, nnx.Param, ...)
@@ -123,23 +118,6 @@ def test_batches_of_any_shape(family):
         assert jax.eval_shape(solve, net, Y[0]).shape == (N,)
         assert jax.eval_shape(solve, net, Y.reshape(2, 3, M)).shape == (2, 3, N)
         assert jax.eval_shape(solve, net, Y[:0]).shape == (0, N)
-
-
-@both_families
-def test_layers_are_the_answers_of_shorter_networks(family):
-    A, Y, weights = problem(np.complex128)
-    A = A * np.linspace(0.5, 1.5, N)  # Columns of other norms.
-    num_layers = K if family == "omp" else LAYERS
-    taus = np.linspace(0.1, 0.02, num_layers)
-    got = layers(make(family, A, tau=taus, weights=weights), Y.reshape(2, 3, M))
-    assert (got.shape, got.dtype) == ((2, 3, num_layers, N), np.complex128)
-    for i in range(num_layers):
-        if family == "omp":
-            answer = lambda y, i=i: oracles.soft_omp(A, y, i + 1, taus[: i + 1], weights).x
-        else:
-            settings = (taus[: i + 1], i + 1, STEP, weights)
-            answer = lambda y, settings=settings: oracles.soft_iht(A, y, K, *settings).x
-        assert_close(got[..., i, :].reshape(-1, N), np.stack([answer(y) for y in Y]))
 
 
 @both_families
