@@ -63,6 +63,11 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def load_result(name: str) -> dict:
+    """What `write_result` wrote."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 def write_result(script: str, content: dict) -> Path:
     """Writes ``results/<script>.json`` with the versions and the machine."""
     packages = ("greedyjax", "jax", "jaxlib", "flax", "optax", "numpy")

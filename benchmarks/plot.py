@@ -3,25 +3,26 @@
 python benchmarks/plot.py [name of a picture ...]
 """
 
-import json
 import sys
 from itertools import product
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from common import load_result
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from greedyjax.plotting import BLACK, BLUE, GREY, ORANGE
 
 ROOT = Path(__file__).parent.parent
-RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
+IMAGES = ROOT / "docs" / "images"
 
 
 def temperature() -> Figure:
     """Errors above, gradients below, one column per network."""
-    rows = json.loads((RESULTS / "temperature.json").read_text())["rows"]
+    rows = load_result("temperature")["rows"]
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for column, net in enumerate(("OMP-Net", "IHT-Net")):
@@ -52,7 +53,7 @@ def temperature() -> Figure:
 
 def batch_omp() -> Figure:
     """Time against each of the four sizes, the others as they are."""
-    result = json.loads((RESULTS / "batch_omp.json").read_text())
+    result = load_result("batch_omp")
     rows = [row for row in result["rows"] if "grows" in row]
     names = {"m": "measurements m", "n": "atoms n", "k": "steps k", "batch": "signals"}
     figure = Figure(figsize=(11, 3.6), layout="constrained")
@@ -73,6 +74,43 @@ def batch_omp() -> Figure:
     panels[0].legend(fontsize=7)
     figure.suptitle(
         "Hard OMP: m = 256, n = 1024, k = 32 and 2,048 signals but for the size below", fontsize=10
+    )
+    return figure
+
+
+def objectives() -> Figure:
+    """Test error over the oracle's, a dot per seed, a line per objective, a panel per problem."""
+    result = load_result("objectives")
+    problems = list(result["config"]["epochs"])
+    titles = [t for t in dict.fromkeys(r["objective"] for r in result["rows"]) if t != "oracle"]
+    errors = {(r["problem"], r["objective"], r["seed"]): r["test_mse"] for r in result["rows"]}
+    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    panels = figure.subplots(2, -(-len(problems) // 2), sharey=True).ravel()
+    for panel, problem in zip(panels, problems, strict=False):
+        seeds = [seed for name, title, seed in errors if (name, title) == (problem, "oracle")]
+        for place, title in enumerate(titles):
+            ratios = [
+                errors[problem, title, seed] / errors[problem, "oracle", seed] for seed in seeds
+            ]
+            blind = title in result["from_measurements_alone"]
+            color = BLACK if title == "w = 1" else ORANGE if blind else BLUE
+            panel.plot(ratios, [place] * len(ratios), "o", color=color, markersize=4, alpha=0.4)
+            panel.plot(median(ratios), place, "|", color=color, markersize=14)
+        panel.axvline(1, color=GREY, linewidth=0.8)
+        panel.set_xscale("log")
+        low, high = panel.get_xlim()
+        if high < 30 * low:  # Too short for powers of ten.
+            ticks = [tick for tick in (0.2, 0.5, 1, 2, 5, 10) if low < tick < high]
+            panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_title(problem, loc="left", fontsize=10)
+        panel.set_yticks(range(len(titles)), titles, fontsize=8)
+        panel.grid(axis="x", color=GREY, linewidth=0.3)
+    panels[0].invert_yaxis()
+    figure.supxlabel(
+        "test error / that of the oracle's weights (blue: from true signals, orange: from"
+        " measurements alone; bars: medians)",
+        fontsize=9,
     )
     return figure
 
@@ -214,7 +252,7 @@ def generalisation_drift() -> Figure:
 
 
 def _generalisation(part: str) -> list[dict]:
-    return json.loads((RESULTS / "generalisation.json").read_text())["rows"][part]
+    return load_result("generalisation")["rows"][part]
 
 
 def _medians(panel, rows, x, y, color, style, marker, title, *, width=1.5, ranges=True) -> None:
@@ -241,7 +279,7 @@ def _legend(figure: Figure, panel) -> None:
 
 def self_training() -> Figure:
     """Errors over measurements and size of the hidden set: a column per method, a row per count."""
-    rows = json.loads((RESULTS / "self_training.json").read_text())["phase"]
+    rows = load_result("self_training")["phase"]
     axes = ("m", "size", "vectors", "method")
     sizes, counts = ({row[axis]: None for row in rows} for axis in ("size", "vectors"))
     measurements = {row["m"]: None for row in rows}
@@ -287,7 +325,7 @@ def self_training() -> Figure:
 
 def ecg() -> Figure:
     """Signal to noise over the number of measurements; true signals left, measurements right."""
-    rows = json.loads((RESULTS / "ecg.json").read_text())["rows"]
+    rows = load_result("ecg")["rows"]
     linear = ("linear MMSE", BLACK, "--", None)
     lines = (
         (
@@ -333,6 +371,7 @@ def ecg() -> Figure:
 FIGURES = (
     temperature,
     batch_omp,
+    objectives,
     self_training,
     ecg,
     generalisation_shift,

@@ -3,19 +3,20 @@
 python benchmarks/tables.py
 """
 
-import json
 import math
 import re
 from pathlib import Path
 from statistics import median
 
+import reproduction_tables
+from common import load_result
+
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 
 
 def demo() -> str:
     """Methods of the demo by falling SNR."""
-    result = _load("demo")
+    result = load_result("demo")
     lines = [
         "| method | SNR (dB) | each draw (dB) | median SNR (dB) | seconds |",
         "|---|---|---|---|---|",
@@ -29,153 +30,28 @@ def demo() -> str:
 
 def paper() -> str:
     """Test error of hard OMP on the paper's problem, median and range over the seeds."""
-    result = _load("paper_problem")
+    found = _by_objective(load_result("objectives"))
     names = {
-        "ones": "`w = 1`",
-        "learned": "learned from true signals",
-        "learned_from_measurements": "learned from measurements alone",
-        "counted_from_measurements": "counted from measurements alone",
+        "w = 1": "`w = 1`",
+        "selection, cold": "learned from true signals",
+        "self-selection, warm": "learned from measurements alone",
+        "counting": "counted from measurements alone",
+        "sparse Bayes": "sparse Bayes, measurements alone",
         "oracle": "oracle: 1 on the hidden set, 0 off it",
     }
-    systems = ("complex", "stacked real")
-    num = len({row["seed"] for row in result["rows"]})
-    lines = [f"| weights | complex, {num} seeds | stacked, {num} seeds |", "|---|---|---|"]
-    for key, name in names.items():
+    lines = ["| weights | complex | stacked real |", "|---|---|---|"]
+    for title, name in names.items():
         cells = []
-        for system in systems:
-            values = [row[key] for row in result["rows"] if row["system"] == system]
+        for problem in ("OMP, complex", "OMP, stacked"):
+            values = [row["test_mse"] for row in found[problem, title]]
             cells.append(f"{median(values):.1e} ({min(values):.1e} to {max(values):.1e})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def fig1() -> str:
-    """Distance of softsort to the sort, beside its bound."""
-    lines = ["| τ | largest row distance, ours | bound | published |", "|---|---|---|---|"]
-    for row in _load("fig1")["soft"]:
-        lines.append(f"| {row['tau']:g} | {row['distance']:.2g} | {row['bound']:.2g} | – |")
-    return "\n".join(lines)
-
-
-def fig2_recovery() -> str:
-    """Geometric means of the recovery error, published and ours."""
-    header = ["| | τ | σ = 1e-5 | σ = 1e-3 | σ = 1e-1 |", "|---|---|---|---|---|"]
-    noises = ("1e-05", "0.001", "0.1")
-    return "\n".join(header + _fig2_rows("hard", noises) + _fig2_rows("soft", noises))
-
-
-def fig2_difference() -> str:
-    """Geometric means of the difference to the hard iterates, published and ours."""
-    lines = []
-    for algorithm in ("omp", "iht"):
-        result = _load("fig2")[algorithm]
-        steps = [row["steps"] for row in result["difference"]]
-        lines += ["", f"| {algorithm.upper()}, τ | {' | '.join(f'n = {n}' for n in steps)} |"]
-        lines += ["|---|---|---|---|"]
-        by_tau: dict[float, list[str]] = {}
-        for row in result["comparison"]:
-            if row["what"].startswith("difference"):
-                by_tau.setdefault(row["tau"], []).append(_beside(row))
-        lines += [f"| {tau:.1e} | {' | '.join(cells)} |" for tau, cells in by_tau.items()]
-    return "\n".join(lines[1:])
-
-
-def certificates() -> str:
-    """How often the certificate said yes, and how often yes was true."""
-    result = _load("fig2")["omp"]
-    noises = [f"σ = {row['noise']:g}" for row in result["certificate"]]
-    lines = [f"| τ | {' | '.join(noises)} |", "|---|---|---|---|"]
-    for i, tau in enumerate(result["taus"]):
-        shares = [(row["proven"][i], row["same_atoms"][i]) for row in result["certificate"]]
-        if i % 2 == 0 and tau < 0.1:
-            cells = [f"{100 * proven:.0f} % of {100 * same:.0f} %" for proven, same in shares]
-            lines.append(f"| {tau:.0e} | {' | '.join(cells)} |")
-    wrong, runs = (sum(row[key] for row in result["certificate"]) for key in ("wrong", "runs"))
-    return "\n".join([*lines, "", f"Wrong: {wrong} of {runs} runs."])
-
-
-def fig3_methods() -> str:
-    """Median and range over the seeds of the MSE of every method, beside the published MSE."""
-    lines = []
-    for algorithm, problem in (("omp", "OMP problem, m = 20"), ("iht", "IHT problem, m = 36")):
-        result = _load("fig3")[algorithm]
-        lines += [
-            "",
-            f"| {problem} | published | ratio | validation | test |",
-            "|---|---|---|---|---|",
-        ]
-        groups: dict[tuple[str, str], list[dict]] = {}
-        for row in result["rows"]:
-            groups.setdefault((row["system"], row["method"]), []).append(row)
-        for (system, method), rows in groups.items():
-            published, ratio = "–", "–"
-            if "published" in rows[0]:
-                value = rows[0]["published"]["mse"]
-                published = f"{value:.2e}"
-                ratio = f"{median(row['val']['mse'] for row in rows) / value:.2f}"
-            cells = [_range([row[name]["mse"] for row in rows]) for name in ("val", "test")]
-            lines.append(f"| {system}: {method} | {published} | {ratio} | {' | '.join(cells)} |")
-    return "\n".join(lines[1:])
-
-
-def fig3_seeds() -> str:
-    """The paper's training and ours, seed by seed."""
-    lines, paper = [], "the paper's training"
-    for algorithm in ("omp", "iht"):
-        result = _load("fig3")[algorithm]
-        test = {
-            (row["system"], row["method"], row["seed"]): row["test"]["mse"]
-            for row in result["rows"]
-        }
-        columns = [
-            f"{algorithm.upper()}-Net, seed",
-            "best validation MSE (epoch)",
-            "by epoch 600",
-            "test MSE",
-            "hidden set found",
-            "ours / oracle, test, complex",
-            "hidden set found",
-            "stacked",
-            "hidden set found",
-        ]
-        lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-        for i, (seed, training) in enumerate(zip(result["seeds"], result["training"], strict=True)):
-            found = {name: each[i] for name, each in result["hidden_set_found"].items()}
-            cells = [
-                f"{training['best_val_loss']:.2e} ({training['best_epoch']})",
-                f"{training['best_val_loss_by_epoch_600']:.2e}",
-                f"{test['complex', f'network, {paper}', seed]:.2e}",
-                f"{found[paper]} of 20",
-            ]
-            for system in ("complex", "stacked"):
-                ours, oracle = (
-                    test[system, f"hard, {name}", seed]
-                    for name in ("selection loss", "oracle weights")
-                )
-                cells += [f"{ours / oracle:.2f}", f"{found[f'selection loss, {system}']} of 20"]
-            lines.append(f"| {seed} | {' | '.join(cells)} |")
-    return "\n".join(lines[1:])
-
-
-def minutes() -> str:
-    """How long each figure takes."""
-    lines = ["| what | seeds | minutes |", "|---|---|---|"]
-    for name in ("fig1", "fig2", "fig3"):
-        result = _load(name)
-        for algorithm in ("omp", "iht") if name != "fig1" else (None,):
-            part = result if algorithm is None else result[algorithm]
-            seeds = ", ".join(map(str, part["seeds"]))
-            title = name if algorithm is None else f"{name}, {algorithm.upper()}"
-            lines.append(f"| {title} | {seeds} | {part['seconds'] / 60:.2g} |")
-    alone = _load("paper_training")["rows"] if (RESULTS / "paper_training.json").exists() else []
-    for row in alone:
-        lines.append(f"| {row['net']} as published, 1000 epochs | 0 | {row['minutes']:.2g} |")
-    return "\n".join(lines)
-
-
 def train_step() -> str:
     """Each step, what its products alone take, and the authors' code."""
-    result = _load("train_step")
+    result = load_result("train_step")
     lines = [
         "| step of 64 signals | ms | its products alone, ms | ratio | authors' code, ms | ratio |",
         "|---|---|---|---|---|---|",
@@ -191,7 +67,7 @@ def train_step() -> str:
 
 def batch_omp() -> str:
     """Every library's time and exact recovery on the three configurations."""
-    rows = [row for row in _load("batch_omp")["rows"] if "grows" not in row]
+    rows = [row for row in load_result("batch_omp")["rows"] if "grows" not in row]
     problems = list(dict.fromkeys((row["m"], row["n"], row["k"], row["batch"]) for row in rows))
     found = {(row["m"], row["n"], row["k"], row["batch"], row["method"]): row for row in rows}
     titles = [f"m = {m}, n = {n}, k = {k}, {num} signals" for m, n, k, num in problems]
@@ -210,7 +86,7 @@ def batch_omp() -> str:
 
 def batch_iht() -> str:
     """Time beside NumPy's and that of the products alone."""
-    rows = _load("batch_iht")["rows"]
+    rows = load_result("batch_iht")["rows"]
     lines = [
         "| m, n, k, signals | method | s | its products alone, s | exact |",
         "|---|---|---|---|---|",
@@ -225,7 +101,7 @@ def batch_iht() -> str:
 
 def mask() -> str:
     """Time and memory beside the dense form."""
-    rows = _load("mask")["rows"]
+    rows = load_result("mask")["rows"]
     dense = {(row["n"], row["k"]): row for row in rows if row["method"] == "dense"}
     lines = ["| n | k | ms | MB | dense, ms | dense, MB | ratio of times |", "|---" * 7 + "|"]
     for row in rows:
@@ -240,9 +116,46 @@ def mask() -> str:
     return "\n".join(lines)
 
 
+def objectives() -> str:
+    """Test error over the oracle's: median and worst seed, and how many seeds reach its level."""
+    result = load_result("objectives")
+    problems, found = list(result["config"]["epochs"]), _by_objective(result)
+    lines = [f"| weights by | {' | '.join(problems)} |", "|---" * (len(problems) + 1) + "|"]
+    for title in dict.fromkeys(title for _, title in found):
+        cells = []
+        for problem in problems:
+            pairs = zip(found[problem, title], found[problem, "oracle"], strict=True)
+            ratios = [row["test_mse"] / best["test_mse"] for row, best in pairs]
+            typical, worst = (
+                f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
+                for ratio in (median(ratios), max(ratios))
+            )
+            cells.append(f"{typical} ({worst})")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def objectives_time() -> str:
+    """Seconds of a training, and seeds at the oracle's level with the median epoch of that."""
+    result = load_result("objectives")
+    problems, found = list(result["config"]["epochs"]), _by_objective(result)
+    lines = [f"| weights by | {' | '.join(problems)} |", "|---" * (len(problems) + 1) + "|"]
+    for title in dict.fromkeys(title for _, title in found if title not in ("w = 1", "oracle")):
+        cells = []
+        for problem in problems:
+            rows = found[problem, title]
+            epochs = [row["epochs_to_oracle"] for row in rows]
+            reached = [epoch for epoch in epochs if epoch is not None]
+            by = f", epoch {median(reached):g}" if any(reached) else ""
+            seconds = median(row["seconds"] for row in rows)
+            cells.append(f"{len(reached)} of {len(rows)}{by}; {seconds:.2g} s")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def one_epoch() -> str:
     """Learned weights over the oracle's in a network's own solver, and the hidden sets found."""
-    rows = _load("solvers")["rows"]
+    rows = load_result("solvers")["rows"]
     lines = [
         "| problem | epochs | test error over the oracle's | hidden set found |",
         "|---" * 4 + "|",
@@ -261,7 +174,7 @@ def one_epoch() -> str:
 
 def solvers() -> str:
     """Weights of ten epochs in every solver: median and worst test error of all seeds."""
-    rows = _load("solvers")["rows"]
+    rows = load_result("solvers")["rows"]
     problems = list(dict.fromkeys((row["problem"], row["system"]) for row in rows))
     heads = " | ".join(f"{problem}, {system}" for problem, system in problems)
     lines = [f"| solver, weights | {heads} |", "|---" * (len(problems) + 1) + "|"]
@@ -280,7 +193,7 @@ def solvers() -> str:
 
 def ecg() -> str:
     """Signal to noise in dB, the mean error over the draws of the matrix, and seconds to learn."""
-    rows = _load("ecg")["rows"]
+    rows = load_result("ecg")["rows"]
     sizes = list(dict.fromkeys(row["m"] for row in rows))
     lines = [f"| method | {' | '.join(f'm = {m}' for m in sizes)} | learning, s |"]
     lines.append("|---" * (len(sizes) + 2) + "|")
@@ -297,44 +210,17 @@ def _decibels(errors) -> float:
     return -10 * math.log10(sum(errors) / len(errors))
 
 
-def _load(name: str) -> dict:
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def _fig2_rows(kind: str, noises: tuple[str, ...]) -> list[str]:
-    lines = []
-    for algorithm in ("omp", "iht"):
-        rows = {(row["what"], row["tau"]): row for row in _load("fig2")[algorithm]["comparison"]}
-        taus = sorted({tau or 0 for what, tau in rows if what.startswith(kind)})
-        for tau in taus:
-            cells = [_beside(rows[f"{kind}, noise {noise}", tau or None]) for noise in noises]
-            name = f"{'Soft-' if kind == 'soft' else ''}{algorithm.upper()}"
-            lines.append(f"| {name} | {f'{tau:.1e}' if tau else '–'} | {' | '.join(cells)} |")
-    return lines
-
-
-def _beside(row: dict) -> str:
-    """Published, ours and their ratio, marked where chance does not explain it."""
-    off = abs(math.log(row["ratio"]))
-    mark = "\\*" if off > math.log(row["factor_by_chance"]) + 0.05 else ""
-    return f"{row['published']:.2e}, {row['ours']:.2e} ({row['ratio']:.2f}{mark})"
-
-
-def _range(values: list[float]) -> str:
-    return f"{median(values):.1e} ({min(values):.1e} to {max(values):.1e})"
+def _by_objective(result: dict) -> dict[tuple[str, str], list[dict]]:
+    """The rows of all seeds, by problem and objective."""
+    found: dict[tuple[str, str], list[dict]] = {}
+    for row in result["rows"]:
+        found.setdefault((row["problem"], row["objective"]), []).append(row)
+    return found
 
 
 TABLES = {
     "README.md": {"demo": demo, "paper": paper},
-    "docs/reproduction.md": {
-        "fig1": fig1,
-        "fig2 recovery": fig2_recovery,
-        "fig2 difference": fig2_difference,
-        "certificates": certificates,
-        "fig3 methods": fig3_methods,
-        "fig3 seeds": fig3_seeds,
-        "minutes": minutes,
-    },
+    "docs/reproduction.md": reproduction_tables.TABLES,
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,
@@ -345,6 +231,8 @@ TABLES = {
         "one epoch": one_epoch,
         "solvers": solvers,
         "ecg": ecg,
+        "objectives": objectives,
+        "objectives time": objectives_time,
     },
 }
 

@@ -32,6 +32,8 @@ _RECOVER = """\
 Recovers signals from measurements with a model that `greedyjax train` wrote.
 
 Y.npy holds one signal (m,) or many (num, m); X.npy receives (n,) or (num, n).
+Learned weights say where the signals live, whatever the solver: where signals are truly
+sparse, --solver subspace_pursuit is the most accurate.
 """
 _DEMO = """\
 Learns weights on the first seconds of a real 12-lead electrocardiogram, in a wavelet
@@ -101,7 +103,16 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("model", metavar="MODEL.npz", help="a model that train wrote")
     recover.add_argument("measurements", metavar="Y.npy", help="measurements")
     recover.add_argument("--out", required=True, metavar="X.npy", help="where the signals go")
-    recover.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
+    way = recover.add_mutually_exclusive_group()
+    way.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
+    way.add_argument(
+        "--solver", choices=("htp", "subspace_pursuit", "cosamp"),
+        help="use the weights in this hard solver, not in the one they were learned with",
+    )  # fmt: skip
+    recover.add_argument(
+        "--num-steps", type=_integer(1), default=20, metavar="T",
+        help="steps of that solver (default 20)",
+    )  # fmt: skip
     recover.add_argument(
         "--batch-size", type=_integer(1), default=1024, metavar="B",
         help="signals at a time (default 1024)",

@@ -16,10 +16,6 @@ from greedyjax.nets import IHTNet, OMPNet
 STEPS = 6  # Of the IHT family.
 MERGES = 3  # Of CoSaMP and subspace pursuit.
 
-# Compiling is nearly all the time of the tests. The passes left out come after those that choose
-# the order of operations, and cost more than they win on arrays of this size.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 class Algorithm(NamedTuple):
     """A way to solve, and what has to be known of it.

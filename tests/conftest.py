@@ -1,5 +1,8 @@
 """Settings for every test: double precision, and no silent broadcasting between ranks."""
 
+import os
+import pathlib
+
 import jax
 import pytest
 
@@ -27,7 +30,24 @@ class _DoctestsAsUsersRunThem:
             jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def _compile_in_a_hurry():
+    """Sets what the quick tests compile with, in the processes that this one starts.
+
+    Compiling is nearly all of their time, and XLA's new emitters of fused loops take half of it.
+    The slow tests compile as users do.
+    """
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    emitters = "xla_cpu_use_fusion_emitters"
+    try:  # An unknown flag would end every process, an unknown option is an error.
+        jax.jit(lambda: 0, compiler_options={emitters: False})()
+    except jax.errors.JaxRuntimeError:
+        return
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{emitters}=false"
+
+
 def pytest_configure(config):
+    if config.option.markexpr == "not slow" and not hasattr(config, "workerinput"):
+        _compile_in_a_hurry()
     config.pluginmanager.register(_DoctestsAsUsersRunThem(), "doctests-as-users-run-them")
 
 
@@ -35,4 +55,6 @@ def pytest_configure(config):
 def _forget_what_was_compiled():
     """Each program keeps memory mappings, of which a process may have only so many (65,530)."""
     yield
-    jax.clear_caches()
+    mappings = pathlib.Path("/proc/self/maps")
+    if not mappings.exists() or mappings.read_text().count("\n") > 20_000:
+        jax.clear_caches()

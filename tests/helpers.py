@@ -1,10 +1,16 @@
 """What the tests share: one tolerance table, one comparison, one random problem."""
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+
+# Compiling is nearly all the time of the tests. The passes left out come after those that choose
+# the order of operations, and cost more than they win on arrays of this size.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
 

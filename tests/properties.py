@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import greedyjax as gj
-from algorithms import ALGORITHMS, Algorithm, Problem, jit, representable, x_of
-from helpers import tolerance
+from algorithms import ALGORITHMS, Algorithm, Problem, representable, x_of
+from helpers import jit, tolerance
 from rounding import column_norms, double, scatter
 
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import greedyjax as gj
-from algorithms import jit
-from helpers import tolerance
+from helpers import jit, tolerance
 from rounding import double
 
 

@@ -16,9 +16,9 @@ import pytest
 
 import greedyjax as gj
 import properties
-from algorithms import ALGORITHMS, KINDS, SOLVERS, Problem, jit, representable, x_of
+from algorithms import ALGORITHMS, KINDS, SOLVERS, Problem, representable, x_of
 from degenerate import N, cases
-from helpers import DTYPES, assert_close, tolerance
+from helpers import DTYPES, assert_close, jit, tolerance
 from rounding import double
 
 M = 8

@@ -11,8 +11,7 @@ import pytest
 
 import greedyjax as gj
 import oracles
-from algorithms import jit
-from helpers import assert_close, tolerance
+from helpers import assert_close, jit, tolerance
 
 N = 6
 

@@ -1,6 +1,5 @@
 """Promises about cost, as counts, bytes and ratios: they hold on any machine, fast or slow."""
 
-import functools
 from time import perf_counter
 
 import chex
@@ -13,9 +12,7 @@ import pytest
 import greedyjax as gj
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import fit, losses
-
-# Memory does not depend on the passes left out here, and compiling is all the time there is.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+from helpers import jit
 
 
 def single(*shape):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import greedyjax as gj
-from algorithms import ALGORITHMS, KINDS, Problem, jit, x_of
+from algorithms import ALGORITHMS, KINDS, Problem, x_of
 from degenerate import N, cases
-from helpers import assert_close
+from helpers import assert_close, jit
 
 M, K = 8, 3
 # Where the answer has a second derivative: no ties, no zeros.

@@ -28,6 +28,7 @@ def objectives():
     return script
 
 
+@pytest.mark.slow  # It compiles two trainings.
 def test_rows_say_what_each_objective_gives(objectives):
     titles = ("self-selection, warm", "sparse Bayes")
     rows, compile_s = objectives.run_problem("small", titles, seeds=2)

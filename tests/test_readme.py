@@ -1,21 +1,15 @@
 """The tables of the README and the docs are those of the committed results."""
 
-import importlib.util
 import json
 from pathlib import Path
+
+from helpers import benchmark
 
 ROOT = Path(__file__).parent.parent
 
 
-def _tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_tables_are_those_of_the_committed_results():
-    tables = _tables()
+    tables = benchmark("tables")
     for name in tables.TABLES:
         text = (ROOT / name).read_text()
         assert tables.filled(name, text) == text, name

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import greedyjax
 from greedyjax import stack_real, streaming
 from greedyjax.commands import _files
 from greedyjax.commands._files import CommandError
@@ -29,15 +30,20 @@ def recover(options: Namespace) -> None:
         raise CommandError(f"{out.parent}: no such folder")
 
     A = jnp.asarray(model.A)
-    try:
-        net = _network(model, A)
-    except (TypeError, ValueError) as error:
-        raise CommandError(f"{options.model}: {error}") from error
+    solver = None  # The network's own.
+    if options.solver:
+        solver = partial(getattr(greedyjax, options.solver), num_steps=options.num_steps)
 
     @jax.jit
     def solve(net, A, batch):
         batch = stack_real(A, batch)[1] if model.real else batch
-        return (net if options.soft else net.harden())(batch)
+        return (net if options.soft else net.harden(solver))(batch)
+
+    try:
+        net = _network(model, A)
+        jax.eval_shape(solve, net, A, Y[:1])
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{options.model}: {error}") from error
 
     found = streaming.batches(
         partial(solve, net, A), Y, batch_size=options.batch_size, progress=True

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fitting_oracles
 import oracles
 from greedyjax.cli import main
 from helpers import random_problem
@@ -67,6 +68,27 @@ def test_equals_the_solver(recover, method, real, soft):
     assert X.shape == (NUM, N)
     assert X.dtype == (np.float32 if real else np.complex64)
     np.testing.assert_allclose(X, expected(stored, Y, soft), rtol=RTOL, atol=ATOL)
+
+
+@pytest.mark.parametrize("solver", ["htp", "subspace_pursuit", "cosamp"])
+def test_weights_in_another_solver(recover, solver):
+    stored, Y = model("iht", dtype=np.float32), measurements(np.float32)
+    code, path = recover(stored, Y, "--solver", solver, "--num-steps", "6")
+    assert code == 0
+    oracle = getattr(fitting_oracles, solver)
+    X = [oracle(stored["A"], y, K, 6, weights=stored["weights"]).x for y in Y]
+    np.testing.assert_allclose(np.load(path), X, rtol=RTOL, atol=ATOL)
+
+
+def test_a_solver_that_cannot_says_so(recover, capsys):
+    """Subspace pursuit keeps no more atoms than there are measurements; IHT may."""
+    code, path = recover(model("iht", sparsity=M + 1), measurements(), "--solver", "cosamp")
+    assert code == 2
+    assert not path.exists()
+    assert "sparsity: expected an int between 1 and 10" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        recover(model(), measurements(), "--solver", "htp", "--soft")
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_one_signal(recover):

@@ -1,7 +1,5 @@
 """Least squares over rows, some dependent, and its own derivative."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +7,10 @@ import pytest
 
 from greedyjax.linalg.least_squares import least_squares
 from greedyjax.linalg.operators import join, split
-from helpers import DTYPES, assert_close
+from helpers import DTYPES, assert_close, jit
 from oracles import finite_difference
 
 K, M = 4, 7
-
-# Compiling is all the time there is.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def normal(*shape, dtype=np.float64, seed=0):

@@ -22,7 +22,10 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "OMPNet" else pytest.mark.slow) for name in NETS],
+)
 def test_layers_are_the_answers_of_shorter_networks(name):
     A, _, y = random_problem(0, M, N, K, np.complex128, noise=0.2)
     A = A * np.linspace(0.5, 1.5, N)  # Columns of other norms.

@@ -1,12 +1,11 @@
 """What HTP, CoSaMP and subspace pursuit are for: weights that know where signals live."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
 
 import greedyjax as gj
+from helpers import jit
 
 M, N, K, LEVEL, NUM, NOISE = 24, 64, 5, 20, 64, 1e-3
 SOLVERS = {
@@ -16,7 +15,6 @@ SOLVERS = {
     ),
     "htp": lambda A, y, w: gj.htp(A, y, sparsity=K, num_steps=30, step_size=0.5, weights=w),
 }
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def problem():

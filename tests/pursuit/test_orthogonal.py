@@ -12,12 +12,9 @@ from greedyjax.linalg.operators import dense, split
 from greedyjax.pursuit._driver import Turn
 from greedyjax.pursuit._orthogonal import Choice, take_steps
 from greedyjax.sorting import HardSort, SoftSort
-from helpers import assert_close, random_problem
+from helpers import assert_close, jit, random_problem
 
 M, N, K = 6, 9, 3
-
-# Compiling is all the time there is.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def arguments(seed, dtype):
@@ -81,7 +78,8 @@ def loss(remat, A, y, w, tau):
     return jnp.sum(jnp.sin(3 * x.real + x.imag))
 
 
-@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.complex128])
+@pytest.mark.slow  # Twice differentiated, three times compiled.
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_second_derivatives(dtype):
     """Forward over reverse mode, and reverse over it, against differences of the gradient."""
     args, directions = arguments(2, dtype)

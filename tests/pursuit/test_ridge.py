@@ -10,12 +10,9 @@ import pytest
 import fitting_oracles
 import greedyjax as gj
 from greedyjax.pursuit import _batch
-from helpers import assert_close, random_problem
+from helpers import assert_close, jit, random_problem
 
 M, N, K, STEPS = 8, 12, 3, 4
-
-# Compiling is all the time there is.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def problem(dtype, seed=0):
@@ -84,7 +81,9 @@ SOFT_ORACLES = {
 }
 # (name, soft): OMP also with rows made again; weights of each step and a penalty at once.
 WAYS = [(name, False) for name in HARD] + [(name, True) for name in SOFT]
-both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+both_dtypes = pytest.mark.parametrize(
+    "dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.complex128]
+)
 
 
 @functools.cache
@@ -104,7 +103,7 @@ def value_and_gradient(name, soft):
     ("name", "soft"),
     [way if way[0] != "omp, remat" else pytest.param(*way, marks=pytest.mark.slow) for way in WAYS],
 )
-@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.complex128])
+@both_dtypes
 def test_equals_the_oracle_and_so_does_the_derivative(name, soft, dtype):
     args = problem(dtype)
     oracle = (SOFT_ORACLES if soft else ORACLES)[name.split(",")[0]]

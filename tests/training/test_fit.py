@@ -69,7 +69,9 @@ def learn(family, seed, with_x, key_seed=1, num_epochs=10):
 @pytest.mark.parametrize(
     ("family", "with_x", "seed"),
     [
-        pytest.param(family, with_x, seed, marks=pytest.mark.slow if seed else ())
+        pytest.param(
+            family, with_x, seed, marks=pytest.mark.slow if seed or family == "iht" else ()
+        )
         # tests/commands has IHT-Net with X.
         for family, with_x in (("omp", True), ("omp", False), ("iht", False))
         for seed in range(6)
