@@ -191,6 +191,25 @@ def solvers() -> str:
     return "\n".join(lines)
 
 
+def blind() -> str:
+    """Errors over those of weights from true signals: median and worst seed."""
+    rows = load_result("self_training")["paper"]
+    errors = {(r["problem"], r["vectors"], r["method"], r["seed"]): r["mse"] for r in rows}
+    seeds = sorted({row["seed"] for row in rows})
+    cases = list(dict.fromkeys((row["problem"], row["vectors"]) for row in rows))
+    heads = " | ".join(f"{problem} problem, {num:,} vectors" for problem, num in cases)
+    lines = [f"| weights by | {heads} |", "|---" * (len(cases) + 1) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for case in cases:
+            ratios = [
+                errors[*case, method, seed] / errors[*case, "supervised", seed] for seed in seeds
+            ]
+            cells.append(f"{median(ratios):.2f} ({max(ratios):.2f})")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def ecg() -> str:
     """Signal to noise in dB, the mean error over the draws of the matrix, and seconds to learn."""
     rows = load_result("ecg")["rows"]
@@ -230,6 +249,7 @@ TABLES = {
     "docs/training.md": {
         "one epoch": one_epoch,
         "solvers": solvers,
+        "blind": blind,
         "ecg": ecg,
         "objectives": objectives,
         "objectives time": objectives_time,

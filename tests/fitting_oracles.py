@@ -37,7 +37,9 @@ class Atoms:
         return np.array([np.abs(np.vdot(self.unit[:, j], r)) for j in range(self.n)])
 
     def fit(self, rows):
-        """``x = P^T z``, z least squares of y over the mean atoms; a hard row selects its column.
+        """``x = P^T z``, z least squares of y over the mean atoms, and the residual.
+
+        A hard row selects its column.
 
         A ridge is least squares of longer vectors, by sqrt(penalty_j) x_j for each atom j, where y
         has 0.
@@ -52,8 +54,8 @@ class Atoms:
             B = np.vstack([B, added])
             y = np.append(y, np.zeros(len(added)))
         # Closer to the span of others than this, a column has no derivative to speak of.
-        z, _ = _fit(B, y, np.sqrt(_eps(B)))
-        return rows.T @ z
+        z, r = _fit(B, y, np.sqrt(_eps(B)))
+        return rows.T @ z, r[: len(self.y)]
 
 
 def _weights(weights, num_steps, n):
@@ -77,8 +79,7 @@ def omp(A, y, sparsity, weights=None, penalty=None):
         scores = w * atoms.scores(r)
         scores[[int(np.argmax(row)) for row in rows]] = -1
         rows.append(np.eye(atoms.n)[int(np.argmax(scores))])
-        x = atoms.fit(rows)
-        r = y - atoms.unit @ x
+        x, r = atoms.fit(rows)
     return _solution(A, y, atoms.scale * x, np.argmax(rows, axis=1), sparsity)
 
 
@@ -91,8 +92,7 @@ def soft_omp(A, y, sparsity, tau, weights=None, penalty=None):
         _weights(weights, sparsity, atoms.n), _per_step(tau, sparsity), strict=True
     ):
         rows.append(softsort(w * atoms.scores(r), tau_k, 1)[0])
-        x = atoms.fit(rows)
-        r = y - atoms.unit @ x
+        x, r = atoms.fit(rows)
     return _solution(A, y, atoms.scale * x, np.argmax(rows, axis=1), sparsity)
 
 
@@ -109,7 +109,7 @@ def _thresholding(A, y, num_steps, num_fitted, step_size, weights, penalty, sele
         u = x + eta * (A.conj().T @ (y - A @ x))
         rows = select(w * np.abs(u), step)
         fits = step >= num_steps - num_fitted
-        x = atoms.scale * atoms.fit(rows) if fits else rows.sum(axis=0) * u
+        x = atoms.scale * atoms.fit(rows)[0] if fits else rows.sum(axis=0) * u
         support = np.argmax(rows, axis=1)
     return _solution(A, y, x, support, num_steps)
 
@@ -137,7 +137,8 @@ def soft_htp(
 def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, refits, debias):
     """Each step: merge candidates to the rows kept, fit, keep the best; of least residual.
 
-    A row that is merged twice is one row.
+    A row that is merged twice is one row. One residual is less than another if by more than
+    rounding; the start counts where it is a fit.
     """
     A, y = _double(A), _double(y)
     atoms = Atoms(A, y, penalty)
@@ -146,21 +147,25 @@ def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, re
     kept, r, best = np.zeros((0, atoms.n)), y, None
     if refits:
         kept = select(per_step[0] * atoms.scores(y), 0, sparsity)
-        r = y - atoms.unit @ atoms.fit(kept)
+        x, r = atoms.fit(kept)
+        best = np.linalg.norm(r), x, kept
     for step in range(num_steps):
         w = per_step[step]
         joining = select(w * atoms.scores(r), step, num_candidates)
         new = [row for row in joining if not any(np.array_equal(row, old) for old in kept)]
-        v = atoms.fit([*kept, *new])
+        v, _ = atoms.fit([*kept, *new])
         kept = select(w * np.abs(v), step, sparsity)
-        x = atoms.fit(kept) if refits else kept.sum(axis=0) * v
-        r = y - atoms.unit @ x
+        if refits:
+            x, r = atoms.fit(kept)
+        else:
+            x = kept.sum(axis=0) * v
+            r = y - atoms.unit @ x
         length = np.linalg.norm(r)
-        if best is None or length < best[0]:
+        if best is None or length < best[0] - 64 * _eps(y) * np.linalg.norm(y):
             best = length, x, kept
     _, x, kept = best
     if debias:
-        x = atoms.fit(kept)
+        x, _ = atoms.fit(kept)
     return _solution(A, y, atoms.scale * x, np.argmax(kept, axis=1), num_steps)
 
 

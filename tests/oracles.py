@@ -125,7 +125,11 @@ def _fit(B, y, shortest=0.0):
     z = np.zeros(k, np.result_type(B, y))
     z[kept] = np.linalg.lstsq(B[:, kept], y, rcond=None)[0]
     z[np.abs(z) * _column_norms(B) <= rounding * np.linalg.norm(y)] = 0
-    return z, y - B @ z
+    # By an orthonormal basis again: of large coefficients that cancel, B z has the errors.
+    Q, r = np.linalg.qr(B[:, kept])[0], y
+    for _ in range(2):
+        r = r - Q @ (Q.conj().T @ r)
+    return z, r
 
 
 def _omp_path(A, y, sparsity, weights, rtol):

@@ -125,14 +125,16 @@ def _merge(
     record: bool = False,
     layers: bool = False,
 ) -> _Merged:
-    """All steps: the iterate of least residual, and whether the last step moved at all.
+    """All steps: the first iterate of least residual, and whether the last step moved at all.
 
-    Weights can make a step raise the residual on the way to a better one, so that subspace pursuit
+    Of residuals that differ by rounding the first is least. Weights can make a step raise the residual on the way to a better one, so that subspace pursuit
     is not stopped there, as it was first published to be.
     """
     A, _, args, penalty = problem
     n, y, atoms = A.shape[1], split(args.y), Atoms(A, penalty)
     tolerance = eps(args.y.dtype) ** 0.5
+    # Where rows span everything all residuals are rounding, and decide nothing.
+    nothing = 64 * eps(args.y.dtype) * norm(y)
     num_candidates = min(rule.candidates * sparsity, n)
     turns = turns_of(selectors, args.weights)
 
@@ -158,7 +160,9 @@ def _merge(
             residual = y - A.times(x)
         new = Iterate(x, residual, rows)
         # Not `>=`: a NaN must show.
-        better = ~(norm(residual) >= norm(state.best.residual)) | (i == 0)
+        better = ~(norm(residual) >= norm(state.best.residual) - nothing)
+        if not rule.refits:
+            better |= i == 0  # There is none to compare with: the start is 0.
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), new, state.best)
         moved, size = lax.stop_gradient((norm(x - now.x), norm(x)))
         if record:
