@@ -43,7 +43,7 @@ class Iterate(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where a step is, and the iterate of least residual so far, the first one aside."""
+    """Where a step is, and the iterate of least residual so far; a start of 0 is none."""
 
     now: Iterate
     best: Iterate
@@ -127,8 +127,9 @@ def _merge(
 ) -> _Merged:
     """All steps: the first iterate of least residual, and whether the last step moved at all.
 
-    Of residuals that differ by rounding the first is least. Weights can make a step raise the residual on the way to a better one, so that subspace pursuit
-    is not stopped there, as it was first published to be.
+    Of residuals that differ by rounding the first is least. Weights can make a step raise the
+    residual on the way to a better one, so that subspace pursuit is not stopped there, as it was
+    first published to be.
     """
     A, _, args, penalty = problem
     n, y, atoms = A.shape[1], split(args.y), Atoms(A, penalty)

@@ -66,6 +66,17 @@ def test_a_row_too_close_to_another_has_no_coefficient(dtype):
         assert (fit(near.astype(dtype), y)[0][1] != 0) == taken
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_large_coefficients_cancel(dtype):
+    """Two pairs of rows 1e-5 apart: what B^T z misses grows with that once, not twice."""
+    a, b, d, e = normal(4, M, dtype=dtype)
+    B, y = np.stack([a, a + 1e-5 * d, b, b + 1e-5 * e]), d - 2 * e
+    z, residual = jit(fit)(B, y)
+    assert np.abs(z).max() > 1e4
+    assert np.linalg.norm(residual) < 1e-10
+    assert np.linalg.norm(y - B.T @ z) < 1e-9
+
+
 @pytest.mark.parametrize("rows", ["independent", "dependent"])
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_derivatives(dtype, rows):
