@@ -22,7 +22,7 @@ import draws
 import properties
 import sorting_properties
 from algorithms import ALGORITHMS, SOLVERS
-from helpers import DTYPES
+from helpers import DTYPES, forget_programs
 
 NUM = 256  # Problems in a batch.
 # m, n and the sparsity: wide, one measurement, as many atoms as measurements, and tall.
@@ -113,6 +113,7 @@ def main() -> None:
         for shape, setting in order:
             one_batch(tally, seed, shape, setting)
             sorting_batch(tally, seed)
+            forget_programs()
             seen.add((shape, setting))
             seed += 1
             if elapsed() >= arguments.minutes:

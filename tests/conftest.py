@@ -1,10 +1,11 @@
 """Settings for every test: double precision, and no silent broadcasting between ranks."""
 
 import os
-import pathlib
 
 import jax
 import pytest
+
+from helpers import forget_programs
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -53,8 +54,5 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_what_was_compiled():
-    """Each program keeps memory mappings, of which a process may have only so many (65,530)."""
     yield
-    mappings = pathlib.Path("/proc/self/maps")
-    if not mappings.exists() or mappings.read_text().count("\n") > 20_000:
-        jax.clear_caches()
+    forget_programs()
