@@ -110,8 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         help="use the weights in this hard solver, not in the one they were learned with",
     )  # fmt: skip
     recover.add_argument(
-        "--num-steps", type=_integer(1), default=20, metavar="T",
-        help="steps of that solver (default 20)",
+        "--num-steps", type=_integer(1), metavar="T", help="steps of that solver (default 20)",
     )  # fmt: skip
     recover.add_argument(
         "--batch-size", type=_integer(1), default=1024, metavar="B",

@@ -1,29 +1,20 @@
 """The machinery of benchmarks/self_training.py, at sizes that take seconds."""
 
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from greedyjax import nets
 from greedyjax.training import losses
+from helpers import benchmark
 
 pytestmark = pytest.mark.slow  # It compiles every method.
-FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(FOLDER))  # For what the scripts share.
-    try:
-        spec = importlib.util.spec_from_file_location("self_training", FOLDER / "self_training.py")
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-    finally:
-        sys.path.remove(str(FOLDER))
+    script = benchmark("self_training")
     script.N, script.S, script.NUM_TEST, script.VECTORS, script.STEPS = 32, 2, 40, (24, 48), 8
     script.OMP = partial(nets.OMPNet, sparsity=2)
     return script

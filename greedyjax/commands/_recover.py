@@ -32,7 +32,9 @@ def recover(options: Namespace) -> None:
     A = jnp.asarray(model.A)
     solver = None  # The network's own.
     if options.solver:
-        solver = partial(getattr(greedyjax, options.solver), num_steps=options.num_steps)
+        solver = partial(getattr(greedyjax, options.solver), num_steps=options.num_steps or 20)
+    elif options.num_steps:
+        raise CommandError("--num-steps: only with --solver; the model has its own steps")
 
     @jax.jit
     def solve(net, A, batch):

@@ -86,6 +86,8 @@ def test_a_solver_that_cannot_says_so(recover, capsys):
     assert code == 2
     assert not path.exists()
     assert "sparsity: expected an int between 1 and 10" in capsys.readouterr().err
+    assert recover(model(), measurements(), "--num-steps", "50")[0] == 2
+    assert "--num-steps: only with --solver" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         recover(model(), measurements(), "--solver", "htp", "--soft")
     assert "not allowed with" in capsys.readouterr().err

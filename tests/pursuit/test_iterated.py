@@ -82,8 +82,8 @@ def test_residuals_that_are_rounding_decide_nothing(soft):
     first, last = after(Y)
     np.testing.assert_array_equal(first, last)
     if soft:
-        # No rotation of the measurements changes that. Fits have errors of 1e-16 over the distance
-        # of their rows, 1e-6 here and there.
+        # Nor does a rotation of the measurements, but for errors of the fits: rounding, over how
+        # close the rows are to dependent.
         Q = np.linalg.qr(rng.standard_normal((8, 8)))[0]
         turned = jit(jax.vmap(lambda y: solve(Q @ A, Q @ y, sparsity=8, num_steps=6).x))(Y)
         off = np.linalg.norm(turned - last, axis=1) / np.linalg.norm(last, axis=1)
