@@ -68,8 +68,8 @@ def load_result(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def write_result(script: str, content: dict) -> Path:
-    """Writes ``results/<script>.json`` with the versions and the machine."""
+def write_result(script: str, content: dict, path: Path | None = None) -> Path:
+    """Writes ``results/<script>.json``, or ``path``, with the versions and the machine."""
     packages = ("greedyjax", "jax", "jaxlib", "flax", "optax", "numpy")
     provenance = {
         "script": f"benchmarks/{script}.py",
@@ -80,6 +80,6 @@ def write_result(script: str, content: dict) -> Path:
             "cores": os.cpu_count(),
         },
     }
-    path = RESULTS / f"{script}.json"
+    path = path or RESULTS / f"{script}.json"
     path.write_text(json.dumps({**provenance, **content}, indent=2) + "\n")
     return path
