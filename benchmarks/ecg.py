@@ -142,7 +142,9 @@ def select(split: Split, sparsity: int, levels=None):
     epochs = EPOCHS_FROM_Y if split.X is None else EPOCHS
     scale = first_score(split.A, split.Y)
     fitted = training.fit(
-        nets.OMPNet(split.A, sparsity=sparsity, tau=tau * scale, groups=levels),
+        nets.OMPNet(
+            split.A, sparsity=sparsity, tau=tau * scale, weights=nets.Weights(groups=levels)
+        ),
         (split.Y, split.X),
         (split.Y[:BATCH], None if split.X is None else split.X[:BATCH]),
         optimizer=optimizer(epochs * (len(split.Y) // BATCH)),

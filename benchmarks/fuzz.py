@@ -1,7 +1,7 @@
 """Does anything break a promise? Random problems, generic and degenerate, for as long as asked.
 
-Every property of tests/properties.py and tests/sorting_properties.py, over every algorithm, shape
-and precision in turn.
+Every property of properties.py and sorting_properties.py in tests/support, over every algorithm,
+shape and precision in turn.
 
     python benchmarks/fuzz.py --minutes 10 [--seed 0]
 """
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from common import write_result
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import draws
 import properties
 import sorting_properties

@@ -80,7 +80,8 @@ def select(A, Y, X, *, sparsity, tau, epochs, num=NUM_TRAIN, rate=RATE, weights=
     """
     tau = tau * score_scale(A, Y)
     Y, X = jax.tree.map(lambda data: jnp.resize(data, (num, data.shape[1])), (Y, X))
-    net = nets.OMPNet(A, sparsity=sparsity, tau=tau, weights=weights, groups=groups)
+    weights = nets.Weights(weights, groups=groups)
+    net = nets.OMPNet(A, sparsity=sparsity, tau=tau, weights=weights)
     fitted = training.fit(
         net, (Y, X), (Y[:BATCH], None if X is None else X[:BATCH]), num_epochs=epochs,
         optimizer=adam(rate, epochs * (num // BATCH)), batch_size=BATCH, val_loss=last,

@@ -15,11 +15,15 @@ from greedyjax.linalg.dictionary import Dictionary, dictionary
 from greedyjax.linalg.whitening import Whitened, whiten
 from greedyjax.pursuit import (
     cosamp,
+    cosamp_batch,
     htp,
+    htp_batch,
     iht,
     iht_batch,
     omp,
     omp_batch,
+    recover,
+    recover_batch,
     relative_tau,
     soft_cosamp,
     soft_htp,
@@ -28,11 +32,22 @@ from greedyjax.pursuit import (
     soft_subspace_pursuit,
     stack_real,
     subspace_pursuit,
+    subspace_pursuit_batch,
 )
 from greedyjax.sorting import hardsort, soft_topk_mask, softsort, topk_mask
 
 if TYPE_CHECKING:
-    from greedyjax import certificates, metrics, nets, plotting, problems, streaming, training
+    from greedyjax import (
+        certificates,
+        metrics,
+        nets,
+        plotting,
+        policies,
+        problems,
+        pursuit,
+        streaming,
+        training,
+    )
 
 __version__ = "0.1.0"
 
@@ -42,9 +57,11 @@ __all__ = [
     "Whitened",
     "certificates",
     "cosamp",
+    "cosamp_batch",
     "dictionary",
     "hardsort",
     "htp",
+    "htp_batch",
     "iht",
     "iht_batch",
     "metrics",
@@ -52,7 +69,11 @@ __all__ = [
     "omp",
     "omp_batch",
     "plotting",
+    "policies",
     "problems",
+    "pursuit",
+    "recover",
+    "recover_batch",
     "relative_tau",
     "soft_cosamp",
     "soft_htp",
@@ -64,12 +85,23 @@ __all__ = [
     "stack_real",
     "streaming",
     "subspace_pursuit",
+    "subspace_pursuit_batch",
     "topk_mask",
     "training",
     "whiten",
 ]
 
-_LAZY = ("certificates", "metrics", "nets", "plotting", "problems", "streaming", "training")
+_LAZY = (
+    "certificates",
+    "metrics",
+    "nets",
+    "plotting",
+    "policies",
+    "problems",
+    "pursuit",
+    "streaming",
+    "training",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

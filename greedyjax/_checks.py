@@ -64,12 +64,17 @@ def inexact(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None =
         fail(ValueError, name, f"an array with {ndim} axes", f"shape {array.shape}")
     if shape is not None and array.shape != shape:
         fail(ValueError, name, f"shape {shape}", f"shape {array.shape}")
-    if not is_traced(value):
-        with jax.ensure_compile_time_eval():
-            finite = bool(jnp.isfinite(jnp.asarray(value)).all())
-        if not finite:
-            fail(ValueError, name, "finite numbers", "NaN or infinity")
+    if not is_traced(value) and not _all_finite(value):
+        fail(ValueError, name, "finite numbers", "NaN or infinity")
     return array
+
+
+def batch(name: str, value: Any, m: int):
+    """As `inexact`, for measurements of any leading shape, ``(..., m)``."""
+    array = as_array(name, value)
+    if array.ndim == 0 or array.shape[-1] != m:
+        fail(ValueError, name, f"shape (..., {m})", f"shape {array.shape}")
+    return inexact(name, value, ndim=array.ndim)
 
 
 def real(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
@@ -162,6 +167,19 @@ def as_array(name: str, value: Any) -> jax.Array:
     except (TypeError, ValueError) as error:
         got = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
         raise TypeError(f"{name}: expected an array that JAX can hold, got {got}") from error
+
+
+def _all_finite(value: Any) -> bool:
+    """Whether a concrete array holds neither NaN nor infinity; where it lies, if JAX has it."""
+    if not isinstance(value, jax.Array):
+        return bool(np.isfinite(np.asarray(value)).all())
+    with jax.ensure_compile_time_eval():
+        return bool(_finite(value))
+
+
+@jax.jit
+def _finite(array):
+    return jnp.isfinite(array).all()
 
 
 def _bounded(name, value, expected, holds):

@@ -1,13 +1,17 @@
-"""Array aliases and the result type that every solver returns."""
+"""Array aliases, the operator protocol, and the result type that every solver returns."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from jaxtyping import Array, Bool, Float, Inexact, Int
+import jax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Inexact, Int, Real
 
-Scalar: TypeAlias = Float[Array, ""] | float
+Scalar: TypeAlias = Real[ArrayLike, ""]
 
 
+@runtime_checkable
 class Operator(Protocol):
     """A linear map given by its products; a matrix-free stand-in for a matrix ``A``."""
 
@@ -25,7 +29,7 @@ class Operator(Protocol):
         ...
 
 
-Matrix: TypeAlias = Inexact[Array, "m n"] | Operator
+Matrix: TypeAlias = Inexact[ArrayLike, "m n"] | Operator
 
 
 class Recovery(NamedTuple):
@@ -38,15 +42,71 @@ class Recovery(NamedTuple):
             an unused slot with -1; soft solvers give the largest entry of each soft row.
         residual_norm: ``||y - A x||_2``, in the units of ``y``.
         num_steps: how many steps were taken, int32.
-        converged: OMP family: ``residual_norm <= rtol * ||y||``. IHT family: the last step moved
-            ``x`` by at most ``sqrt(eps) * ||x||``.
+        status: why it ended, int32: `RESIDUAL_REACHED`, `STATIONARY` or `STEPS_USED`.
     """
 
     x: Inexact[Array, " n"]
     support: Int[Array, " sparsity"]
     residual_norm: Float[Array, ""]
     num_steps: Int[Array, ""]
-    converged: Bool[Array, ""]
+    status: Int[Array, ""]
+
+    #: All steps were used, and neither of the others holds: more steps may help.
+    STEPS_USED = 0
+    #: ``residual_norm`` is at most ``rtol * ||y||``; or rounding, ``100 eps ||y||``; or,
+    #: where the last step left ``x`` where it was, ``10 sqrt(eps) ||y||``.
+    RESIDUAL_REACHED = 1
+    #: The last step moved ``x`` by at most ``sqrt(eps) * ||x||``, and a residual remains: noise, or
+    #: a point where the solver is stuck. More steps change nothing.
+    STATIONARY = 2
+
+    @property
+    def converged(self) -> Bool[Array, "*batch"]:
+        """Whether the measurements are explained: ``status == RESIDUAL_REACHED``."""
+        return self.status == self.RESIDUAL_REACHED
+
+    @property
+    def stationary(self) -> Bool[Array, "*batch"]:
+        """Whether the solver stands still before a residual: ``status == STATIONARY``."""
+        return self.status == self.STATIONARY
 
 
 Solver: TypeAlias = Callable[..., Recovery]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, eq=False)
+class ByIdentity:
+    """An object that JAX knows nothing of, as a static part of a pytree.
+
+    It equals itself alone. So a function that was compiled for it is found again as long as the
+    same object is passed. Its attributes are those of the object, which can also be called.
+    """
+
+    value: Any
+
+    @classmethod
+    def unless_pytree(cls, value: Any) -> Any:
+        """The value itself where JAX knows its type, so that its arrays can be traced."""
+        return cls(value) if jax.tree_util.all_leaves([value]) else value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByIdentity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "value" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls the object."""
+        return self.value(*args)
+
+
+# What a checked argument ``A`` is. A `ByIdentity` passes on the attributes of an operator, which
+# from Python 3.12 on a protocol does not see.
+CheckedOperator: TypeAlias = Operator | ByIdentity
+CheckedMatrix: TypeAlias = Inexact[Array, "m n"] | CheckedOperator

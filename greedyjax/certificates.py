@@ -5,13 +5,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact
 
+from greedyjax import _checks
 from greedyjax._numerics import eps, matmul, norm, safe_inverse
 from greedyjax._types import Matrix, Scalar
-from greedyjax.linalg.operators import join, split
-from greedyjax.pursuit._driver import soft_selectors
-from greedyjax.pursuit._omp import prepare, pursue
+from greedyjax.linalg.operators import join
+from greedyjax.pursuit import (
+    OMP,
+    checked,
+    problem_of,
+    run,
+    system_for,
+    temperature_given,
+    turns_of,
+)
 
 __all__ = ["Certificate", "same_path"]
 
@@ -40,11 +49,11 @@ class Certificate(NamedTuple):
 
 def same_path(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
-    tau: Scalar | Float[Array, " sparsity"],
-    weights: Float[Array, " n"] | None = None,
+    tau: Scalar | Float[ArrayLike, " sparsity"],
+    weights: Float[ArrayLike, " n"] | None = None,
 ) -> Certificate:
     """Certifies that Soft-OMP chose the atoms of OMP, from the soft run alone.
 
@@ -93,45 +102,62 @@ def same_path(
 
     Source: this library's own; it sharpens a perturbation bound for least squares (Wedin, 1973).
     """
-    problem, sparsity = prepare(A, y, weights, sparsity)
-    selectors = soft_selectors(tau, sparsity, problem.args.scale)
-    run = pursue(problem, selectors, sparsity, record=True)
-    problem, run = lax.stop_gradient((problem, run))
-    unit_A, column_scale, args, _ = problem
+    tau = temperature_given(tau)
+    method, A, y, weighting = checked(OMP(sparsity), A, y, weights, name="y", ndim=1)
+    tau = _checks.scalar_or_steps("tau", tau, method.num_steps)
+    return _same_path(method, A, y, weighting, tau)
 
-    after = jax.vmap(lambda r: join(r.reshape(split(args.y).shape)))(run.after)
-    atoms = jax.vmap(unit_A.column)(run.support)
-    E = jax.vmap(unit_A.matvec)(run.rows) - atoms
-    # Row k holds the coefficients z over the first k + 1 soft atoms.
-    z = jax.vmap(join)(run.path)
+
+@jax.jit
+def _same_path(method: OMP, A, y, weighting, tau) -> Certificate:
+    system = system_for(method, A, y.dtype)
+    problem = problem_of(system, y)
+    turns = turns_of(problem, weighting, tau, method.num_steps)
+    method, problem, turns = lax.stop_gradient((method, problem, turns))
+    fit, unit_A, sparsity = method.fit, problem.atoms, method.sparsity
+    state, along, scores = run(
+        method,
+        problem,
+        turns,
+        of_states=lambda state: (
+            join(fit.measured(problem, state.residual)),
+            join(state.basis.coefficients(state.along).reshape(len(problem.y), -1)),
+        ),
+        of_choices=lambda choices: choices[0].scores,
+    )
+    # Row k of z holds the coefficients over the first k + 1 soft atoms.
+    after, z = along
+    y = join(problem.y)
+
+    atoms = jax.vmap(unit_A.column)(state.support)
+    E = jax.vmap(unit_A.matvec)(state.rows.weight) - atoms
     Ez = _norms(matmul(z, E))
     Er = _norms(jnp.tril(matmul(after, E.conj().T)))
 
     singular_values = jnp.linalg.svd(atoms, compute_uv=False)
-    m = len(args.y)
-    relative = _SAFETY * eps(args.y.dtype) * (m**0.5 + sparsity)
+    relative = _SAFETY * eps(y.dtype) * (len(y) ** 0.5 + sparsity)
     sigma = jnp.maximum(singular_values[-1] - relative * singular_values[0], 0)
     inverse = safe_inverse(sigma)
-    rounding = relative * norm(args.y) * inverse
+    rounding = relative * norm(y) * inverse
 
-    delta = jnp.hypot(Ez, Er * inverse)
+    # Not jnp.hypot, whose derivatives JAX 0.12 computes with it: at 0, they are 0 / 0.
+    delta = _norms(jnp.stack([Ez, Er * inverse], axis=1))
     delta = rounding + jnp.concatenate([jnp.zeros_like(delta[:1]), delta[:-1]])
-    assert run.correlations is not None
-    scores = args.weights[None, :] * run.correlations
-    reach = args.weights[None, :] * delta[:, None]
-    chosen = run.support[:, None] == jnp.arange(unit_A.shape[1])[None, :]
+    reach = turns.shared[None, :] * delta[:, None]
+    chosen = state.support[:, None] == jnp.arange(unit_A.shape[1])[None, :]
     least = jnp.min(jnp.where(chosen, scores - reach, jnp.inf), axis=1)
     margins = least - jnp.max(jnp.where(chosen, -jnp.inf, scores + reach), axis=1)
 
-    x = join(run.x)
-    spread = x - jnp.zeros_like(x).at[run.support].add(z[-1])
+    x = fit.known(problem, state).coefficients()
+    spread = x - jnp.zeros_like(x).at[state.support].add(z[-1])
     of_coefficients = Ez[-1] * inverse + Er[-1] * inverse**2 + rounding * inverse
-    bound = norm(column_scale * spread) + jnp.max(column_scale[run.support]) * of_coefficients
+    scale = system.column_scale
+    bound = norm(scale * spread) + jnp.max(scale[state.support]) * of_coefficients
     proven = (sigma > 0) & jnp.all(margins > 0)
     return Certificate(
         same_path=proven,
-        error_bound=jnp.where(proven, args.scale * bound, jnp.inf),
-        margins=args.scale * margins,
+        error_bound=jnp.where(proven, problem.scale * bound, jnp.inf),
+        margins=problem.scale * margins,
         smallest_singular_value=singular_values[-1],
     )
 

@@ -54,7 +54,7 @@ fig3  OMP-Net and IHT-Net, trained as published (1000 epochs) and by the selecti
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code, 2 for anything the user can mend."""
     options = _parser().parse_args(arguments)
-    from greedyjax.commands._files import CommandError
+    from greedyjax.commands import CommandError
 
     def warn(message, *_, **__):
         print(f"greedyjax {options.command}: warning: {message}", file=sys.stderr)
@@ -100,23 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     recover = commands.add_parser(
         "recover", help="recover signals with a model", description=_RECOVER, formatter_class=raw
     )
-    recover.add_argument("model", metavar="MODEL.npz", help="a model that train wrote")
-    recover.add_argument("measurements", metavar="Y.npy", help="measurements")
-    recover.add_argument("--out", required=True, metavar="X.npy", help="where the signals go")
-    way = recover.add_mutually_exclusive_group()
-    way.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
-    way.add_argument(
-        "--solver", choices=("htp", "subspace_pursuit", "cosamp"),
-        help="use the weights in this hard solver, not in the one they were learned with",
-    )  # fmt: skip
-    recover.add_argument(
-        "--num-steps", type=_integer(1), metavar="T", help="steps of that solver (default 20)",
-    )  # fmt: skip
-    recover.add_argument(
-        "--batch-size", type=_integer(1), default=1024, metavar="B",
-        help="signals at a time (default 1024)",
-    )  # fmt: skip
-    recover.add_argument("--overwrite", action="store_true", help="replace an existing X.npy")
+    _add_recover_options(recover)
     recover.set_defaults(run=_lazily("_recover", "recover"))
 
     reproduce = commands.add_parser(
@@ -189,6 +173,27 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every", type=_integer(1), default=1, metavar="N",
         help="epochs from one checkpoint to the next (default 1)",
     )  # fmt: skip
+
+
+def _add_recover_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL.npz", help="a model that train wrote")
+    add("measurements", metavar="Y.npy", help="measurements")
+    add("--out", required=True, metavar="X.npy", help="where the signals go")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
+    way.add_argument(
+        "--solver", choices=("htp", "subspace_pursuit", "cosamp"),
+        help="use the weights in this hard solver, not in the one they were learned with",
+    )  # fmt: skip
+    add(
+        "--num-steps", type=_integer(1), metavar="T", help="steps of that solver (default 20)",
+    )  # fmt: skip
+    add(
+        "--batch-size", type=_integer(1), default=1024, metavar="B",
+        help="signals at a time (default 1024)",
+    )  # fmt: skip
+    add("--overwrite", action="store_true", help="replace an existing X.npy")
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:

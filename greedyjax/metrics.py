@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._folds import row_folds
 from greedyjax._numerics import abs_sq, matmul, safe_inverse, safe_sqrt
 
 __all__ = ["hidden_measurement_error", "nmse", "snr_db", "squared_error"]
 
 
 def squared_error(
-    X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]
+    X_hat: Inexact[ArrayLike, "*batch n"], X: Inexact[ArrayLike, "*batch n"]
 ) -> Float[Array, "*batch"]:
     """``||x_hat - x||_2^2`` of each signal, of ``Re(x_hat)`` where ``X`` is real.
 
@@ -42,7 +43,7 @@ def squared_error(
 
 
 def nmse(
-    X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]
+    X_hat: Inexact[ArrayLike, "*batch n"], X: Inexact[ArrayLike, "*batch n"]
 ) -> Float[Array, "*batch"]:
     """Normalised squared error ``||x_hat - x||^2 / ||x||^2`` of each signal; 0 where ``x = 0``.
 
@@ -58,7 +59,9 @@ def nmse(
     return squared_error(X_hat, X) * safe_inverse(jnp.sum(abs_sq(X), axis=-1))
 
 
-def snr_db(X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]) -> Float[Array, ""]:
+def snr_db(
+    X_hat: Inexact[ArrayLike, "*batch n"], X: Inexact[ArrayLike, "*batch n"]
+) -> Float[Array, ""]:
     """Signal-to-noise ratio of a set, ``-10 log10`` of its mean `nmse`, in dB.
 
     The mean is taken before the logarithm, so a few failures weigh as much as they cost.
@@ -73,8 +76,8 @@ def snr_db(X_hat: Inexact[Array, "*batch n"], X: Inexact[Array, "*batch n"]) -> 
 
 
 def hidden_measurement_error(
-    A: Inexact[Array, "m n"],
-    Y: Inexact[Array, "num m"],
+    A: Inexact[ArrayLike, "m n"],
+    Y: Inexact[ArrayLike, "num m"],
     recover: Callable[[Inexact[Array, "kept n"], Inexact[Array, "num kept"]], Array],
 ) -> Float[Array, ""]:
     """Relative error of predicting measurements that the solver did not see.
@@ -126,18 +129,6 @@ def hidden_measurement_error(
 
     errors, energies = jax.lax.map(one_fold, (jnp.asarray(hidden), jnp.asarray(kept)))
     return safe_sqrt(jnp.sum(errors) * safe_inverse(jnp.sum(energies)))
-
-
-def row_folds(m: int, folds: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to hide and rows to keep, one line per fold, of about ``m / folds`` hidden rows.
-
-    Fold ``i`` hides rows ``i``, ``i + folds``, ``i + 2 folds``, ...: as many in each, so that one
-    compilation serves all; there are as many folds as that gives.
-    """
-    size = max(1, m // folds)
-    folds = m // size
-    hidden = np.arange(size)[None, :] * folds + np.arange(folds)[:, None]
-    return hidden, np.stack([np.setdiff1d(np.arange(m), rows) for rows in hidden])
 
 
 def _pair(X_hat, X) -> tuple[Array, Array]:

@@ -46,6 +46,15 @@ def _compile_in_a_hurry():
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{emitters}=false"
 
 
+def pytest_collection_modifyitems(config, items):
+    """Annotations are checked on calls that are meant to be right: others fail there too early."""
+    if not config.option.jaxtyping_packages:
+        return
+    wrong = [item for item in items if item.get_closest_marker("wrong_types")]
+    config.hook.pytest_deselected(items=wrong)
+    items[:] = [item for item in items if item not in wrong]
+
+
 def pytest_configure(config):
     if config.option.markexpr == "not slow" and not hasattr(config, "workerinput"):
         _compile_in_a_hurry()

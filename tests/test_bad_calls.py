@@ -13,14 +13,23 @@ from flax import nnx
 
 import greedyjax as gj
 from greedyjax import certificates, metrics, plotting, problems
-from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.nets import IHTNet, OMPNet, StepSize, Temperature, Weights
 from greedyjax.training import count_weights, fit, fit_many, losses
+
+pytestmark = pytest.mark.wrong_types
 
 A = np.linspace(-1, 1, 12).reshape(3, 4) ** 3
 y, w = np.array([1.0, -2.0, 0.5]), np.ones(4)
 Y, X = np.ones((8, 3)), np.ones((8, 4))
 KEY = jax.random.key(0)
 NET = OMPNet(A, sparsity=2)
+LEARNED = Temperature(learned=True)
+
+
+def omp_net(weights=None, tau=1e-3):
+    return OMPNet(A, sparsity=2, weights=weights, tau=tau)
+
+
 SETTINGS = {"optimizer": optax.sgd(0.1), "num_epochs": 1, "batch_size": 4, "key": KEY}
 KEYS = [
     (0, TypeError, r"key: expected a key such as jax.random.key\(0\), got 0"),
@@ -114,34 +123,34 @@ ROWS = {
     "choices: width of Y": (lambda: NET.choices(X), ValueError, r"Y: expected shape \(\.\.\., 3\)"),
     "IHTNet: x0 for weights": (lambda: IHTNet(A, sparsity=1, num_layers=1, weights=0.0),
                                ValueError, "weights: expected an array with 1 axes"),
-    "groups: lengths": (lambda: OMPNet(A, sparsity=1, groups=[0, 1]),
+    "groups: lengths": (lambda: omp_net(Weights(groups=[0, 1])),
                         ValueError, r"groups: expected shape \(4,\).*, got shape \(2,\)"),
-    "groups: floats": (lambda: OMPNet(A, sparsity=1, groups=w), TypeError, "groups: expected int"),
-    "groups: a gap": (lambda: OMPNet(A, sparsity=1, groups=[0, 1, 3, 3]),
+    "groups: floats": (lambda: omp_net(Weights(groups=w)), TypeError, "groups: expected int"),
+    "groups: a gap": (lambda: omp_net(Weights(groups=[0, 1, 3, 3])),
                       ValueError, "groups: expected all ids from 0 to the largest, got no 2 besi"),
-    "groups: below 0": (lambda: OMPNet(A, sparsity=1, groups=[-1, 0, 1, 2]),
+    "groups: below 0": (lambda: omp_net(Weights(groups=[-1, 0, 1, 2])),
                         ValueError, "groups: expected all ids from 0 to the largest, got -1"),
-    "groups: far": (lambda: OMPNet(A, sparsity=1, groups=[0, 1, 2, 10**6]),
+    "groups: far": (lambda: omp_net(Weights(groups=[0, 1, 2, 10**6])),
                     ValueError, "groups: .*got no 3 beside 1000000"),
-    "groups: traced": (lambda: jax.jit(lambda g: OMPNet(A, sparsity=1, groups=g)(y))(np.arange(4)),
+    "groups: traced": (lambda: jax.jit(lambda g: omp_net(Weights(groups=g))(y))(np.arange(4)),
                        TypeError, "groups: expected an array that is not traced"),
-    "groups: weights of atoms": (lambda: OMPNet(A, sparsity=1, groups=[0, 0, 1, 1], weights=w),
+    "groups: weights of atoms": (lambda: omp_net(Weights(w, groups=[0, 0, 1, 1])),
                                  ValueError, r"weights: expected shape \(2,\), got shape \(4,"),
-    "per_layer: rows": (lambda: OMPNet(A, sparsity=2, per_layer=True, weights=np.ones((3, 4))),
+    "per_layer: rows": (lambda: omp_net(Weights(np.ones((3, 4)), per_layer=True)),
                         ValueError, r"weights: expected shape \(4,\) or, one row per step, \(2, 4"),
     "tied: rows": (lambda: OMPNet(A, sparsity=2, weights=np.ones((2, 4))),
                    ValueError, "weights: expected an array with 1 axes"),
-    "per_layer: a number": (lambda: OMPNet(A, sparsity=2, per_layer=2),
+    "per_layer: a number": (lambda: omp_net(Weights(per_layer=2)),
                             TypeError, "per_layer: expected True or False, got 2"),
-    "positive: zero": (lambda: OMPNet(A, sparsity=1, positive=True, weights=w - 1),
+    "positive: zero": (lambda: omp_net(Weights(w - 1, positive=True)),
                        ValueError, "weights: expected positive, finite numbers, got 0"),
-    "positive: None": (lambda: OMPNet(A, sparsity=1, positive=None), TypeError, "positive: expect"),
-    "learn_tau: a rate": (lambda: OMPNet(A, sparsity=1, learn_tau=0.1), TypeError, "learn_tau: ex"),
+    "positive: None": (lambda: omp_net(Weights(positive=None)), TypeError, "positive: expect"),
+    "learn_tau: a rate": (lambda: omp_net(tau=Temperature(learned=0.1)), TypeError, "tau.learned"),
     "learn_step_size: a size": (
-        lambda: IHTNet(A, sparsity=1, num_layers=1, learn_step_size=0.1),
-        TypeError, "learn_step_size: expected True or False, got 0.1"),
+        lambda: IHTNet(A, sparsity=1, num_layers=1, step_size=StepSize(learned=0.1)),
+        TypeError, "step_size.learned: expected True or False, got 0.1"),
     "penalty: no fit": (lambda: IHTNet(A, sparsity=1, num_layers=1, penalty=w),
-                        ValueError, "penalty: expected None, as nothing is fitted, got one"),
+                        ValueError, "penalty: expected None, as nothing is fitted, got a pe"),
     "penalty: below 0": (lambda: OMPNet(A, sparsity=1, penalty=-w), ValueError, "penalty: expecte"),
     "penalty: lengths": (lambda: OMPNet(A, sparsity=1, penalty=y),
                          ValueError, r"penalty: expected shape \(4,\), got shape \(3,"),
@@ -149,11 +158,11 @@ ROWS = {
     "harden: an array": (lambda: NET.harden(lambda A, y, *, sparsity, weights: y)(y),
                          TypeError, "solver: expected a function that returns a Recovery, got one"),
     # Training
-    "fit: tau is learned": (lambda: run(OMPNet(A, sparsity=2, learn_tau=True), tau=jnp.exp),
+    "fit: tau is learned": (lambda: run(omp_net(tau=LEARNED), tau=jnp.exp),
                             ValueError, "tau: expected None, as net learns its temperature, got"),
     "fit: a class": (lambda: run(OMPNet),
                      TypeError, "net: expected a network, an nnx.Module, got the class OMPNet"),
-    "fit: a hard solver": (lambda: run(NET.harden()), TypeError, "net: expected .*got function"),
+    "fit: a hard solver": (lambda: run(NET.harden()), TypeError, "net: expected .*got Hardened"),
     "fit: None": (lambda: run(None), TypeError, "net: expected a network, .*got NoneType"),
     "fit: checkpoint_dir 3": (lambda: run(checkpoint_dir=3),
                               TypeError, "checkpoint_dir: expected the path of a folder, got 3"),

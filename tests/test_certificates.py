@@ -141,6 +141,7 @@ def test_is_a_constant_to_derivatives():
     np.testing.assert_array_equal(gradient, np.zeros_like(y))
 
 
+@pytest.mark.wrong_types
 def test_bad_input():
     A, _, y = random_problem(1, 8, 12, 2, np.float64)
     with pytest.raises(ValueError, match=r"y: expected shape \(8,\), got shape \(7,\)"):

@@ -86,7 +86,7 @@ def with_nan(array):
     return array
 
 
-@pytest.mark.parametrize("name", ["omp", "soft_iht"])
+@pytest.mark.parametrize("name", ["omp", "soft_iht", "same_path"])
 def test_finds_nan_and_nothing_else(name):
     assert_finds_what_is_there(checked(*SOLVERS[name]), np.float32)
 

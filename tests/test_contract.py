@@ -181,8 +181,11 @@ def test_residual_norm_is_that_of_the_answer(row):
 
     def honest(case, args, got):
         A, y = double(args.A), double(args.y)
-        residual_norm = np.linalg.norm(y - A @ got.answer.x)
-        return np.abs(residual_norm - got.answer.residual_norm) <= rtol * np.linalg.norm(y)
+        x = double(got.answer.x)
+        residual_norm = np.linalg.norm(y - A @ x)
+        # Where atoms are close to dependent, x is large, and rounding of x is that of A x.
+        size = np.linalg.norm(y) + np.linalg.norm(np.linalg.norm(A, axis=0) * x)
+        return np.abs(residual_norm - got.answer.residual_norm) <= rtol * size
 
     assert not failing(row, honest)
 
@@ -241,14 +244,54 @@ def test_gradients_are_finite(row):
     assert not failing(row, lambda case, args, got: all_finite(got.gradients))
 
 
+# Two of these m soft rows are made of the same two atoms, whose scores are close. Only their span
+# counts, which hardly moves; but what the movement of each row adds to the derivative grows with
+# their inverse distance, and cancels. Rounding leaves an error of 0.6% in each mode (rms over
+# problems that differ in the last bit; JAX 0.10 and 0.12 alike, in any instruction set): the
+# modes part by 0.9%.
+CANCELLING = Row("soft_cosamp", np.float32, sparsity=M), "generic"
+LOST_BY_CANCELLING = 5e-2
+
+
+@pytest.mark.slow
+def test_where_terms_cancel_double_precision_has_the_derivative_of_both_modes():
+    row, name = CANCELLING
+    case = cases(row.dtype, row.m)[name]
+    args = problem_of(case, row)
+    along, double_args = tangents(case, args), Problem(*map(double, args))
+    in_double = row._replace(dtype=np.float64)
+    one = lambda problem: Problem(*(double(each)[None] for each in problem))
+    exact = _everything(in_double)(one(args), one(along))
+
+    def reverse(gradients):
+        terms = [np.ravel(double(g) * double(d)) for g, d in zip(gradients, along, strict=True)]
+        return np.sum(np.concatenate(terms)), np.sum(np.abs(np.concatenate(terms)))
+
+    derivative, size = reverse([gradient[0] for gradient in exact.gradients])
+    rtol = 100 * tolerance(np.float64)[0]
+    assert np.abs(exact.forward[0] - derivative) <= rtol * size
+
+    def loss(h):
+        moved = [arg + h * double(d) for arg, d in zip(double_args, along, strict=True)]
+        return ALGORITHMS[row.name].oracle(*moved, row.sparsity).x @ COTANGENT
+
+    for h in (-1e-7, 1e-7):  # From either side: it is no kink.
+        assert np.abs((loss(h) - loss(0)) / h - derivative) <= 1e-4 * size
+    single = results(row)[name]
+    for found in (single.forward, reverse(single.gradients)[0]):
+        assert np.abs(found - derivative) <= LOST_BY_CANCELLING * size
+
+
 @every_row
 def test_forward_mode_is_finite_and_equals_reverse_mode(row):
-    rtol = 100 * tolerance(row.dtype)[0]  # Two long sums in different orders.
     table, found, rounded = cases(row.dtype, row.m), results(row), results(row, rounded=True)
 
     def equal(name):
         args, got = problem_of(table[name], row), found[name]
         directions = tangents(table[name], args)
+        rtol = 100 * tolerance(row.dtype)[0]  # Two long sums in different orders.
+        if (row, name) == CANCELLING:
+            rtol = LOST_BY_CANCELLING
 
         def along(gradients):
             pairs = zip(gradients, directions, strict=True)
@@ -272,6 +315,29 @@ def test_forward_mode_is_finite_and_equals_reverse_mode(row):
     tied += ["identity and DCT"] if row.sparsity == row.m else []
     single = np.finfo(row.dtype).eps > 1e-10
     assert not [name for name in table if not equal(name) and not (single and name in tied)]
+
+
+@pytest.mark.slow
+def test_rounding_does_not_choose_rows():
+    """A fit that leaves rounding alone has no scores: each mode would choose other rows by them."""
+    row = Row("htp", np.float32, sparsity=M)
+
+    def solve(*args):
+        answer = ALGORITHMS[row.name].solve(*args, row.sparsity)
+        return jnp.sum(answer.x), answer.support
+
+    def supports(args, along):
+        (_, reverse), gradient = jax.value_and_grad(solve, (0, 1, 2, 3), has_aux=True)(*args)
+        _, derivative, forward = jax.jvp(solve, args, along, has_aux=True)
+        return reverse, forward, gradient, derivative
+
+    table = cases(row.dtype, row.m)
+    inputs = [problem_of(case, row) for case in table.values()]
+    directions = [tangents(*pair) for pair in zip(table.values(), inputs, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *zip(inputs, directions, strict=True))
+    found = jax.jit(jax.vmap(lambda args, along: supports(tuple(args), tuple(along))))(*stacked)
+    same = np.all(np.asarray(found[0] == found[1]), axis=1)
+    assert not np.array(list(table))[~same].tolist()
 
 
 @rows_where(lambda row: not ALGORITHMS[row.name].hard)
@@ -358,7 +424,6 @@ def test_dtypes_are_promoted_and_kept(name, A_dtype, y_dtype):
     dtype = np.result_type(A_dtype, y_dtype)
     assert found.x.dtype == dtype
     assert found.residual_norm.dtype == np.finfo(dtype).dtype
-    assert found.support.dtype == found.num_steps.dtype == np.int32
-    assert found.converged.dtype == bool
+    assert found.support.dtype == found.num_steps.dtype == found.status.dtype == np.int32
     shapes = [field.shape for field in found]
     assert shapes == [(N,), (3,), (), (), ()]

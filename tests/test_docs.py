@@ -22,6 +22,8 @@ SECTIONS = (
     "greedyjax",
     "greedyjax.certificates",
     "greedyjax.nets",
+    "greedyjax.pursuit",
+    "greedyjax.policies",
     "greedyjax.training",
     "greedyjax.training.losses",
     "greedyjax.problems",
@@ -68,6 +70,12 @@ def test_snippets_run(tmp_path):
     assert not any(failures), "\n".join(failures)
 
 
+def test_the_algorithm_of_the_page_is_the_one_that_the_contract_tests():
+    source = (ROOT / "tests" / "support" / "generalised_omp.py").read_text(encoding="utf-8")
+    first, *_ = snippets(ROOT / "docs" / "own_algorithm.md")
+    assert first == source[source.index("import dataclasses") :]
+
+
 def test_links_lead_somewhere():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -107,7 +115,7 @@ def test_api_page_lists_what_is_public_and_nothing_else(section):
     rows = table(section)
     names = [row.partition("(")[0] for row, _ in rows]
     expected = public_names(module)
-    if section == "greedyjax.sorting":  # Its functions are those of greedyjax.
+    if section in ("greedyjax.sorting", "greedyjax.pursuit"):  # Functions of greedyjax as well.
         expected -= public_names(importlib.import_module("greedyjax"))
     assert sorted(name for name in names if "." not in name) == sorted(expected)
 

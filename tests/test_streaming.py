@@ -111,6 +111,7 @@ def test_whoever_stops_reading_stops_the_work():
     assert len(calls) <= 3
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

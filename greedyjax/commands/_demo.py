@@ -28,6 +28,12 @@ LEARNING_RATE = 3e-2
 IHT_LAYERS = 30
 IHT_EPOCHS = 6
 
+PICTURED = (
+    "learned from true signals",
+    "learned from measurements alone",
+    "counted from measurements alone",
+    "per-level RMS of the true signals",
+)
 LEVEL_NAMES = {0: "a5", 1: "d5", 2: "d4", 3: "d3", 4: "d2", 5: "d1"}
 ATOMS = "wavelet coefficient (a5: coarse approximation; d5 to d1: details, coarse to fine)"
 
@@ -80,7 +86,20 @@ def demo(options: Namespace) -> None:
         group_names=LEVEL_NAMES,
         atoms=ATOMS,
     )
-    config = {
+    total = perf_counter() - start
+    content = {
+        "finished": True,
+        "rows": rows,
+        "config": _config(options, problem),
+        "seconds": total,
+    }
+    _files.write_json(folder / "metrics.json", content, "demo")
+    print(f"wrote {folder}/ after {total:.0f} s")
+
+
+def _config(options: Namespace, problem) -> dict[str, Any]:
+    """What the comparison was made with."""
+    return {
         "seed": options.seed,
         "draws": options.draws,
         "num_measurements": NUM_MEASUREMENTS,
@@ -95,10 +114,6 @@ def demo(options: Namespace) -> None:
         "iht_layers": IHT_LAYERS,
         "iht_epochs": IHT_EPOCHS,
     }
-    total = perf_counter() - start
-    content = {"finished": True, "rows": rows, "config": config, "seconds": total}
-    _files.write_json(folder / "metrics.json", content, "demo")
-    print(f"wrote {folder}/ after {total:.0f} s")
 
 
 def _run(problem, key):
@@ -163,12 +178,7 @@ def _run(problem, key):
     by_level, _ = record("OMP (per-level RMS weights)", rms, hard)
     record("linear MMSE", lambda: _linear_mmse(A, X), lambda estimator: Y_test @ estimator)
 
-    pictured = {
-        "learned from true signals": supervised,
-        "learned from measurements alone": blind,
-        "counted from measurements alone": counted,
-        "per-level RMS of the true signals": by_level,
-    }
+    pictured = dict(zip(PICTURED, (supervised, blind, counted, by_level), strict=True))
     return answers, seconds, {name: _unit(net.atom_weights) for name, net in pictured.items()}
 
 

@@ -1,5 +1,6 @@
 """Files that the commands read and write: checked before computing, never half written."""
 
+import dataclasses
 import json
 import math
 import os
@@ -15,8 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from greedyjax import policies
+
 _MARK = "written_by"
-_MODEL_FORMAT = 1
+# 1 has one weight per atom, 2 a policy of greedyjax.policies: its name, and its arrays.
+_WEIGHTS, _POLICY = 1, 2
 
 
 class CommandError(Exception):
@@ -28,7 +32,7 @@ class Model(NamedTuple):
 
     Attributes:
         A: the matrix as given, shape ``(m, n)``.
-        weights: shape ``(n,)``.
+        weights: shape ``(n,)``, or a policy of `greedyjax.policies` whose fields are arrays.
         method: "omp" or "iht".
         sparsity: atoms per signal.
         tau: temperature of the soft solver, in the units of the data.
@@ -38,7 +42,7 @@ class Model(NamedTuple):
     """
 
     A: np.ndarray
-    weights: np.ndarray
+    weights: Any
     method: str
     sparsity: int
     tau: float
@@ -114,7 +118,12 @@ def _extremes(array: np.ndarray) -> list[list[float]]:
 
 def write_model(path: Path, model: Model) -> None:
     """Writes a model; it loads without pickle."""
-    arrays = {**model._asdict(), "format": _MODEL_FORMAT}
+    arrays = {**model._asdict(), "format": _WEIGHTS}
+    if callable(model.weights):
+        policy = arrays.pop("weights")
+        arrays |= {"format": _POLICY, "policy": type(policy).__name__}
+        for field in dataclasses.fields(policy):
+            arrays[f"policy.{field.name}"] = getattr(policy, field.name)
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
 
@@ -122,22 +131,42 @@ def write_model(path: Path, model: Model) -> None:
 def read_model(path: str | Path) -> Model:
     """Reads and checks what `write_model` wrote."""
     arrays = read_npz(path)
-    if not {*Model._fields, "format"} <= set(arrays):
-        missing = sorted({*Model._fields, "format"} - set(arrays))
+    names = {*Model._fields, "format"} - {"weights"}
+    model_format = _setting(path, arrays, "format", int) if "format" in arrays else _WEIGHTS
+    names |= {"policy"} if model_format == _POLICY else {"weights"}
+    if not names <= set(arrays):
+        missing = sorted(names - set(arrays))
         raise CommandError(f"{path}: expected a model of greedyjax train, got no {missing[0]!r}")
-    model_format = _setting(path, arrays, "format", int)
-    if model_format != _MODEL_FORMAT:
-        raise CommandError(f"{path}: expected model format {_MODEL_FORMAT}, got {model_format}")
+    if model_format not in (_WEIGHTS, _POLICY):
+        raise CommandError(f"{path}: expected model format 1 or 2, got {model_format}")
     settings = {
         name: _setting(path, arrays, name, kind)
         for name, kind in Model.__annotations__.items()
-        if kind is not np.ndarray
+        if name not in ("A", "weights")
     }
     A = numbers(f"{path}: A", arrays["A"], ("m", "n"))
-    weights = numbers(f"{path}: weights", arrays["weights"], (A.shape[1],))
     if settings["method"] not in ("omp", "iht"):
         raise CommandError(f"{path}: expected method omp or iht, got {settings['method']!r}")
+    if model_format == _POLICY:
+        return Model(A=A, weights=_policy(path, arrays), **settings)
+    weights = numbers(f"{path}: weights", arrays["weights"], (A.shape[1],))
     return Model(A=A, weights=weights, **settings)
+
+
+def _policy(path, arrays: dict[str, np.ndarray]) -> Any:
+    """The policy of a model, whose name is that of a dataclass in `greedyjax.policies`."""
+    name = _setting(path, arrays, "policy", str)
+    kind: Any = getattr(policies, name, None) if name in policies.__all__ else None
+    if not dataclasses.is_dataclass(kind):
+        raise CommandError(f"{path}: expected a policy of greedyjax.policies, got {name!r}")
+    fields = {}
+    for field in dataclasses.fields(kind):
+        key = f"policy.{field.name}"
+        if key not in arrays:
+            raise CommandError(f"{path}: expected the key {key!r} of {name}, got none")
+        fields[field.name] = numbers(f"{path}: {key}", arrays[key], ("...",) * arrays[key].ndim)
+    make: Any = kind
+    return make(**fields)
 
 
 def _setting(path, arrays: dict[str, np.ndarray], name: str, kind: type) -> Any:

@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from greedyjax import relative_tau
@@ -31,21 +30,6 @@ def score_scale(A, Y, step_size=1.0) -> jax.Array:
 def score_scale_of(net: OMPNet | IHTNet, Y) -> float:
     """`score_scale` for the scores of this network's family."""
     return float(score_scale(net.A, Y, getattr(net, "step_size", 1.0)))
-
-
-def in_batches(recover, Y, batch_size: int = 1024) -> np.ndarray:
-    """Applies a jitted function of ``(batch, m)`` to any number of signals.
-
-    The last batch is filled up with zeros, so that one compilation serves all.
-    """
-    batch_size = min(batch_size, len(Y))
-    answers = []
-    for start in range(0, len(Y), batch_size):
-        batch = np.asarray(Y[start : start + batch_size])
-        padded = np.zeros((batch_size, *batch.shape[1:]), batch.dtype)
-        padded[: len(batch)] = batch
-        answers.append(np.asarray(recover(padded))[: len(batch)])
-    return np.concatenate(answers)
 
 
 @jax.jit

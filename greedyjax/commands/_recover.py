@@ -61,7 +61,8 @@ def recover(options: Namespace) -> None:
 def _network(model: _files.Model, A: jax.Array) -> OMPNet | IHTNet:
     if model.real:
         A = stack_real(A, jnp.zeros(len(A), A.dtype))[0]
-    shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": jnp.asarray(model.weights)}
+    weights = jax.tree.map(jnp.asarray, model.weights)
+    shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": weights}
     if model.method == "omp":
         return OMPNet(A, **shared)
     return IHTNet(A, num_layers=model.num_layers, step_size=model.step_size, **shared)

@@ -15,8 +15,7 @@ from greedyjax.commands import _files, _learning
 from greedyjax.commands._data import Data, read_data
 from greedyjax.commands._files import CommandError, Model
 from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.training import Loss, fit, losses
-from greedyjax.training._tempering import hidden_error
+from greedyjax.training import FitResult, Loss, fit, hidden_error, losses
 
 OUTPUTS = ("metrics.json", "model.npz", "history.csv", "training.png", "weights.png")
 
@@ -68,28 +67,8 @@ def train(options: Namespace) -> None:
     soft_temperature = temperature if options.loss == "reconstruction" else _learning.SOFT_TAU
     net.tau = jnp.full_like(net.tau, temperature * scale)
     by_error = options.loss == "selection" and learns_from_x
-    with _errors_of_checkpoints():
-        fitted = fit(
-            net,
-            data.train,
-            data.val,
-            loss=recipe.loss,
-            # The epoch whose weights serve the hard solver best, where that can be measured.
-            val_loss=losses.hard_reconstruction if by_error else None,
-            optimizer=_learning.adam(learning_rate, num_epochs * num_batches),
-            num_epochs=num_epochs,
-            batch_size=batch_size,
-            key=jax.random.key(options.seed),
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_every=options.checkpoint_every,
-        )
-    if not np.isfinite(fitted.best_val_loss):
-        raise CommandError(
-            "the validation loss is never finite: the solver diverges; "
-            "a smaller --step-size or other units of A may help"
-        )
-    if not np.isfinite(fitted.net.atom_weights).all():
-        raise CommandError("the weights grew beyond all numbers: a smaller --learning-rate helps")
+    fitted = _fitted(net, data, recipe, config, checkpoint_dir, by_error)
+    _check_finite(fitted)
     net = fitted.net
     net.tau = jnp.full_like(net.tau, soft_temperature * scale)
     learned = net.atom_weights
@@ -101,17 +80,8 @@ def train(options: Namespace) -> None:
     keeps_learned = val_residual["hard_learned"] < val_residual["hard_ones"]
     val_loss = _val_loss(net, data) if data.val[1] is not None else None
 
-    is_iht = options.method == "iht"
-    model = Model(
-        A=data.A_given,
-        weights=np.asarray(learned if keeps_learned else jnp.ones_like(learned)),
-        method=options.method,
-        sparsity=options.sparsity,
-        tau=soft_temperature * scale * data.unit,
-        real=options.real,
-        num_layers=options.num_layers if is_iht else 0,
-        step_size=float(net.step_size) if is_iht else 0.0,
-    )
+    kept = learned if keeps_learned else jnp.ones_like(learned)
+    model = _model(net, options, data, kept, soft_temperature * scale)
     content = {
         "finished": True,
         "val_loss": val_loss,
@@ -130,6 +100,55 @@ def train(options: Namespace) -> None:
     pictures = _draw(folder, history, fitted.best_epoch, by_error, {title: learned}, data.support)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
+
+
+def _fitted(
+    net, data: Data, recipe: Recipe, config: dict[str, Any], checkpoint_dir, by_error: bool
+) -> FitResult:
+    """Trains with the settings of the configuration."""
+    num_epochs, batch_size = config["epochs"], min(config["batch_size"], config["num_train"])
+    num_steps = num_epochs * (config["num_train"] // batch_size)
+    with _errors_of_checkpoints():
+        return fit(
+            net,
+            data.train,
+            data.val,
+            loss=recipe.loss,
+            # The epoch whose weights serve the hard solver best, where that can be measured.
+            val_loss=losses.hard_reconstruction if by_error else None,
+            optimizer=_learning.adam(config["learning_rate"], num_steps),
+            num_epochs=num_epochs,
+            batch_size=batch_size,
+            key=jax.random.key(config["seed"]),
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_every=config["checkpoint_every"],
+        )
+
+
+def _model(net, options: Namespace, data: Data, weights, tau: float) -> Model:
+    """What is stored: the network's settings in the user's units, and the weights that are kept."""
+    is_iht = options.method == "iht"
+    return Model(
+        A=data.A_given,
+        weights=np.asarray(weights),
+        method=options.method,
+        sparsity=options.sparsity,
+        tau=tau * data.unit,
+        real=options.real,
+        num_layers=options.num_layers if is_iht else 0,
+        step_size=float(net.step_size) if is_iht else 0.0,
+    )
+
+
+def _check_finite(fitted: FitResult) -> None:
+    """Raises where training led nowhere."""
+    if not np.isfinite(fitted.best_val_loss):
+        raise CommandError(
+            "the validation loss is never finite: the solver diverges; "
+            "a smaller --step-size or other units of A may help"
+        )
+    if not np.isfinite(fitted.net.atom_weights).all():
+        raise CommandError("the weights grew beyond all numbers: a smaller --learning-rate helps")
 
 
 def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | None:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax._numerics import matmul
@@ -30,11 +31,11 @@ class Dictionary(NamedTuple):
         """``(m, n)``."""
         return self.A.shape
 
-    def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
+    def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``."""
         return self.A.matvec(x)
 
-    def rmatvec(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
+    def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``."""
         return self.A.rmatvec(y)
 

@@ -1,15 +1,17 @@
 """Matrices as pairs of products, with complex arithmetic done by real products."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, matmul, power_of_two, safe_inverse, safe_sqrt
-from greedyjax._types import Operator
+from greedyjax._types import ByIdentity, CheckedOperator
 
 
 class Dense(NamedTuple):
@@ -33,13 +35,13 @@ class Dense(NamedTuple):
         """The matrix itself."""
         return join(self.parts)
 
-    def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
+    def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``."""
-        return join(self.times(split(x)))
+        return join(self.times(split(jnp.asarray(x))))
 
-    def rmatvec(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
+    def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``."""
-        return join(self.adjoint_times(split(y)))
+        return join(self.adjoint_times(split(jnp.asarray(y))))
 
     def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
         """The parts of ``A x`` from those of ``x``."""
@@ -79,45 +81,56 @@ def dense(matrix: Inexact[Array, "m n"]) -> Dense:
     return Dense(split(matrix))
 
 
-def as_operator(A: Any) -> Operator:
-    """Returns ``A`` if it has ``shape``, ``matvec`` and ``rmatvec``, and a checked `Dense` if not.
+def checked_matrix(A: Any) -> Any:
+    """Returns ``A`` if it has ``shape``, ``matvec`` and ``rmatvec``, and a checked array if not.
 
     Raises:
         TypeError: integers, or no array at all.
         ValueError: not two axes, no rows or columns, or NaN or infinity in a concrete array;
             products of an operator that have other shapes than its own says.
     """
-    if isinstance(A, Dense):
+    if isinstance(A, (Dense, ByIdentity)):
         return A
     if all(hasattr(A, name) for name in ("shape", "matvec", "rmatvec")):
-        _check_products(A)
-        return A
+        operator = ByIdentity.unless_pytree(A)
+        (_check_products_once if isinstance(operator, ByIdentity) else _check_products)(operator)
+        return operator
     array = _checks.inexact("A", A, ndim=2)
     if 0 in array.shape:
         _checks.fail(ValueError, "A", "at least one row and one column", f"shape {array.shape}")
-    return dense(array)
+    return array
+
+
+def as_operator(A: Any) -> Any:
+    """`checked_matrix` with an array wrapped as a `Dense`."""
+    checked = checked_matrix(A)
+    return dense(checked) if isinstance(checked, jax.Array) else checked
 
 
 def as_dense(A: Any) -> Dense:
     """Returns ``A`` as a `Dense`, applying a matrix-free operator to the identity."""
-    operator = as_operator(A)
+    return columns_of(as_operator(A))
+
+
+def columns_of(operator: Any) -> Dense:
+    """`as_dense` of what has been checked."""
     if isinstance(operator, Dense):
         return operator
     identity = jnp.eye(operator.shape[1], dtype=operator_dtype(operator))
     return dense(jax.vmap(operator.matvec, out_axes=1)(identity))
 
 
-def times(A: Operator, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
+def times(A: CheckedOperator, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
     """The parts of ``A x`` from those of ``x``, for any operator."""
     return A.times(x) if isinstance(A, Dense) else split(A.matvec(join(x)))
 
 
-def adjoint_times(A: Operator, y: Float[Array, "parts m"]) -> Float[Array, "parts n"]:
+def adjoint_times(A: CheckedOperator, y: Float[Array, "parts m"]) -> Float[Array, "parts n"]:
     """The parts of ``A* y`` from those of ``y``, for any operator."""
     return A.adjoint_times(y) if isinstance(A, Dense) else split(A.rmatvec(join(y)))
 
 
-def operator_dtype(operator: Operator) -> jnp.dtype:
+def operator_dtype(operator: Any) -> jnp.dtype:
     """The dtype of ``A x`` for a real ``x`` of low precision: that of the operator itself."""
     if isinstance(operator, Dense):
         dtype = operator.parts.dtype
@@ -137,7 +150,7 @@ def unit_columns(A: Dense) -> tuple[Dense, Float[Array, " n"]]:
     return scaled.scale_columns(inverse), inverse / largest
 
 
-def _check_products(A: Operator) -> None:
+def _check_products(A: Any) -> None:
     """Traces both products once: what they return must fit the shape."""
     if len(A.shape) != 2:
         _checks.fail(ValueError, "A.shape", "(m, n)", str(tuple(A.shape)))
@@ -150,7 +163,11 @@ def _check_products(A: Operator) -> None:
         _checks.fail(ValueError, "A.rmatvec(y)", f"shape ({n},)", f"shape {back.shape}")
 
 
-def times_i(z: Float[Array, " 2*l"]) -> Float[Array, " 2*l"]:
+# The same object is not traced again. It is kept alive for as long as that, as it is by jit.
+_check_products_once = lru_cache(maxsize=64)(_check_products)
+
+
+def times_i(z: Float[Array, " two_l"]) -> Float[Array, " two_l"]:
     """``[-Im z, Re z]`` from ``[Re z, Im z]``."""
     re, im = jnp.split(z, 2)
     return jnp.concatenate([-im, re])

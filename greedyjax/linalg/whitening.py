@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
@@ -27,26 +28,27 @@ class Whitened(NamedTuple):
     gain: Inexact[Array, "n m"]
     given: Inexact[Array, "m n"]
 
-    def measurements(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch m"]:
+    def measurements(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch m"]:
         """``L^-1 y``: the measurements to recover the sparse part from."""
         rows = jnp.moveaxis(jnp.atleast_2d(Y), -1, 0)
         solved = _solve(self.factor, rows.reshape(len(rows), -1)).reshape(rows.shape)
-        return jnp.moveaxis(solved, 0, -1).reshape(Y.shape)
+        return jnp.moveaxis(solved, 0, -1).reshape(jnp.shape(Y))
 
     def complete(
-        self, Y: Inexact[Array, "*batch m"], X: Inexact[Array, "*batch n"]
+        self, Y: Inexact[ArrayLike, "*batch m"], X: Inexact[ArrayLike, "*batch n"]
     ) -> Inexact[Array, "*batch n"]:
         """The sparse part ``x`` and the best linear estimate of the background beside it.
 
         ``x + C A* (L L*)^-1 (y - A x)``; with ``x = 0`` that is the linear minimum mean square
         error estimate. ``Y`` are the measurements as they came.
         """
-        return X + matmul(Y - matmul(X, self.given.T), self.gain.T)
+        left = jnp.subtract(Y, matmul(X, self.given.T))
+        return jnp.add(X, matmul(left, self.gain.T))
 
 
 def whiten(
-    A: Inexact[Array, "m n"],
-    covariance: Inexact[Array, "n n"] | Float[Array, " n"],
+    A: Inexact[ArrayLike, "m n"],
+    covariance: Inexact[ArrayLike, "n n"] | Float[ArrayLike, " n"],
     *,
     noise: Scalar = 0.0,
 ) -> Whitened:

@@ -1,9 +1,19 @@
-"""Solvers unrolled into networks, as flax nnx modules."""
+"""Solvers unrolled into networks, as flax nnx modules, composed of small parts."""
 
-from greedyjax.nets._cosampnet import CoSaMPNet
-from greedyjax.nets._htpnet import HTPNet
-from greedyjax.nets._ihtnet import IHTNet
-from greedyjax.nets._ompnet import OMPNet
-from greedyjax.nets._subspacenet import SubspacePursuitNet
+from greedyjax.nets._hardened import Hardened
+from greedyjax.nets._networks import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
+from greedyjax.nets._parts import StepSize, Temperature, Weights
+from greedyjax.nets._unrolled import Unrolled
 
-__all__ = ["CoSaMPNet", "HTPNet", "IHTNet", "OMPNet", "SubspacePursuitNet"]
+__all__ = [
+    "CoSaMPNet",
+    "HTPNet",
+    "Hardened",
+    "IHTNet",
+    "OMPNet",
+    "StepSize",
+    "SubspacePursuitNet",
+    "Temperature",
+    "Unrolled",
+    "Weights",
+]

@@ -1,131 +1,120 @@
-"""What every unrolled network shares: its parameters, its solvers, and batches of any shape."""
+"""A network made of any method: its parameters, its solvers, and batches of any shape."""
 
+import dataclasses
 from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
-from jaxtyping import Array, Float, Inexact, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import magnitude, real_dtype
-from greedyjax._types import Recovery
-from greedyjax.nets._parameters import atom_weights, checked_groups, raw_weights
-from greedyjax.pursuit._batch import _block_that_fits
-from greedyjax.sorting._choice import kept_choice_loss, next_choice_loss
+from greedyjax._numerics import real_dtype
+from greedyjax._types import ByIdentity, Recovery
+from greedyjax.nets._hardened import Hardened
+from greedyjax.nets._parts import Temperature, Weights
+from greedyjax.policies import as_weighting
+from greedyjax.pursuit import (
+    Choices,
+    Method,
+    check_method,
+    recorded_choices,
+    recover_layers,
+    recover_soft,
+)
+from greedyjax.sorting import SoftSort
 
-
-class Choices(NamedTuple):
-    """What the hard solver met with a network's weights, for losses that score the choice itself.
-
-    Attributes:
-        scores: shape ``(..., steps, n)``; differentiable in the weights and in nothing else.
-        x: the hard solver's answers, shape ``(..., n)``; constants.
-        thresholds: of the scores kept at each step, shape ``(..., steps)``; constants. None where
-            a step takes the largest score alone.
-
-    Where a step makes two choices, the first ones of all steps come before the second ones.
-    """
-
-    scores: Float[Array, "*batch steps n"]
-    x: Inexact[Array, "*batch n"]
-    thresholds: Float[Array, "*batch steps"] | None = None
-
-
-class Solvers(NamedTuple):
-    """The forms of one solver, all called as ``solver(A, y, *, weights, **settings)``.
-
-    Attributes:
-        soft: takes ``tau`` as well.
-        hard: what it tends to.
-        layers: the answers of the soft solver after each layer, from one run.
-        path: the hard solver, recorded: ``x``, the magnitudes before the choices of each kind that
-            a step makes, ``(steps, n)``, and their thresholds, if it keeps more than one atom.
-        batch: the hard solver of many signals; None where there is none of its own.
-    """
-
-    soft: Callable[..., Recovery]
-    hard: Callable[..., Recovery]
-    layers: Callable[..., Array]
-    path: Callable[..., tuple]
-    batch: Callable[..., Recovery] | None = None
+# What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
+Own = TypeVar("Own", bound="Unrolled")
 
 
 class Unrolled(nnx.Module):
-    """A solver unrolled into layers, with trainable weights.
+    """A soft solver unrolled into layers, with trainable weights.
 
-    A network says which solver (``_solvers``), and what it is called with beyond what all take
-    (`_settings`, `_problem`).
+    Maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix is fixed, and so is the
+    temperature unless it is to be learned; take gradients with respect to ``nnx.Param``, or train
+    with `greedyjax.training.fit`. `OMPNet` and its neighbours are this with their method filled in.
 
     Args:
+        method: a `greedyjax.pursuit.Method`; each of its steps is a layer.
         A: matrix, shape ``(m, n)``.
-        sparsity: atoms of a signal, static.
-        num_layers: static, at least 1.
-        tau: temperature > 0; one, or one per layer.
-        weights: initial weights, real; None means ones. One per atom, shape ``(n,)``, or per group;
-            with ``per_layer`` those of all layers, or ``(num_layers, ...)``.
-        per_layer: whether each layer has weights of its own.
-        groups: integers ``0..G-1``, shape ``(n,)``; the atoms of a group share one weight, so
-            that ``weights`` has shape ``(G,)``. None means that each atom has its own.
-        positive: whether to train the logarithms of the weights.
-        learn_tau: whether to train the logarithm of ``tau``, of one or of one per layer, as given.
-        penalty: of the coefficients in the solver's least squares, real, >= 0, shape ``(n,)``.
+        weights: `Weights`, or the array that they begin with, or a `greedyjax.policies.Policy`
+            whose arrays are then trained. None means one weight per atom, from ones.
+        tau: a `Temperature`, or a number > 0; one, or one per layer.
+
+    Attributes:
+        weights: ``nnx.Param``: shape ``(n,)`` or ``(G,)``, with a leading axis of layers where they
+            have their own; logarithms if ``positive``. Of a policy the tuple of its arrays.
+        atom_weights: the weights that these mean, shape ``(n,)`` or ``(num_layers, n)``.
+        policy: what the solvers take as ``weights=``: those, or the policy.
+        tau: may be set to another temperature at any time, a scalar or one per layer.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import Unrolled
+        >>> from greedyjax.pursuit import OMP
+        >>> net = Unrolled(OMP(sparsity=1), jnp.eye(3), tau=0.1)
+        >>> net(jnp.array([[0.0, 2.0, 0.0]])).shape, net.harden()(jnp.array([0.0, 2.0, 0.0])).shape
+        ((1, 3), (3,))
     """
 
-    _solvers: ClassVar[Solvers]
-
     def __init__(
-        self,
-        A: Inexact[Array, "m n"],
-        *,
-        sparsity: int,
-        num_layers: int,
-        tau: Any = 1e-3,
-        weights: Float[Array, "..."] | None = None,
-        per_layer: bool = False,
-        groups: Int[Array, " n"] | None = None,
-        positive: bool = False,
-        learn_tau: bool = False,
-        penalty: Float[Array, " n"] | None = None,
+        self, method: Method, A: Inexact[ArrayLike, "m n"], *, weights: Any = None, tau: Any = 1e-3
     ) -> None:
-        self.A = _checks.inexact("A", A, ndim=2)
-        shape = self.A.shape
-        self.sparsity = _checks.static_int(
-            "sparsity",
-            sparsity,
-            minimum=1,
-            maximum=self._most(shape),
-            why=f" for A of shape {shape}",
-        )
-        self.num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
-        self.per_layer = _checks.flag("per_layer", per_layer)
-        self.positive = _checks.flag("positive", positive)
-        self.learn_tau = _checks.flag("learn_tau", learn_tau)
-        real = real_dtype(self.A.dtype)
-
-        taus = _checks.scalar_or_steps("tau", tau, self.num_layers).astype(real)
+        check_method(method)
+        self.A: Any = _checks.inexact("A", A, ndim=2)
+        method = method.checked(self.A.shape, self.A.dtype)
+        _checks.static_int("num_layers", method.num_steps, minimum=1)
+        self._method = nnx.data(method)
+        self._set_weights(weights)
+        tau = tau if isinstance(tau, Temperature) else Temperature(tau)
+        self.learn_tau = _checks.flag("tau.learned", tau.learned)
+        taus = _checks.scalar_or_steps("tau", tau.value, self.num_layers).astype(self._real)
         if self.learn_tau:
             # As many as were given: one for all layers, or one per layer.
-            self.log_tau = nnx.Param(jnp.log(jnp.asarray(tau, real)))
+            self.log_tau = nnx.Param(jnp.log(jnp.asarray(tau.value, self._real)))
         else:
             self._tau = taus
 
-        size = shape[1]
-        if groups is not None:
-            groups, size = checked_groups(groups, size)
-        self.groups = nnx.data(groups)
-        self.weights = self._raw(weights, size)
-        if penalty is not None:
-            penalty = _checks.penalty(penalty, shape[1]).astype(real)
-        self.penalty = nnx.data(penalty)
+    @property
+    def method(self) -> Method:
+        """The method, with what is learned of it."""
+        return self._method
+
+    @property
+    def num_layers(self) -> int:
+        """One for each step of the method."""
+        return self._method.num_steps
+
+    @property
+    def sparsity(self) -> int:
+        """That of the method."""
+        return self._method.sparsity
+
+    @property
+    def policy(self) -> Any:
+        """What solvers take as ``weights=``: an array, or a policy."""
+        values: Any = self.weights.get_value()
+        if self._meaning is not None:
+            return self._meaning.of_atoms(values)
+        learned, fixed = iter(values), iter(self._fixed)
+        return self._tree.unflatten([next(learned if is_ else fixed) for is_ in self._is_learned])
 
     @property
     def atom_weights(self) -> Float[Array, "*layers n"]:
         """The weights as solvers take them, shape ``(n,)`` or ``(num_layers, n)``."""
-        return atom_weights(self.weights[...], self.groups, positive=self.positive)
+        if self._meaning is None:
+            raise ValueError(
+                "atom_weights: expected a network with one weight per atom, got one with a policy; "
+                "net.policy is what its solvers take"
+            )
+        return self.policy
 
     @property
     def tau(self) -> Float[Array, "*layers"]:
@@ -138,8 +127,7 @@ class Unrolled(nnx.Module):
 
     @tau.setter
     def tau(self, tau: Any) -> None:
-        real = real_dtype(self.A.dtype)
-        taus = _checks.scalar_or_steps("tau", tau, self.num_layers).astype(real)
+        taus = _checks.scalar_or_steps("tau", tau, self.num_layers).astype(self._real)
         if not self.learn_tau:
             self._tau = taus
             return
@@ -148,66 +136,61 @@ class Unrolled(nnx.Module):
             _checks.fail(ValueError, "tau", "a scalar, as one is learned for all layers", got)
         self.log_tau = nnx.Param(jnp.log(taus if self.log_tau.ndim else taus[0]))
 
-    def __call__(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch n"]:
+    def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
         """Recovers one signal or a batch of any shape with the soft solver."""
-        return self._over_batch(self._soft, Y)
+        return self._over_batch(recover_soft, Y, self.tau)
+
+    def layers(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch layers n"]:
+        """The soft solver's answers if it stopped after each layer, from one run."""
+        return self._over_batch(recover_layers, Y, self.tau)
 
     def harden(
-        self, solver: Callable[..., Recovery] | None = None
-    ) -> Callable[[Inexact[Array, "*batch m"]], Inexact[Array, "*batch n"]]:
+        self, solver: Callable[..., Recovery] | Method | None = None
+    ) -> Callable[[Inexact[ArrayLike, "*batch m"]], Inexact[Array, "*batch n"]]:
         """The hard solver with the weights as they are now: same shapes in and out.
 
         Args:
-            solver: another hard solver to use the weights in, a function of
+            solver: another hard solver to use the weights in: a method, such as
+                ``greedyjax.pursuit.IHT(sparsity=10, num_steps=50)``, or a function of
                 ``(A, y, *, sparsity, weights)`` that returns a `Recovery`, such as
-                ``functools.partial(gj.iht, num_steps=50)``. It is called with the network's
-                matrix, sparsity and `atom_weights`, signal by signal under `jax.vmap`, in blocks
-                that bound its memory. None means the network's own.
+                ``functools.partial(gj.iht, num_steps=50)``. A function is called with the
+                network's matrix, sparsity and weights, signal by signal under `jax.vmap`. Both
+                work in blocks that bound their memory. None means the network's own.
+
+        Returns:
+            A `Hardened`, which is a pytree, pickles, and is called with measurements.
 
         Raises:
             TypeError: ``solver`` is no function; when called, it returns no `Recovery`.
         """
         now = self.rebuild()
-        if solver is None:
-            return lambda Y: now._over_batch(now._hard, Y, now._hard_batch)
-        _checks.function("solver", solver)
+        return Hardened.of(now.method, solver, now.A, now.policy)
 
-        def one(y):
-            found = solver(now.A, y, sparsity=now.sparsity, weights=now.atom_weights)
-            if not isinstance(found, Recovery):
-                expected = "a function that returns a Recovery"
-                _checks.fail(
-                    TypeError, "solver", expected, f"one that returns {type(found).__name__}"
-                )
-            return found.x
-
-        return lambda Y: now._over_batch(one, Y, partial(now._in_blocks, one))
-
-    def layers(self, Y: Inexact[Array, "*batch m"]) -> Inexact[Array, "*batch layers n"]:
-        """The soft solver's answers after each layer, from one run."""
-        return self._over_batch(self._layers, Y)
-
-    def choices(self, Y: Inexact[Array, "*batch m"]) -> Choices:
+    def choices(self, Y: Inexact[ArrayLike, "*batch m"]) -> Choices:
         """The scores before each choice of the hard solver with the current weights."""
-        return self._over_batch(self._choices, Y)
+        return self._over_batch(recorded_choices, Y)
 
     def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
         """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions.
 
-        `kept_choice_loss` where a step keeps scores above a threshold, else `next_choice_loss`.
+        The relaxation's loss of what is kept where a step keeps scores above a threshold, else its
+        loss of what comes next.
         """
-        scores, _, thresholds = choices
-        if thresholds is None:
-            taus = self._taus(len(scores))
-            return jnp.mean(jax.vmap(next_choice_loss, (0, None, 0))(scores, targets, taus))
-        loss = jax.vmap(kept_choice_loss, (0, None, 0, 0, None))
-        kinds = self._kept()
-        taus = self._taus(self.num_layers)
-        pairs = jnp.split(scores, len(kinds)), jnp.split(thresholds, len(kinds)), kinds
-        losses = [loss(s, targets, taus, t, k) for s, t, k in zip(*pairs, strict=True)]
+        taus = jnp.broadcast_to(self.tau, (self.num_layers,))
+
+        def one(tau, met):
+            relaxation = SoftSort(tau)
+            if met.threshold is None:
+                return relaxation.next_loss(met.scores, targets)
+            wanted = targets if met.closed is None else jnp.where(met.closed, 0, targets)
+            return relaxation.kept_loss(met.scores, wanted, met.threshold, met.kept)
+
+        losses = [jax.vmap(one)(taus, met) for met in choices.met]
         return jnp.mean(jnp.concatenate(losses))
 
-    def rebuild(self, *, A: Array | None = None, weights: Array | None = None) -> Self:
+    def rebuild(
+        self: Own, *, A: Inexact[ArrayLike, "m n"] | None = None, weights: Any = None
+    ) -> Own:
         """The same network on another matrix or with other weights.
 
         Args:
@@ -217,115 +200,81 @@ class Unrolled(nnx.Module):
         net = nnx.clone(self)
         if A is not None:
             net.A = _checks.inexact("A", A, ndim=2)
-            net.sparsity = min(self.sparsity, self._most(net.A.shape))
-            net.num_layers = net._layers_left()
-        real, n = real_dtype(net.A.dtype), net.A.shape[1]
-
-        def kept(array, per_layer: bool):
-            return jnp.asarray(array[: net.num_layers] if per_layer else array, real)
-
+            net._method = nnx.data(self._method.within(net.A.shape))
+            self._check_atoms(net.A.shape)
         if net.learn_tau:
-            net.log_tau = nnx.Param(kept(self.log_tau[...], self.tau.ndim == 1))
+            log_tau = self.log_tau[...]
+            net.log_tau = nnx.Param(net._kept(log_tau, log_tau.ndim == 1))
         else:
-            net._tau = kept(self._tau, True)
-        if self.groups is not None and len(self.groups) != n:
-            expected = f"{len(self.groups)} atoms, as many as groups were given for"
-            _checks.fail(ValueError, "A", expected, f"shape {net.A.shape}")
-        if self.penalty is not None and len(self.penalty) != n:
-            expected = f"{len(self.penalty)} atoms, as many as penalties were given for"
-            _checks.fail(ValueError, "A", expected, f"shape {net.A.shape}")
-        size = n if self.groups is None else self.weights.shape[-1]
+            net._tau = net._kept(self._tau, True)
         if weights is not None:
-            net.weights = net._raw(weights, size)
-        elif self.weights.shape[-1] != size:
-            got = f"those of now, of shape {self.weights.shape}"
-            _checks.fail(ValueError, "weights", f"shape {(size,)} for this A", got)
-        else:
-            net.weights = nnx.Param(kept(self.weights[...], self.per_layer))
+            net._set_weights(weights)
+        elif self._meaning is not None:
+            values: Any = self.weights.get_value()
+            net.weights = nnx.Param(net._kept(values, self._meaning.per_layer))
+            if self._meaning.groups is None and values.shape[-1] != net.A.shape[1]:
+                got = f"those of now, of shape {values.shape}"
+                _checks.fail(ValueError, "weights", f"shape {(net.A.shape[1],)} for this A", got)
         return net
 
-    @classmethod
-    def _most(cls, shape: tuple[int, ...]) -> int:
-        """The largest sparsity that a matrix of this shape allows."""
-        return min(shape)
+    def parameter_names(self) -> list[str]:
+        """What the trained numbers are: equal bytes may mean weights or their logarithms."""
+        kind = "weights"
+        if self._meaning is None:
+            kind = "arrays of a policy"
+        elif self._meaning.positive:
+            kind = "logarithms of weights"
+        paths = [path for path, _ in nnx.to_flat_state(nnx.state(self, nnx.Param))]
+        return [kind, *sorted(".".join(map(str, path)) for path in paths)]
 
-    def _layers_left(self) -> int:
-        """The number of layers, after the sparsity may have been lowered."""
-        return self.num_layers
+    @property
+    def _real(self) -> jnp.dtype:
+        return real_dtype(self.A.dtype)
 
-    def _kept(self) -> tuple[int, ...]:
-        """How many atoms a step keeps, of each kind of choice that it makes."""
-        return (self.sparsity,)
+    def _set_weights(self, weights: Any) -> None:
+        """Takes weights apart into what is trained and what that means."""
+        n, meaning = self.A.shape[1], getattr(self, "_meaning", None)
+        before: Any = getattr(self, "weights", None)
+        if callable(weights):
+            as_weighting(weights, n, self.num_layers, self.A.dtype)  # Checks it.
+            leaves, self._tree = jax.tree.flatten(ByIdentity.unless_pytree(weights))
+            self._is_learned = tuple(
+                bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)) for leaf in leaves
+            )
+            pairs = list(zip(leaves, self._is_learned, strict=True))
+            self.weights = nnx.Param(tuple(jnp.array(leaf) for leaf, is_ in pairs if is_))
+            self._fixed = nnx.data(tuple(jnp.array(leaf) for leaf, is_ in pairs if not is_))
+            self._meaning = nnx.data(None)
+            return
+        if isinstance(weights, Weights) or meaning is None:
+            given = weights if isinstance(weights, Weights) else Weights(weights)
+            given, size = given.checked(n)
+        else:  # Other values with the options of before.
+            given = dataclasses.replace(meaning, values=weights)
+            size = n if given.groups is None else before.shape[-1]
+        self.weights = nnx.Param(given.raw(size, self.num_layers, self._real))
+        self._meaning = nnx.data(dataclasses.replace(given, values=None))
 
-    def _raw(self, weights, size: int) -> nnx.Param:
-        """The parameter that stands for these weights."""
-        layers = self.num_layers if self.per_layer else None
-        real = real_dtype(self.A.dtype)
-        return nnx.Param(
-            raw_weights(weights, num_layers=layers, size=size, positive=self.positive, dtype=real)
-        )
+    def _check_atoms(self, shape: tuple[int, ...]) -> None:
+        """Raises where groups or penalties were given for another number of atoms."""
+        groups = None if self._meaning is None else self._meaning.groups
+        penalty = getattr(getattr(self._method, "fit", None), "penalty", None)
+        for what, given in (("groups", groups), ("penalties", penalty)):
+            if given is not None and len(given) != shape[1]:
+                expected = f"{len(given)} atoms, as many as {what} were given for"
+                _checks.fail(ValueError, "A", expected, f"shape {shape}")
 
-    def _taus(self, num_steps: int) -> Float[Array, " steps"]:
-        """The temperature of each step."""
-        return jnp.broadcast_to(self.tau, (num_steps,))
+    def _kept(self, array: Array, per_layer: bool) -> Array:
+        return jnp.asarray(array[: self.num_layers] if per_layer else array, self._real)
 
-    def _problem(self, y: Inexact[Array, "*num m"]) -> tuple[Array, Array]:
-        """The matrix and measurements that the solver is given."""
-        return self.A, y
-
-    def _settings(self) -> dict[str, Any]:
-        """What soft, hard and recorded solver are all called with."""
-        return {
-            "sparsity": self.sparsity,
-            "weights": self.atom_weights,
-            "penalty": self.penalty,
-        }
-
-    def _soft(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
-        return self._solvers.soft(*self._problem(y), tau=self.tau, **self._settings()).x
-
-    def _layers(self, y: Inexact[Array, " m"]) -> Inexact[Array, "layers n"]:
-        return self._solvers.layers(*self._problem(y), tau=self.tau, **self._settings())
-
-    def _hard(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
-        return self._solvers.hard(*self._problem(y), **self._settings()).x
-
-    def _hard_batch(self, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]:
-        if self._solvers.batch is None:
-            return self._in_blocks(self._hard, Y)
-        return self._solvers.batch(*self._problem(Y), **self._settings()).x
-
-    def _choices(self, y: Inexact[Array, " m"]) -> Choices:
-        # Nothing differentiates the path: only the weights that its magnitudes are scored by.
-        frozen = {
-            name: lax.stop_gradient(value) if isinstance(value, jax.Array) else value
-            for name, value in self._settings().items()
-        }
-        path = lax.stop_gradient(self._solvers.path(*self._problem(y), **frozen))
-        x, *met = path
-        thresholds = met.pop().reshape(-1) if len(met) > 1 else None
-        weights = magnitude(self.atom_weights)
-        scores = [jnp.broadcast_to(weights, each.shape) * each for each in met]
-        return Choices(jnp.concatenate(scores), x, thresholds)
-
-    def _in_blocks(self, solve, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]:
-        """``solve`` by vmap over blocks of signals whose bases and scores fit into memory."""
-        (m, n), size = self.A.shape, jnp.result_type(self.A, Y).itemsize
-        room = _block_that_fits(size * (4 * n + 4 * m * self.sparsity), jax.default_backend())
-        return lax.map(solve, Y, batch_size=room)
-
-    def _over_batch(self, solve, Y: Inexact[Array, "*batch m"], solve_all=None):
-        """Applies ``solve`` to each signal of a batch of any shape, as one flat batch.
-
-        That is a vmap, where there is no ``solve_all`` that does it better.
-        """
-        Y = _checks.as_array("Y", Y)
-        m = self.A.shape[0]
-        if Y.ndim == 0 or Y.shape[-1] != m:
-            _checks.fail(ValueError, "Y", f"shape (..., {m})", f"shape {Y.shape}")
-        Y = _checks.inexact("Y", Y, ndim=Y.ndim)
-        if Y.ndim == 1:
-            return solve(Y)
-        batch = Y.shape[:-1]
-        out = (solve_all or jax.vmap(solve))(Y.reshape(-1, m))
-        return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)
+    def _over_batch(
+        self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "*batch m"], *tau: Array
+    ):
+        """Applies a compiled function of many signals to a batch of any shape."""
+        Y = _checks.batch("Y", Y, self.A.shape[0])
+        weighting = as_weighting(self.policy, self.A.shape[1], self.num_layers, self.A.dtype)
+        rows = Y if Y.ndim == 1 else Y.reshape(-1, Y.shape[-1])
+        found = solve(self.method, self.A, rows, weighting, *tau)
+        if Y.ndim <= 2:
+            return found
+        return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:-1], *leaf.shape[1:]), found)

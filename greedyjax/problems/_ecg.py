@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul
@@ -58,7 +58,7 @@ class ECG(NamedTuple):
     lead_test: tuple[str, ...]
 
 
-def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
+def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
     """Compressed sensing of a real 10 s electrocardiogram with random measurements.
 
     The recording is the 12-lead one that pydicom carries among its test files; nothing is
@@ -117,7 +117,7 @@ def ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
     return _measured(key, num_measurements, train, test, leads, recorded_rate / _DECIMATION)
 
 
-def second_ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
+def second_ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
     """`ecg` with another person's heart: does what was learned on one recording serve on another?
 
     The recording is the one that PyWavelets carries, 1024 samples of one lead; nothing is
@@ -159,7 +159,7 @@ def second_ecg(key: Key[Array, ""], *, num_measurements: int = 64) -> ECG:
     return _measured(key, num_measurements, train, test, ("unnamed",), rate)
 
 
-def _checked(key, num_measurements) -> tuple[Key[Array, ""], int]:
+def _checked(key, num_measurements) -> tuple[PRNGKeyArray, int]:
     """The arguments, and whether all that the recordings need is there, before any work."""
     key = _checks.prng_key("key", key)
     num_measurements = _checks.static_int(
@@ -178,7 +178,7 @@ def _checked(key, num_measurements) -> tuple[Key[Array, ""], int]:
 
 
 def _measured(
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     num_measurements: int,
     train: np.ndarray,
     test: np.ndarray,

@@ -1,11 +1,12 @@
 """Sparse signals that share one hidden level: the structure that learned weights can find."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Int, Key
+from jaxtyping import Array, Float, Inexact, Int, PRNGKeyArray
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul, norm, real_dtype
@@ -30,7 +31,7 @@ class Levels(NamedTuple):
 
 
 def sparse_in_levels(
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     *,
     num_signals: int = 1536,
     num_atoms: int = 256,
@@ -38,7 +39,7 @@ def sparse_in_levels(
     sparsity: int = 10,
     level_size: int = 20,
     noise: float = 1e-3,
-    matrix: Callable[[Key[Array, ""], int, int], Inexact[Array, "m n"]] = partial_fourier,
+    matrix: Callable[[PRNGKeyArray, int, int], Inexact[Array, "m n"]] = partial_fourier,
 ) -> Levels:
     """Draws a matrix, a hidden level, and signals whose support lies in that level.
 
@@ -106,6 +107,15 @@ def sparse_in_levels(
         ndim=2,
         shape=(num_measurements, num_atoms),
     )
+    sizes = (num_signals, level_size, sparsity)
+    return _drawn(level_key, signals_key, A, noise_norm, sizes)
+
+
+@partial(jax.jit, static_argnames="sizes")
+def _drawn(level_key, signals_key, A, noise_norm, sizes: tuple[int, int, int]) -> Levels:
+    """The level, the signals in it, and their measurements."""
+    num_signals, level_size, sparsity = sizes
+    num_measurements, num_atoms = A.shape
     atoms = jnp.arange(num_atoms, dtype=jnp.int32)
     support = jnp.sort(jax.random.permutation(level_key, atoms)[:level_size])
     # Real and imaginary parts share the variance of a complex normal: E|e_k|^2 is that of a real.

@@ -1,9 +1,11 @@
 """Random measurement matrices with unit columns."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Complex, Float, Key
+from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from greedyjax import _checks
 from greedyjax.linalg.operators import dense, unit_columns
@@ -13,7 +15,7 @@ _LARGEST_FOURIER_SIZE = 2**16
 
 
 def partial_fourier(
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     num_measurements: int,
     num_atoms: int,
     *,
@@ -59,7 +61,12 @@ def partial_fourier(
         maximum=2 * highest + 1,
         why=f" (the frequencies below n/2 for num_atoms = {num_atoms})",
     )
-    dtype = _real_dtype(dtype)
+    return _rows_of_dft(key, num_measurements, num_atoms, _real_dtype(dtype))
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _rows_of_dft(key, num_measurements: int, num_atoms: int, dtype) -> Complex[Array, "m n"]:
+    highest = (num_atoms - 1) // 2
     frequencies = jnp.arange(-highest, highest + 1, dtype=jnp.int32)
     frequencies = jnp.sort(jax.random.permutation(key, frequencies)[:num_measurements])
     columns = jnp.arange(num_atoms, dtype=jnp.int32)
@@ -71,7 +78,7 @@ def partial_fourier(
 
 
 def gaussian(
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     num_measurements: int,
     num_atoms: int,
     *,
@@ -106,7 +113,12 @@ def gaussian(
     num_measurements = _checks.static_int("num_measurements", num_measurements, minimum=1)
     num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
     shape = (num_measurements, num_atoms)
-    return unit_columns(dense(jax.random.normal(key, shape, _real_dtype(dtype))))[0].matrix
+    return _unit_normal(key, shape, _real_dtype(dtype))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _unit_normal(key, shape: tuple[int, int], dtype) -> Float[Array, "m n"]:
+    return unit_columns(dense(jax.random.normal(key, shape, dtype)))[0].matrix
 
 
 def _real_dtype(dtype) -> jnp.dtype:

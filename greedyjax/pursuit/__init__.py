@@ -1,26 +1,82 @@
-"""The solvers: one file per algorithm, each written once against a selector."""
+"""The solvers: methods as values, what runs them, and a function for each.
 
-from greedyjax.pursuit._batch import iht_batch, omp_batch
+Write an algorithm of your own as a `Method`; `recover`, `recover_batch` and
+`greedyjax.nets.Unrolled` take it as they take `OMP`.
+"""
+
+from greedyjax.pursuit._batch import (
+    cosamp_batch,
+    htp_batch,
+    iht_batch,
+    omp_batch,
+    subspace_pursuit_batch,
+)
+from greedyjax.pursuit._blocks import Plan, plan, recover_batch
+from greedyjax.pursuit._blocks import batch_that_fits as batch_that_fits
 from greedyjax.pursuit._cosamp import cosamp, soft_cosamp
 from greedyjax.pursuit._htp import htp, soft_htp
 from greedyjax.pursuit._iht import iht, soft_iht
+from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
+from greedyjax.pursuit._method import Choice, Method, Turn, Turns, run, static, turns_of
 from greedyjax.pursuit._omp import omp, soft_omp
+from greedyjax.pursuit._orthogonal import OMP
+from greedyjax.pursuit._problem import Answer, Known, Problem, System, problem_of
+from greedyjax.pursuit._recover import check_method as check_method
+from greedyjax.pursuit._recover import checked as checked
+from greedyjax.pursuit._recover import recover, system_for
+from greedyjax.pursuit._recover import temperature_given as temperature_given
 from greedyjax.pursuit._subspace import soft_subspace_pursuit, subspace_pursuit
 from greedyjax.pursuit._system import relative_tau, stack_real
+from greedyjax.pursuit._thresholding import HTP, IHT
+from greedyjax.pursuit._unrolling import Choices, Met
+from greedyjax.pursuit._unrolling import recorded_choices as recorded_choices
+from greedyjax.pursuit._unrolling import recover_layers as recover_layers
+from greedyjax.pursuit._unrolling import recover_soft as recover_soft
+from greedyjax.pursuit.fits import Fit, GramMatrix, LeastSquares
 
 __all__ = [
+    "HTP",
+    "IHT",
+    "OMP",
+    "Answer",
+    "Choice",
+    "Choices",
+    "CoSaMP",
+    "Fit",
+    "GramMatrix",
+    "Known",
+    "LeastSquares",
+    "Met",
+    "Method",
+    "Plan",
+    "Problem",
+    "SubspacePursuit",
+    "System",
+    "Turn",
+    "Turns",
     "cosamp",
+    "cosamp_batch",
     "htp",
+    "htp_batch",
     "iht",
     "iht_batch",
     "omp",
     "omp_batch",
+    "plan",
+    "problem_of",
+    "recover",
+    "recover_batch",
     "relative_tau",
+    "run",
     "soft_cosamp",
     "soft_htp",
     "soft_iht",
     "soft_omp",
     "soft_subspace_pursuit",
     "stack_real",
+    "static",
     "subspace_pursuit",
+    "subspace_pursuit_batch",
+    "system_for",
+    "turns_of",
 ]

@@ -1,24 +1,24 @@
 """CoSaMP, hard and soft: one step with two selectors."""
 
-from jaxtyping import Array, Float, Inexact
+from jax.typing import ArrayLike
+from jaxtyping import Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.pursuit._merging import Recorded, Rule, layers, record, solve_hard, solve_soft
-
-
-def _rule(debias: bool) -> Rule:
-    return Rule(candidates=2, refits=False, refits_last=debias)
+from greedyjax.policies import Policy
+from greedyjax.pursuit._merging import CoSaMP
+from greedyjax.pursuit._recover import recover, temperature_given
+from greedyjax.pursuit.fits import LeastSquares
 
 
 def cosamp(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
     num_steps: int,
-    weights: Float[Array, "*num_steps n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     debias: bool = False,
-    penalty: Float[Array, " n"] | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Weighted CoSaMP, compressive sampling matching pursuit.
 
@@ -34,8 +34,8 @@ def cosamp(
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; with
             fewer than ``3 sparsity`` rows the merged atoms fit anything.
         num_steps: number of steps, static, at least 1.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         debias: static; True ends with least squares on the atoms kept, which otherwise keep the
             coefficients that they had among all those merged.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
@@ -59,19 +59,20 @@ def cosamp(
         Needell and Tropp, "CoSaMP: iterative signal recovery from incomplete and inaccurate
         samples", 2009.
     """
-    return solve_hard(_rule(debias), A, y, weights, sparsity, num_steps, penalty)
+    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), debias)
+    return recover(method, A, y, weights=weights)
 
 
 def soft_cosamp(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
-    tau: Scalar | Float[Array, " num_steps"],
+    tau: Scalar | Float[ArrayLike, " num_steps"],
     num_steps: int,
-    weights: Float[Array, "*num_steps n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     debias: bool = False,
-    penalty: Float[Array, " n"] | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Soft-CoSaMP: `cosamp` with both choices made by rows of `softsort`.
 
@@ -89,8 +90,8 @@ def soft_cosamp(
         tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
             `greedyjax.relative_tau`.
         num_steps: number of steps, static, at least 1.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         debias: static; True ends with least squares over the soft rows that keep.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
             of the dense ``x``.
@@ -111,18 +112,5 @@ def soft_cosamp(
 
     Source: this library's own, after `greedyjax.soft_omp`.
     """
-    return solve_soft(_rule(debias), A, y, weights, sparsity, num_steps, penalty, tau)
-
-
-def soft_cosamp_layers(
-    A, y, *, sparsity: int, tau, num_steps: int, weights=None, debias=False, penalty=None
-) -> Inexact[Array, "num_steps n"]:
-    """The answers of `soft_cosamp` after each of its steps, before debiasing, from one run."""
-    return layers(_rule(debias), A, y, weights, sparsity, num_steps, penalty, tau)
-
-
-def cosamp_path(
-    A, y, *, sparsity: int, num_steps: int, weights=None, debias: bool = False, penalty=None
-) -> Recorded:
-    """Runs `cosamp` and returns what it chose from, for losses that score choices."""
-    return record(_rule(debias), A, y, weights, sparsity, num_steps, penalty)
+    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), debias)
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau))

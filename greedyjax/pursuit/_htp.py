@@ -1,29 +1,24 @@
 """Hard thresholding pursuit, hard and soft: IHT whose every step ends with least squares."""
 
-from jaxtyping import Array, Float, Inexact
+from jax.typing import ArrayLike
+from jaxtyping import Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.pursuit._thresholding import (
-    Recorded,
-    layers,
-    prepare,
-    record,
-    recovery,
-    selectors_of,
-    threshold,
-)
-from greedyjax.sorting import HardSort
+from greedyjax.policies import Policy
+from greedyjax.pursuit._recover import recover, temperature_given
+from greedyjax.pursuit._thresholding import HTP
+from greedyjax.pursuit.fits import LeastSquares
 
 
 def htp(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
     num_steps: int,
     step_size: Scalar | None = None,
-    weights: Float[Array, "*num_steps n"] | None = None,
-    penalty: Float[Array, " n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Weighted hard thresholding pursuit.
 
@@ -39,8 +34,8 @@ def htp(
             those of larger ones is 0.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
 
     Returns:
@@ -59,23 +54,20 @@ def htp(
     References:
         Foucart, "Hard thresholding pursuit: an algorithm for compressive sensing", 2011.
     """
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
-    )
-    final, *_ = threshold(problem, HardSort(), sparsity, num_steps, num_steps)
-    return recovery(problem, final, num_steps, only_used=True)
+    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty))
+    return recover(method, A, y, weights=weights)
 
 
 def soft_htp(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
-    tau: Scalar | Float[Array, " num_steps"],
+    tau: Scalar | Float[ArrayLike, " num_steps"],
     num_steps: int,
     step_size: Scalar | None = None,
-    weights: Float[Array, "*num_steps n"] | None = None,
-    penalty: Float[Array, " n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Soft-HTP: `htp` with the choice of entries replaced by the first rows ``P`` of `softsort`.
 
@@ -90,7 +82,7 @@ def soft_htp(
         tau: temperature > 0 in the units of ``x``; one, or one per step; traced.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
-        weights: real, shape ``(n,)`` or ``(num_steps, n)``, as in `htp`.
+        weights: shape ``(n,)`` or ``(num_steps, n)``, or a policy, as in `htp`.
         penalty: as in `htp`, of the dense ``x``.
 
     Returns:
@@ -109,36 +101,5 @@ def soft_htp(
 
     Source: this library's own, after `soft_iht`.
     """
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
-    )
-    selectors = selectors_of(problem, tau, num_steps)
-    final, *_ = threshold(problem, selectors, sparsity, num_steps, num_steps)
-    return recovery(problem, final, num_steps)
-
-
-def soft_htp_layers(
-    A, y, *, sparsity: int, tau, num_steps: int, step_size=None, weights=None, penalty=None
-) -> Inexact[Array, "num_steps n"]:
-    """The answers of `soft_htp` after each of its steps, from one run."""
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
-    )
-    return layers(problem, tau, sparsity, num_steps, num_steps)
-
-
-def htp_path(
-    A: Matrix,
-    y: Inexact[Array, " m"],
-    *,
-    sparsity: int,
-    num_steps: int,
-    step_size=None,
-    weights=None,
-    penalty=None,
-) -> Recorded:
-    """Runs `htp` and returns what it chose from, for losses that score the choice itself."""
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, fits=True, penalty=penalty
-    )
-    return record(problem, sparsity, num_steps, num_steps)
+    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty))
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau))

@@ -1,31 +1,26 @@
 """Iterative hard thresholding, hard and soft: one step with two selectors."""
 
-from jaxtyping import Array, Float, Inexact
+from jax.typing import ArrayLike
+from jaxtyping import Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.pursuit._thresholding import (
-    Recorded,
-    layers,
-    prepare,
-    record,
-    recovery,
-    selectors_of,
-    threshold,
-)
-from greedyjax.sorting import HardSort
+from greedyjax.policies import Policy
+from greedyjax.pursuit._recover import recover, temperature_given
+from greedyjax.pursuit._thresholding import IHT
+from greedyjax.pursuit.fits import LeastSquares
 
 
 def iht(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
     num_steps: int,
     step_size: Scalar | None = None,
-    weights: Float[Array, "*num_steps n"] | None = None,
-    x0: Inexact[Array, " n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    x0: Inexact[ArrayLike, " n"] | None = None,
     debias: bool = False,
-    penalty: Float[Array, " n"] | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Weighted iterative hard thresholding.
 
@@ -40,8 +35,8 @@ def iht(
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         x0: start, shape ``(n,)``; None means 0.
         debias: static; True ends with least squares on the entries that the last step keeps.
         penalty: of that fit, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
@@ -64,25 +59,22 @@ def iht(
         Blumensath and Davies, "Iterative hard thresholding for compressed sensing", 2009; weighted
         selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
     """
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, x0, fits=debias, penalty=penalty
-    )
-    final, *_ = threshold(problem, HardSort(), sparsity, num_steps, int(debias))
-    return recovery(problem, final, num_steps, only_used=True)
+    method = IHT(sparsity, num_steps, step_size, x0, LeastSquares(penalty), debias=debias)
+    return recover(method, A, y, weights=weights)
 
 
 def soft_iht(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
-    tau: Scalar | Float[Array, " num_steps"],
+    tau: Scalar | Float[ArrayLike, " num_steps"],
     num_steps: int,
     step_size: Scalar | None = None,
-    weights: Float[Array, "*num_steps n"] | None = None,
-    x0: Inexact[Array, " n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    x0: Inexact[ArrayLike, " n"] | None = None,
     debias: bool = False,
-    penalty: Float[Array, " n"] | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Soft-IHT: `iht` with the 0-1 mask replaced by `soft_topk_mask`.
 
@@ -97,8 +89,8 @@ def soft_iht(
         tau: temperature > 0 in the units of ``x``; one, or one per step; traced.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         x0: start, shape ``(n,)``; None means 0.
         debias: static; True ends with least squares over the soft rows of the last step.
         penalty: of that fit, as in `iht`.
@@ -121,46 +113,5 @@ def soft_iht(
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, x0, fits=debias, penalty=penalty
-    )
-    selectors = selectors_of(problem, tau, num_steps)
-    final, *_ = threshold(problem, selectors, sparsity, num_steps, int(debias))
-    return recovery(problem, final, num_steps)
-
-
-def soft_iht_layers(
-    A,
-    y,
-    *,
-    sparsity: int,
-    tau,
-    num_steps: int,
-    step_size=None,
-    weights=None,
-    debias=False,
-    penalty=None,
-) -> Inexact[Array, "num_steps n"]:
-    """The answers of `soft_iht` after each of its steps, from one run."""
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, fits=debias, penalty=penalty
-    )
-    return layers(problem, tau, sparsity, num_steps, int(debias))
-
-
-def iht_path(
-    A: Matrix,
-    y: Inexact[Array, " m"],
-    *,
-    sparsity: int,
-    num_steps: int,
-    step_size=None,
-    weights=None,
-    debias: bool = False,
-    penalty=None,
-) -> Recorded:
-    """Runs `iht` and returns what it chose from, for losses that score the choice itself."""
-    problem, sparsity, num_steps = prepare(
-        A, y, weights, sparsity, num_steps, step_size, fits=debias, penalty=penalty
-    )
-    return record(problem, sparsity, num_steps, int(debias))
+    method = IHT(sparsity, num_steps, step_size, x0, LeastSquares(penalty), debias=debias)
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau))

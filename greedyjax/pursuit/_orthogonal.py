@@ -1,152 +1,136 @@
-"""The steps of orthogonal matching pursuit, whatever chooses the atoms, and their derivative."""
+"""Orthogonal matching pursuit, whatever chooses the atoms, and the derivative of all its steps."""
 
+import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from greedyjax._numerics import magnitude_of, matmul, norm, penalty_root
-from greedyjax.linalg.basis import Basis, basis_derivative, empty_basis, extend
-from greedyjax.linalg.operators import Dense, times_i
-from greedyjax.pursuit._driver import Turn, run
-from greedyjax.sorting import HardSort
-
-
-class Steps(NamedTuple):
-    """What the steps leave behind; vectors are `flat`, and of the length of atoms.
-
-    Attributes:
-        before: the residual before each step.
-        residual: the last one.
-        along: what each step took from it, ``q_i* r``.
-        coefficients: of least squares over the atoms.
-        basis: of the atoms.
-        x: the coefficients spread as the rows say, by real and imaginary part.
-        rows: as the selector has them, one per step; None where they were not to be kept.
-        support: the atom that each row points at.
-        taken: which steps were taken before the stop.
-        correlations: `Choice.correlations` before each step, if they were to be recorded.
-    """
-
-    before: Float[Array, "k row"]
-    residual: Float[Array, " row"]
-    along: Float[Array, "k parts"]
-    coefficients: Float[Array, " column"]
-    basis: Basis
-    x: Float[Array, "parts n"]
-    rows: Any
-    support: Int[Array, " k"]
-    taken: Bool[Array, " k"]
-    correlations: Float[Array, "k n"] | None
-
-    @property
-    def after(self) -> Float[Array, "k row"]:
-        """The residual after each step."""
-        return jnp.concatenate([self.before[1:], self.residual[None]])
-
-    @property
-    def path(self) -> Float[Array, "k parts k"]:
-        """The coefficients of least squares after each step, by parts."""
-        k, parts = self.along.shape
-        added = jnp.sum(self.along[:, :, None] * self.basis.transform, axis=1)
-        return jnp.cumsum(added, axis=0).reshape(k, parts, k)
+from greedyjax import _checks
+from greedyjax._numerics import matmul
+from greedyjax.linalg.basis import basis_derivative
+from greedyjax.linalg.operators import times_i
+from greedyjax.pursuit._method import Method, Turns, scan, static
+from greedyjax.pursuit._problem import Answer, Problem
+from greedyjax.pursuit.fits import GramMatrix, LeastSquares, Span
 
 
-class Choice(NamedTuple):
-    """What the next atom depends on beside the residual: columns of norm 1, weights >= 0.
-
-    A penalty makes least squares a ridge regression, ``||y - A x||^2 + sum_j penalty_j |x_j|^2``
-    with ``x = P^T z``. That is least squares of longer vectors: below ``A p`` an atom has the
-    entries ``sqrt(penalty_j) p_j``, of those atoms that rows can select, and ``y`` has 0 there.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OMP(Method):
+    """Orthogonal matching pursuit: each step adds the atom of the largest score to the fit.
 
     Attributes:
-        A: the columns.
-        weights: of the scores, shape ``(n,)`` or one row per step.
-        penalty: None for none.
+        sparsity: largest number of atoms.
+        rtol: the hard solver stops once ``||r|| <= rtol ||y||``. None stops where nothing is left.
+            Soft solvers never stop, so that gradients at ``r = 0`` are right.
+        fit: on the chosen atoms.
+        remat: whether soft rows are made again instead of kept.
     """
 
-    A: Dense
-    weights: Float[Array, "*k n"]
-    penalty: Float[Array, " n"] | None = None
+    sparsity: int = static()
+    rtol: Any = None
+    fit: Any = LeastSquares()
+    remat: bool = static(default=False)
 
-    def length(self, selector, num: int) -> int:
-        """The length of each part of an atom, where so many are selected."""
-        m, n = self.A.shape
-        return m if self.penalty is None else m + selector.room(num, n)
+    @property
+    def num_steps(self) -> int:
+        """One step for each atom."""
+        return self.sparsity
 
-    def correlations(self, residual: Float[Array, " row"], parts: int) -> Float[Array, " n"]:
-        """``|a_j* r|``, for a `flat` residual; weights times them are the scores."""
-        measured = residual.reshape(parts, -1)[:, : self.A.shape[0]]
-        return magnitude_of(self.A.adjoint_times(measured))
+    def checked(self, shape: tuple[int, int], dtype) -> "OMP":
+        """With the tolerance checked as well."""
+        rtol = self.rtol
+        if rtol is not None:
+            rtol = _checks.scalar("rtol", rtol, positive=False)
+            # A 0 that is known is no number to trace: then a Gram matrix serves as well.
+            rtol = None if not _checks.is_traced(self.rtol) and float(self.rtol) == 0 else rtol
+        return dataclasses.replace(super().checked(shape, dtype), rtol=rtol)
 
-    def atom(self, selector, row, slot, parts: int, length: int) -> Float[Array, " row"]:
-        """The atom of a row, `flat`; of two parts where ``y`` is complex and ``A`` is not."""
-        atom, m = selector.atom(self.A, row), self.A.shape[0]
-        atom = jnp.pad(atom, ((0, parts - len(atom)), (0, length - m)))
-        if self.penalty is not None:
-            extra = selector.scaled(penalty_root(self.penalty), row, slot, length - m)
-            atom = atom.at[0, m:].set(extra)
-        return atom.ravel()
+    def init(self, problem: Problem, turn) -> Any:
+        """No atom chosen."""
+        return self.fit.start(problem, turn, self.sparsity)
 
+    def step(self, problem: Problem, state, turn):
+        """Chooses one atom, and adds it."""
+        fit = self.fit
+        active = fit.goes_on(problem, state, self.rtol) if turn.is_hard else True
+        correlations = fit.correlations(problem, state)
+        row, choice = turn.next(correlations, fit.known(problem, state))
+        return fit.add(problem, state, row, active), (choice,)
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def take_steps(
-    sparsity: int, keep_rows: bool, record: bool, choice: Choice, turns: Turn, y, threshold
-) -> Steps:
-    """All steps from the residual ``y``, by parts; a ``threshold`` of None never stops them."""
-    m, n = choice.A.shape
-    parts, length = len(y), choice.length(turns.selector, sparsity)
-    selectors = turns.selector
-    y = jnp.pad(y, ((0, 0), (0, length - m))).ravel()
+    def answer(self, problem: Problem, state) -> Answer:
+        """What the fit says."""
+        return self.fit.answer(problem, state)
 
-    def step(state, inputs):
-        residual, basis, rows, met, memory = state
-        slot, turn = inputs
-        # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
-        left = residual.reshape(parts, -1)[:, :m]
-        active = jnp.asarray(True) if threshold is None else ~(norm(left) <= threshold)
-        correlations = choice.correlations(residual, parts)
-        row, memory = turn.selector.next(turn.scores(choice.weights, correlations), memory)
-        atom = choice.atom(turn.selector, row, slot, parts, length)
-        basis, q = extend(basis, atom, slot, active)
-        along = matmul(q, residual)
-        after = residual - matmul(along, q)
-        rows = rows.at[slot].set(row) if keep_rows else None
-        met = met.at[slot].set(correlations) if record else None
-        outputs = residual, along, turn.selector.support(row), active
-        return (after, basis, rows, met, memory), outputs
+    def all_steps(self, problem: Problem, turns: Turns):
+        """By the derivative below, where weights do not depend on what was chosen."""
+        if isinstance(self.fit, GramMatrix):
+            return self.fit.all_steps(self, problem, turns), None
+        if not isinstance(self.fit, LeastSquares) or not turns.weighting.is_fixed:
+            return _scan_again(self, problem, turns) if self.remat else None
+        final, after = _take_steps(self, problem, turns)
 
-    # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
-    rows = selectors.empty_rows(sparsity, n) if keep_rows else None
-    met = jnp.zeros((sparsity, n), y.dtype) if record else None
-    state = (y, empty_basis(sparsity, length, parts, y.dtype), rows, met, selectors.start(n))
-    (residual, basis, rows, met, _), outputs = run(step, state, turns, sparsity)
-    before, along, support, taken = outputs
-    z = basis.coefficients(along)
-    x = _spread(choice, turns, before, rows, z)
-    return Steps(before, residual, along, z, basis, x, rows, support, taken, met)
+        def upto(last):
+            """The state after some of the steps."""
+            done = jnp.arange(self.sparsity) <= last
+            along = jnp.where(done[:, None], final.along, 0)
+            return final._replace(
+                residual=after[last], along=along, taken=final.taken & done, x=None
+            )
+
+        return final, jax.vmap(upto)(jnp.arange(self.sparsity))
 
 
-def _spread(choice: Choice, turns: Turn, before, rows, z: Float[Array, " column"]):
+def _scan_again(method: OMP, problem: Problem, turns: Turns):
+    """The steps, of which a backward pass keeps nothing but the arguments."""
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def steps(method, problem, turns):
+        return scan(method, problem, turns)[0]
+
+    return steps(dataclasses.replace(method, remat=False), problem, turns), None
+
+
+@jax.custom_jvp
+def _take_steps(method: OMP, problem: Problem, turns: Turns) -> tuple[Span, Array]:
+    """The last state, with its coefficients spread, and the residual after each step."""
+    fit, first = method.fit, turns.first
+    state = fit.start(problem, first, method.sparsity, keep_rows=not method.remat)
+    final, after, _ = scan(method, problem, turns, state, of_states=lambda state: state.residual)
+    z = final.basis.coefficients(final.along)
+    return final._replace(x=_spread(method, problem, turns, after, final.rows, z)), after
+
+
+def _before(problem: Problem, after: Float[Array, "k row"]) -> Float[Array, "k row"]:
+    """The residual before each step, from those after."""
+    parts, m = problem.y.shape
+    y = jnp.pad(problem.y, ((0, 0), (0, after.shape[1] // parts - m))).ravel()
+    return jnp.concatenate([y[None], after[:-1]])
+
+
+def _spread(method: OMP, problem: Problem, turns: Turns, after, rows, z: Float[Array, " column"]):
     """``P^T z`` by parts; where no rows were kept, each is made again from the residual."""
-    n, sparsity = choice.A.shape[1], len(before)
-    z = z.reshape(-1, sparsity)
+    n, parts = problem.shape[1], len(problem.y)
+    z = z.reshape(parts, -1)
     if rows is not None:
-        return turns.selector.combine(rows, z, n)
+        return rows.combine(z, n)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def add(x, inputs):
-        turn, residual, z = inputs
-        correlations = choice.correlations(residual, len(z))
-        row = turn.selector.again(turn.scores(choice.weights, correlations))
-        return x + z[:, None] * row[None, :], None
+        each, residual, z = inputs
+        turn = turns.turn(jnp.zeros((), jnp.int32), each)
+        correlations = problem.correlations(method.fit.measured(problem, residual))
+        row = turn.selector.next(turn.scores(correlations))
+        return x + z[:, None] * row.weight[None, :], None
 
-    return lax.scan(add, jnp.zeros((len(z), n), z.dtype), (turns, before, z.T))[0]
+    inputs = turns.each, _before(problem, after), z.T
+    return lax.scan(add, jnp.zeros((parts, n), z.dtype), inputs)[0]
 
 
 # With B the atoms as rows, Q = T B their basis, z the coefficients and r the residual of y after
@@ -159,41 +143,24 @@ def _spread(choice: Choice, turns: Turn, before, rows, z: Float[Array, " column"
 # alone, of which step i sees the first i rows, and the residuals: O(k (m + k)) numbers, where
 # differentiating the steps as they stand keeps a basis for each. What it carries, dr and dB,
 # enters linearly; so its transpose, which is the reverse mode, keeps nothing more.
-@partial(take_steps.defjvp, symbolic_zeros=True)
-def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangents):
-    choice, turns, y, threshold = primals
-    d_choice, d_turns, dy, _ = tangents
-    steps = take_steps(sparsity, keep_rows, record, choice, turns, y, threshold)
-    basis, parts = steps.basis, len(y)
-    length = choice.length(turns.selector, sparsity)
-    if isinstance(dy, SymbolicZero):
-        dy = jnp.zeros_like(y)
-    dy = jnp.pad(dy, ((0, 0), (0, length - y.shape[1]))).ravel()
-    changing_choice, d_choice, with_choice = _changing(choice, d_choice)
-    changing_turns, d_turns, with_turn = _changing(turns, d_turns)
+@partial(_take_steps.defjvp, symbolic_zeros=True)
+def _differentiate(primals, tangents):
+    method, problem, turns = primals
+    final, after = _take_steps(method, problem, turns)
+    basis, parts, sparsity = final.basis, len(problem.y), method.sparsity
+    length = after.shape[1] // parts
+    before = _before(problem, after)
+    hard = turns.selectors.rows.constant
 
-    def d_next(dr, slot, before, row, turn, changing_turn, d_turn):
-        """How the next atom, its row and the correlations move."""
-
-        def next_atom(residual, changing_choice, changing_turn):
-            at = with_choice(choice, changing_choice)
-            by = with_turn(turn, changing_turn)
-            correlations = at.correlations(residual, parts)
-            again = by.selector.again(by.scores(at.weights, correlations), row)
-            return at.atom(by.selector, again, slot, parts, length), again, correlations
-
-        arguments = before, changing_choice, changing_turn
-        return jax.jvp(next_atom, arguments, (dr, d_choice, d_turn))[1]
-
-    if not isinstance(turns.selector, HardSort):
-        # A backward pass makes the soft rows again: that takes less time than to keep all they are
-        # made of. A hard row is kept.
-        d_next = jax.checkpoint(d_next, prevent_cse=False)
+    dy = tangents[1].y
+    dy = jnp.zeros_like(problem.y) if isinstance(dy, SymbolicZero) else dy
+    dy = jnp.pad(dy, ((0, 0), (0, length - dy.shape[1]))).ravel()
+    d_next, own = _next_moves(primals, tangents, length)
 
     def step(state, inputs):
         dr, dB, _, dx = state
-        slot, before, after, z, z_of_slot, row, *turn = inputs
-        d_atom, d_row, d_correlations = d_next(dr, slot, before, row, *turn)
+        slot, before, after, z, z_of_slot, *own = inputs
+        d_atom, d_row = d_next(dr, slot, before, *own)
         dB = dB.at[slot].set(d_atom)
         moved = matmul(z, dB)
         s, sides = dy - moved[0], after[None]
@@ -202,34 +169,74 @@ def _differentiate(sparsity: int, keep_rows: bool, record: bool, primals, tangen
         e = matmul(sides, dB.T).ravel()
         g = basis.along(s) + basis.along_atoms(e)
         g = jnp.where(jnp.arange(sparsity)[:, None] <= slot, g, 0)
-        if jnp.issubdtype(d_row.dtype, jnp.floating):
-            dx = dx + z_of_slot[:, None] * d_row[None, :]
-        else:
-            d_row = None
-        outputs = dr, d_row if keep_rows else None, d_correlations if record else None
+        if not hard:
+            dx = dx + z_of_slot[:, None] * d_row.weight[None, :]
+        outputs = dr, None if hard or final.rows is None else d_row
         return (s - basis.span(g), dB, g, dx), outputs
 
-    kept = steps.rows if keep_rows else None
+    z = basis.coefficients(final.along)
     inputs = (
-        jnp.arange(sparsity), steps.before, steps.after, steps.path,
-        steps.coefficients.reshape(parts, sparsity).T, kept, turns, changing_turns, d_turns,
+        jnp.arange(sparsity), before, after, _path(final),
+        z.reshape(parts, sparsity).T, final.rows, *own,
     )  # fmt: skip
-    state = (dy, jnp.zeros_like(steps.before), jnp.zeros_like(steps.along), jnp.zeros_like(steps.x))
-    (d_residual, dB, g, dx), (d_before, d_rows, d_correlations) = lax.scan(step, state, inputs)
+    state = (dy, jnp.zeros_like(before), jnp.zeros_like(final.along), jnp.zeros_like(final.x))
+    (d_residual, dB, g, dx), (d_before, d_rows) = lax.scan(step, state, inputs)
     dz = basis.coefficients(g)
     d_basis = basis_derivative(basis, dB)
-    return steps, Steps(
-        before=d_before,
+    d_after = jnp.concatenate([d_before[1:], d_residual[None]])
+    d_final = jax.tree.map(_no_derivative, final)._replace(
         residual=d_residual,
-        along=_products(d_basis.vectors, steps.before) + _products(basis.vectors, d_before),
-        coefficients=dz,
+        along=_products(d_basis.vectors, before) + _products(basis.vectors, d_before),
         basis=d_basis,
-        x=dx + _spread(choice, turns, steps.before, steps.rows, dz),
-        rows=_no_derivative(steps.rows) if keep_rows and d_rows is None else d_rows,
-        support=_no_derivative(steps.support),
-        taken=_no_derivative(steps.taken),
-        correlations=d_correlations,
+        x=dx + _spread(method, problem, turns, after, final.rows, dz),
     )
+    if d_rows is not None:
+        d_final = d_final._replace(rows=d_rows)
+    return (final, after), (d_final, d_after)
+
+
+def _next_moves(primals, tangents, length: int):
+    """How the next atom and its row move with the residual and with all that they depend on.
+
+    Returns:
+        The derivative, a function of a step's own numbers; and those numbers, stacked, that are not
+        the state's.
+    """
+    method, problem, turns = primals
+    hard = turns.selectors.rows.constant
+    # The turns' own entries differ from step to step; the rest is the same for all.
+    shared = method, problem, dataclasses.replace(turns, selectors=None, of_steps=None)
+    d_shared = *tangents[:2], dataclasses.replace(tangents[2], selectors=None, of_steps=None)
+    changing, d_changing, with_changed = _changing(shared, d_shared)
+    changing_each, d_each, with_each = _changing(turns.each, tangents[2].each)
+
+    def d_next(dr, slot, before, row, each, changing_each, d_each):
+        """How the next atom and its row move."""
+
+        def next_atom(residual, changing, changing_each):
+            method, problem, rest = with_changed(shared, changing)
+            turn = rest.turn(slot, with_each(each, changing_each))
+            again = row
+            if not hard:
+                residual = method.fit.measured(problem, residual)
+                again = turn.selector.next(turn.scores(problem.correlations(residual)))
+            return method.fit.atom(problem, again, slot, length), again
+
+        arguments = before, changing, changing_each
+        return jax.jvp(next_atom, arguments, (dr, d_changing, d_each))[1]
+
+    if not hard:
+        # A backward pass makes the soft rows again: that takes less time than to keep all they are
+        # made of. A hard row is kept.
+        d_next = jax.checkpoint(d_next, prevent_cse=False)
+    return d_next, (turns.each, changing_each, d_each)
+
+
+def _path(final: Span) -> Float[Array, "k parts k"]:
+    """The coefficients of least squares after each step, by parts."""
+    k, parts = final.along.shape
+    added = jnp.sum(final.along[:, :, None] * final.basis.transform, axis=1)
+    return jnp.cumsum(added, axis=0).reshape(k, parts, k)
 
 
 def _changing(primal, tangent):
@@ -256,4 +263,7 @@ def _products(vectors: Float[Array, "k parts row"], y: Float[Array, "k row"]):
 
 
 def _no_derivative(values) -> Any:
-    return np.zeros(values.shape, jax.dtypes.float0)
+    """The derivative of what is locally constant: floats never move, integers have none."""
+    if jnp.issubdtype(jnp.result_type(values), jnp.inexact):
+        return jnp.zeros_like(values)
+    return np.zeros(jnp.shape(values), jax.dtypes.float0)

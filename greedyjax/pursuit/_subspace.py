@@ -1,21 +1,23 @@
 """Subspace pursuit, hard and soft: one step with two selectors."""
 
-from jaxtyping import Array, Float, Inexact
+from jax.typing import ArrayLike
+from jaxtyping import Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.pursuit._merging import Recorded, Rule, layers, record, solve_hard, solve_soft
-
-_RULE = Rule(candidates=1, refits=True, refits_last=True)
+from greedyjax.policies import Policy
+from greedyjax.pursuit._merging import SubspacePursuit
+from greedyjax.pursuit._recover import recover, temperature_given
+from greedyjax.pursuit.fits import LeastSquares
 
 
 def subspace_pursuit(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
     num_steps: int,
-    weights: Float[Array, "*num_steps n"] | None = None,
-    penalty: Float[Array, " n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Weighted subspace pursuit.
 
@@ -32,8 +34,8 @@ def subspace_pursuit(
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; with
             fewer than ``2 sparsity`` rows the merged atoms fit anything.
         num_steps: number of steps, static, at least 1.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
 
     Returns:
@@ -54,18 +56,19 @@ def subspace_pursuit(
     References:
         Dai and Milenkovic, "Subspace pursuit for compressive sensing signal reconstruction", 2009.
     """
-    return solve_hard(_RULE, A, y, weights, sparsity, num_steps, penalty)
+    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty))
+    return recover(method, A, y, weights=weights)
 
 
 def soft_subspace_pursuit(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     *,
     sparsity: int,
-    tau: Scalar | Float[Array, " num_steps"],
+    tau: Scalar | Float[ArrayLike, " num_steps"],
     num_steps: int,
-    weights: Float[Array, "*num_steps n"] | None = None,
-    penalty: Float[Array, " n"] | None = None,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    penalty: Float[ArrayLike, " n"] | None = None,
 ) -> Recovery:
     """Soft subspace pursuit: `subspace_pursuit` with both choices made by rows of `softsort`.
 
@@ -83,8 +86,8 @@ def soft_subspace_pursuit(
         tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
             `greedyjax.relative_tau`.
         num_steps: number of steps, static, at least 1.
-        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``; only their
-            magnitudes matter. None means ones.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
             of the dense ``x``.
 
@@ -105,16 +108,5 @@ def soft_subspace_pursuit(
 
     Source: this library's own, after `greedyjax.soft_omp`.
     """
-    return solve_soft(_RULE, A, y, weights, sparsity, num_steps, penalty, tau)
-
-
-def soft_subspace_layers(
-    A, y, *, sparsity: int, tau, num_steps: int, weights=None, penalty=None
-) -> Inexact[Array, "num_steps n"]:
-    """The answers of `soft_subspace_pursuit` after each of its steps, from one run."""
-    return layers(_RULE, A, y, weights, sparsity, num_steps, penalty, tau)
-
-
-def subspace_path(A, y, *, sparsity: int, num_steps: int, weights=None, penalty=None) -> Recorded:
-    """Runs `subspace_pursuit` and returns what it chose from, for losses that score choices."""
-    return record(_RULE, A, y, weights, sparsity, num_steps, penalty)
+    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty))
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau))

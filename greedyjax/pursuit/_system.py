@@ -1,17 +1,24 @@
 """A problem's own units and structure: its real form, and a temperature that fits it."""
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import magnitude
 from greedyjax._types import Matrix, Scalar
-from greedyjax.linalg.operators import as_dense, unit_columns
-from greedyjax.pursuit._driver import arguments
+from greedyjax.policies import as_weighting
+from greedyjax.pursuit._method import turns_of
+from greedyjax.pursuit._problem import (
+    checked_measurements,
+    checked_operator,
+    problem_of,
+    system_of,
+)
 
 
 def stack_real(
-    A: Inexact[Array, "m n"], y: Inexact[Array, "*batch m"]
+    A: Inexact[ArrayLike, "m n"], y: Inexact[ArrayLike, "*batch m"]
 ) -> tuple[Float[Array, "rows n"], Float[Array, "*batch rows"]]:
     """The real system ``[Re A; Im A] x = [Re y; Im y]`` of a complex one whose ``x`` is real.
 
@@ -46,10 +53,10 @@ def stack_real(
 
 def relative_tau(
     A: Matrix,
-    y: Inexact[Array, " m"],
+    y: Inexact[ArrayLike, " m"],
     fraction: Scalar,
     *,
-    weights: Float[Array, " n"] | None = None,
+    weights: Float[ArrayLike, " n"] | None = None,
 ) -> Float[Array, ""]:
     """``fraction * max_j |w_j a_j* y| / ||a_j||``: a temperature in units of the largest score.
 
@@ -75,9 +82,17 @@ def relative_tau(
         >>> float(gj.relative_tau(jnp.eye(2), jnp.array([0.5, -4.0]), 0.25))
         1.0
     """
-    dictionary = as_dense(A)
-    args = arguments(dictionary, y, weights)
-    fraction = _checks.scalar("fraction", fraction, positive=True).astype(args.scale.dtype)
-    scores = args.weights * magnitude(unit_columns(dictionary)[0].rmatvec(args.y))
-    largest = jnp.max(scores)
-    return fraction * jnp.where(largest == 0, 1, args.scale * largest)
+    operator = checked_operator(A)
+    y = checked_measurements("y", y, operator, ndim=1)
+    weighting = as_weighting(weights, operator.shape[1], 1, y.dtype)
+    fraction = _checks.scalar("fraction", fraction, positive=True)
+    return _relative_tau(operator, y, fraction, weighting)
+
+
+@jax.jit
+def _relative_tau(A, y, fraction, weighting):
+    problem = problem_of(system_of(A, y.dtype, uses_matrix=False, uses_columns=True), y)
+    weights = turns_of(problem, weighting, None, 1).first.weights
+    largest = jnp.max(weights * problem.correlations(problem.y))
+    fraction = fraction.astype(largest.dtype)
+    return fraction * jnp.where(largest == 0, 1, problem.scale * largest)

@@ -1,233 +1,217 @@
-"""The steps of the IHT family: a gradient step, then few entries are kept, or fitted."""
+"""The IHT family: a gradient step, then few entries are kept, or fitted."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, magnitude_of, norm, power_of_two
-from greedyjax._types import Operator, Recovery
+from greedyjax._numerics import eps, magnitude_of, norm
 from greedyjax.linalg.norms import step_size_of
-from greedyjax.linalg.operators import (
-    Dense,
-    adjoint_times,
-    as_dense,
-    as_operator,
-    join,
-    split,
-    times,
-    unit_columns,
-)
-from greedyjax.pursuit._driver import Arguments, arguments, run, soft_selectors, turns_of
-from greedyjax.pursuit._fitting import Atoms, used
-from greedyjax.sorting import HardSort
-from greedyjax.sorting._choice import halfway
-from greedyjax.sorting._hardsort import keep_only_order
+from greedyjax.linalg.operators import adjoint_times, join, operator_dtype, split
+from greedyjax.pursuit._method import Method, static
+from greedyjax.pursuit._problem import Answer, Known, Problem, System
+from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.sorting import HardSort, keep_only_order
 
 
-class Problem(NamedTuple):
-    """The problem at unit scale: ``A / matrix_scale`` and ``y / scale``, with its own step size.
-
-    Its solution is ``matrix_scale / scale`` times that of the problem given.
+class Estimate(NamedTuple):
+    """Where the steps are.
 
     Attributes:
-        A: the matrix at unit scale.
-        matrix_scale: a power of two.
-        args: measurements and weights.
-        step_size: that of the matrix at unit scale.
-        x0: the start.
-        atoms: what steps fit on, where any do.
-        column_scale: the factors that brought those to norm 1.
+        x: the signal, by parts.
+        chosen: the mask of the entries kept, soft or 0-1; None where nobody asks.
+        support: indices of those entries; hard solvers have -1 where an entry is 0.
+        stationary: whether the last step left ``x`` where it was.
     """
 
-    A: Operator
-    matrix_scale: Float[Array, ""]
-    args: Arguments
-    step_size: Float[Array, ""]
-    x0: Inexact[Array, " n"]
-    atoms: Atoms | None = None
-    column_scale: Float[Array, " n"] | None = None
-
-
-class State(NamedTuple):
-    """``x`` by real and imaginary part: compilers are better at real numbers than at pairs."""
-
     x: Float[Array, "parts n"]
+    chosen: Any
     support: Int[Array, " sparsity"]
     stationary: Bool[Array, ""]
 
 
-class Recorded(NamedTuple):
-    """What hard steps met.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Thresholding(Method):
+    """What IHT and HTP share: the gradient step ``u = x + eta A*(y - A x)``.
 
     Attributes:
-        x: the last ``x``, shape ``(n,)``.
-        proposals: ``|u|`` before each thresholding, shape ``(num_steps, n)``; weights times them
-            are the scores it chose by.
-        thresholds: halfway between the scores kept and those not kept, shape ``(num_steps,)``.
+        sparsity: number of entries kept.
+        num_steps: number of steps.
+        step_size: ``eta > 0``; None means ``1 / ||A||^2`` by power iteration.
+        x0: the start, shape ``(n,)``; None means 0.
+        fit: on the entries kept, where one is made.
+        unit_scale: whether ``step_size`` is for ``A`` divided by the power of two that brings it to
+            unit scale. In other units it may be no number of the dtype.
     """
 
-    x: Inexact[Array, " n"]
-    proposals: Float[Array, "num_steps n"]
-    thresholds: Float[Array, " num_steps"]
+    sparsity: int = static()
+    num_steps: int = static()
+    step_size: Any = None
+    x0: Any = None
+    fit: LeastSquares = LeastSquares()
+    unit_scale: bool = static(default=False)
 
+    uses_matrix = True
 
-def prepare(
-    A, y, weights, sparsity, num_steps, step_size, x0=None, *, fits: bool, penalty=None
-) -> tuple[Problem, int, int]:
-    """Checks the arguments that the family shares, and brings them to unit scale."""
-    A = as_operator(A)
-    n = A.shape[1]
-    sparsity = _checks.static_int(
-        "sparsity", sparsity, minimum=1, maximum=n, why=f" for A of shape {tuple(A.shape)}"
-    )
-    num_steps = _checks.static_int("num_steps", num_steps, minimum=0)
-    args = arguments(A, y, weights, num_steps=num_steps)
-    dtype = args.y.dtype
-    if penalty is not None:
-        if not fits:
-            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
-        penalty = _checks.penalty(penalty, n)
-    A, matrix_scale = at_unit_scale(A, args.scale.dtype)
-    step = unit_step(A, matrix_scale, step_size, dtype)
+    def checked(self, shape: tuple[int, int], dtype) -> "_Thresholding":
+        """With its settings checked."""
+        changes: dict[str, Any] = {
+            "num_steps": _checks.static_int("num_steps", self.num_steps, minimum=0)
+        }
+        if self.step_size is not None:
+            step_size = _checks.scalar("step_size", self.step_size, positive=True)
+            changes["step_size"] = step_size
+        if self.x0 is not None:
+            x0 = changes["x0"] = _checks.inexact("x0", self.x0, ndim=1, shape=(shape[1],))
+            if jnp.iscomplexobj(x0) and not jnp.issubdtype(dtype, jnp.complexfloating):
+                expected = f"real numbers, as A and y are {dtype}"
+                _checks.fail(TypeError, "x0", expected, str(x0.dtype))
+        return dataclasses.replace(super().checked(shape, dtype), **changes)
 
-    if x0 is None:
-        start = jnp.zeros(n, dtype)
-    else:
-        start = _checks.inexact("x0", x0, ndim=1, shape=(n,))
-        if jnp.iscomplexobj(start) and not jnp.issubdtype(dtype, jnp.complexfloating):
-            _checks.fail(TypeError, "x0", f"real numbers, as A and y are {dtype}", str(start.dtype))
-        start = start.astype(dtype) * (matrix_scale / args.scale)
-    problem = Problem(A, matrix_scale, args, step, start)
-    if not fits:
-        return problem, sparsity, num_steps
-    unit, column_scale = unit_columns(as_dense(A))
-    if penalty is not None:
-        penalty = penalty.astype(column_scale.dtype) * (column_scale / matrix_scale) ** 2
-    return (
-        problem._replace(atoms=Atoms(unit, penalty), column_scale=column_scale),
-        sparsity,
-        num_steps,
-    )
+    def at_unit_scale(self, step_size: Float[Array, ""]) -> "_Thresholding":
+        """With a step size for the matrix at unit scale."""
+        return dataclasses.replace(self, step_size=step_size, unit_scale=True)
 
+    def prepared(self, system: System) -> "_Thresholding":
+        """With the step size for the matrix at unit scale."""
+        real = system.scale.dtype
+        if self.step_size is None:
+            step = step_size_of(system.A, jnp.result_type(operator_dtype(system.A), real))
+        else:
+            step = self.step_size.astype(real)
+            if not self.unit_scale:
+                step = step * system.scale * system.scale
+        return dataclasses.replace(super().prepared(system), step_size=step)
 
-def at_unit_scale(A: Operator, real) -> tuple[Operator, Float[Array, ""]]:
-    """``A / scale`` with entries of at most 1, and ``scale``; an operator is left as it is."""
-    if not isinstance(A, Dense):
-        return A, jnp.ones((), real)
-    scale = power_of_two(A.parts).astype(real)
-    return Dense(A.parts.astype(real) / scale), scale
+    def most(self, shape: tuple[int, int]) -> int:
+        """Any number of entries."""
+        return shape[1]
 
+    def init(self, problem: Problem, turn) -> Estimate:
+        """At ``x0``, with its own largest entries."""
+        parts, n, dtype = len(problem.y), problem.shape[1], problem.y.dtype
+        start = jnp.zeros((parts, n), dtype)
+        if self.x0 is not None:
+            x0 = split(self.x0).astype(dtype) / problem.unit
+            start = jnp.pad(x0, ((0, parts - len(x0)), (0, 0)))
+        scores = magnitude_of(start)
+        if turn.weights is not None and turn.weights.ndim == 1:
+            scores = turn.weights * scores
+        mask, support = HardSort().keep(scores, self.sparsity)
+        chosen = None if turn.weighting.is_fixed else jnp.where(scores > 0, mask, 0)
+        return Estimate(start, chosen, _used(turn, start, support), jnp.asarray(False))
 
-def unit_step(A: Operator, scale: Float[Array, ""], step_size, dtype) -> Float[Array, ""]:
-    """The step size for ``A``, given that for ``scale A``."""
-    if step_size is None:
-        return step_size_of(A, dtype)
-    given = _checks.scalar("step_size", step_size, positive=True)
-    return given.astype(scale.dtype) * scale * scale
-
-
-def selectors_of(problem: Problem, tau, num_steps: int):
-    """Soft selectors, their temperature in the units of the problem at unit scale."""
-    return soft_selectors(tau, num_steps, problem.args.scale / problem.matrix_scale)
-
-
-def threshold(
-    problem: Problem,
-    selectors,
-    sparsity: int,
-    num_steps: int,
-    num_fitted: int,
-    *,
-    record: bool = False,
-    layers: bool = False,
-) -> tuple[State, Any, Any]:
-    """All steps; each one's ``|u|`` and threshold if asked to record them, and each one's ``x``.
-
-    The last ``num_fitted`` put least squares on the entries kept in place of ``u`` itself.
-    """
-    A, _, args, step_size, x0, atoms, column_scale = problem
-    tolerance = eps(args.y.dtype) ** 0.5
-    y, start = split(args.y), split(x0)
-    turns = turns_of(selectors, args.weights)
-
-    def keep(u, turn):
-        size = magnitude_of(u)
-        scores = turn.scores(args.weights, size)
-        mask, support = turn.selector.keep(scores, sparsity)
-        return mask[None, :] * u, support, (size, halfway(scores, mask)) if record else None
-
-    if not isinstance(selectors, HardSort):
-        # A backward pass keeps u and the order of its scores, and computes the mask again: that
-        # takes less time than to store all it is made of, and a tenth of the memory. A hard mask
-        # is made of nothing; and checkify cannot look for bad indices inside of a checkpoint.
-        keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
-
-    def fit(u, turn):
-        assert atoms is not None
-        assert column_scale is not None
-        size = magnitude_of(u)
-        scores = turn.scores(args.weights, size)
-        rows = turn.selector.first(scores, sparsity)
-        x, _ = atoms.fit(turn.selector, rows, y)
-        met = (size, _between(scores, sparsity)) if record else None
-        return column_scale[None, :] * x, turn.selector.support(rows), met
-
-    def step(carry, inputs, take):
-        state, recorded, all_x = carry
-        i, turn = inputs
-        u = state.x + step_size * adjoint_times(A, y - times(A, state.x))
-        x, support, met = take(u, turn)
+    def step(self, problem: Problem, state: Estimate, turn):
+        """One gradient step, and the choice of what is kept of it."""
+        residual, dtype = problem.residual(state.x), problem.y.dtype
+        if self.uses_columns:
+            # What a fit leaves of y, where it is rounding, must not choose rows: it counts as 0.
+            nothing = norm(residual) <= 64 * eps(dtype) * norm(problem.y)
+            residual = residual - lax.stop_gradient(jnp.where(nothing, residual, 0))
+        u = state.x + self.step_size * adjoint_times(problem.system.A, residual)
+        x, mask, support, choice = self.take(problem, state, u, turn)
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
-        recorded = jax.tree.map(lambda all, one: all.at[i].set(one), recorded, met)
-        all_x = all_x.at[i].set(x) if layers else None
-        return (State(x, support, moved <= tolerance * length), recorded, all_x), None
+        stationary = moved <= eps(dtype) ** 0.5 * length
+        chosen = None if state.chosen is None else mask
+        return Estimate(x, chosen, _used(turn, x, support), stationary), (choice,)
 
-    # Before the first step the support is that of x0.
-    of_start = 1 if args.weights.ndim == 2 else args.weights
-    support = HardSort().keep(of_start * magnitude_of(start), sparsity)[1]
-    # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
-    empty = [jnp.zeros((num_steps, *shape), y.dtype) for shape in ((A.shape[1],), ())]
-    all_x = jnp.zeros((num_steps, *start.shape), y.dtype) if layers else None
-    carry = State(start, support, jnp.asarray(False)), tuple(empty) if record else None, all_x
-    num_kept = max(num_steps - num_fitted, 0)
-    for first, last, take in ((0, num_kept, keep), (num_kept, num_steps, fit)):
-        if first < last:
-            some = jax.tree.map(lambda leaf, a=first, b=last: leaf[a:b], turns)
-            one = lambda carry, inputs, take=take: step(carry, inputs, take)
-            carry, _ = run(one, carry, some, last - first, first)
-    return carry
+    def take(self, problem: Problem, state: Estimate, u, turn):
+        """The next ``x``, the mask of its entries, their indices, and the choice of them."""
+        raise NotImplementedError
+
+    def keep(self, problem: Problem, state: Estimate, u, turn):
+        """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""
+        del problem
+
+        def keep(u, chosen, x, turn):
+            size = magnitude_of(u)
+            known = Known(lambda: chosen, lambda: join(x))
+            mask, support, choice = turn.keep(size, self.sparsity, known)
+            return mask[None, :] * u, mask, support, choice
+
+        if not turn.is_hard:
+            # A backward pass keeps u and the order of its scores, and computes the mask again: that
+            # takes less time than to store all it is made of, and a tenth of the memory. A hard
+            # mask is made of nothing; and checkify cannot look for bad indices inside of a
+            # checkpoint.
+            keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
+        return keep(u, state.chosen, state.x, turn)
+
+    def fitted(self, problem: Problem, state: Estimate, u, turn):
+        """Puts least squares on those entries in place of ``u`` itself."""
+        size = magnitude_of(u)
+        known = Known(lambda: state.chosen, lambda: join(state.x))
+        rows, choice = turn.first(size, self.sparsity, known, again=True)
+        x, _ = self.fit.solve(problem, rows)
+        mask = rows.mask(len(size), size.dtype)
+        return problem.system.column_scale[None, :] * x, mask, rows.support, choice
+
+    def answer(self, problem: Problem, state: Estimate) -> Answer:
+        """The last ``x``."""
+        return Answer(
+            x=join(state.x),
+            residual=problem.residual(state.x),
+            support=state.support,
+            num_steps=self.num_steps,
+            stationary=state.stationary,
+        )
 
 
-def _between(scores, k: int):
-    """Halfway from the smallest score kept to the largest that is not."""
-    return halfway(scores, HardSort().keep(scores, k)[0])
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class IHT(_Thresholding):
+    """Iterative hard thresholding: each step keeps the entries of the largest scores.
+
+    Attributes:
+        debias: whether the last step puts least squares in place of the entries that it keeps.
+    """
+
+    debias: bool = static(default=False)
+
+    @property
+    def uses_columns(self) -> bool:
+        """For the last fit alone."""
+        return self.debias
+
+    def checked(self, shape: tuple[int, int], dtype) -> "_Thresholding":
+        """A penalty is for a fit."""
+        debias = _checks.flag("debias", self.debias)
+        if self.fit.penalty is not None and not debias:
+            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
+        return super().checked(shape, dtype)
+
+    def take(self, problem: Problem, state: Estimate, u, turn):
+        """Keeps entries; the last step may fit them."""
+        if not self.debias:
+            return self.keep(problem, state, u, turn)
+        return lax.cond(
+            turn.step == self.num_steps - 1,
+            lambda: self.fitted(problem, state, u, turn),
+            lambda: self.keep(problem, state, u, turn),
+        )
 
 
-def record(problem: Problem, sparsity: int, num_steps: int, num_fitted: int) -> Recorded:
-    """What hard steps chose from, for losses that score the choice itself."""
-    final, met, _ = threshold(problem, HardSort(), sparsity, num_steps, num_fitted, record=True)
-    scale = problem.args.scale / problem.matrix_scale
-    return Recorded(*(scale * each for each in (join(final.x), *met)))
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HTP(_Thresholding):
+    """Hard thresholding pursuit: IHT whose every step ends with least squares."""
+
+    def footprint(self, shape: tuple[int, int]) -> int:
+        """Scores, and a basis of the atoms."""
+        return 4 * shape[1] + 4 * self.sparsity * (shape[0] + self.sparsity)
+
+    def take(self, problem: Problem, state: Estimate, u, turn):
+        """Fits the entries of the largest scores."""
+        return self.fitted(problem, state, u, turn)
 
 
-def layers(problem: Problem, tau, sparsity: int, num_steps: int, num_fitted: int):
-    """The soft answers after each step, shape ``(num_steps, n)``, from one run."""
-    selectors = selectors_of(problem, tau, num_steps)
-    *_, all_x = threshold(problem, selectors, sparsity, num_steps, num_fitted, layers=True)
-    return problem.args.scale / problem.matrix_scale * jax.vmap(join)(all_x)
-
-
-def recovery(problem: Problem, final: State, num_steps: int, *, only_used=False) -> Recovery:
-    """The result in the units of the arguments; -1 for entries of 0 where only those used count."""
-    A, matrix_scale, args, *_ = problem
-    return Recovery(
-        x=(args.scale / matrix_scale) * join(final.x),
-        support=used(final.x, final.support) if only_used else final.support,
-        residual_norm=args.scale * norm(split(args.y) - times(A, final.x)),
-        num_steps=jnp.asarray(num_steps, jnp.int32),
-        converged=final.stationary,
-    )
+def _used(turn, x: Float[Array, "parts n"], support: Int[Array, " sparsity"]):
+    """The support of a hard solver with -1 where ``x`` is 0; that of a soft one as it is."""
+    if not turn.is_hard:
+        return support
+    return jnp.where(jnp.any(x[:, support] != 0, axis=0), support, -1)

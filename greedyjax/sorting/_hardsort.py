@@ -1,22 +1,25 @@
 """Sorting as a 0-1 matrix, and the selector of the hard solvers."""
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name, checkpoint_policies
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import first_argmax
-from greedyjax.linalg.operators import Dense
+from greedyjax.sorting._rows import Indices
 
 # For `jax.checkpoint`: whatever is made of scores may be computed again, but not their order.
 _ORDER = "order of the scores"
 keep_only_order = checkpoint_policies.save_only_these_names(_ORDER)
 
 
-def hardsort(scores: Float[Array, " n"], *, k: int | None = None) -> Float[Array, "k n"]:
+def hardsort(scores: Float[ArrayLike, " n"], *, k: int | None = None) -> Float[Array, "k n"]:
     """First ``k`` rows of the permutation matrix that sorts ``scores`` in descending order.
 
     Row ``i`` is one-hot at the ``i``-th largest score; equal scores keep their order. It is the
@@ -40,11 +43,10 @@ def hardsort(scores: Float[Array, " n"], *, k: int | None = None) -> Float[Array
         [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     scores, k = check_scores(scores, k)
-    order = top_indices(scores, k)
-    return (order[:, None] == jnp.arange(len(scores))[None, :]).astype(scores.dtype)
+    return _hardsort(scores, k)
 
 
-def topk_mask(scores: Float[Array, " n"], *, k: int) -> Float[Array, " n"]:
+def topk_mask(scores: Float[ArrayLike, " n"], *, k: int) -> Float[Array, " n"]:
     """1 at the ``k`` largest scores, 0 elsewhere; of equal scores the first are kept.
 
     Args:
@@ -65,83 +67,56 @@ def topk_mask(scores: Float[Array, " n"], *, k: int) -> Float[Array, " n"]:
         [0.0, 1.0, 1.0]
     """
     scores, k = check_scores(scores, k, all_by_default=False)
-    return _keep(scores, k)[0]
+    return _topk_mask(scores, k)
 
 
 class HardSort(NamedTuple):
-    """The selector of the hard solvers: a row is an index, a mask is 0 or 1.
+    """The selector of the hard solvers: a row is an index, a mask is 0 or 1."""
 
-    A row is kept as the index of its one, so that an atom is a gather instead of a product.
-    """
+    rows = Indices
 
-    def start(self, num_atoms: int) -> Bool[Array, " n"]:
-        """What the selector remembers: the atoms already taken."""
-        return jnp.zeros(num_atoms, bool)
+    def next(self, scores: Float[Array, " n"], chosen: Bool[Array, " n"] | None) -> Indices:
+        """The first atom of largest score among those not yet chosen."""
+        return Indices(first_argmax(_open(scores, chosen)))
 
-    def empty_rows(self, num: int, num_atoms: int) -> Int[Array, " num"]:
-        """Room for so many rows."""
-        del num_atoms
-        return jnp.zeros(num, jnp.int32)
-
-    def next(
-        self, scores: Float[Array, " n"], taken: Bool[Array, " n"]
-    ) -> tuple[Int[Array, ""], Bool[Array, " n"]]:
-        """The first atom of largest score among those not yet taken."""
-        row = first_argmax(jnp.where(taken, -1, scores))
-        return row, taken | (jnp.arange(len(scores)) == row)
-
-    def again(self, scores: Float[Array, " n"], row: Int[Array, ""]) -> Int[Array, ""]:
-        """The row that `next` chose, as a function of the scores: it is locally constant."""
-        del scores
-        return row
-
-    def atom(self, A: Dense, row: Int[Array, ""]) -> Float[Array, "parts m"]:
-        """The parts of the column that ``row`` selects."""
-        return A.column_parts(row)
-
-    def first(self, scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
-        """The rows of the ``k`` largest scores."""
-        return top_indices(scores, k)
-
-    def room(self, num: int, num_atoms: int) -> int:
-        """The length of `scaled` rows, of which there are ``num``."""
-        del num_atoms
-        return num
-
-    def slots(self, rows: Int[Array, " k"]) -> Int[Array, " k"]:
-        """The first row that selects what each row selects."""
-        same = rows[:, None] == rows[None, :]
-        place = jnp.arange(len(rows), dtype=jnp.int32)[None, :]
-        return jnp.min(jnp.where(same, place, len(rows) - 1), axis=1)
-
-    def scaled(
-        self, factors: Float[Array, " n"], row: Int[Array, ""], slot: Int[Array, ""], room: int
-    ) -> Float[Array, " room"]:
-        """The row times a factor for each atom, in a space with one axis for each atom selected."""
-        factor = factors.at[row].get(mode="promise_in_bounds")
-        return jnp.where(jnp.arange(room) == slot, factor, 0)
-
-    def combine(
-        self, rows: Int[Array, " k"], coefficients: Float[Array, "parts k"], num_atoms: int
-    ) -> Float[Array, "parts n"]:
-        """``P^T z``: the coefficients put where the rows point, added up where they coincide."""
-        x = jnp.zeros((len(coefficients), num_atoms), coefficients.dtype)
-        return x.at[:, rows].add(coefficients, mode="promise_in_bounds")
-
-    def support(self, row: Int[Array, "*k"]) -> Int[Array, "*k"]:
-        """The atoms that rows select."""
-        return row
-
-    def mask(self, rows: Int[Array, " k"], num_atoms: int, dtype) -> Float[Array, " n"]:
-        """The column sums of rows that are distinct."""
-        ones = jnp.ones(len(rows), dtype)
-        return jnp.zeros(num_atoms, dtype).at[rows].set(ones, mode="promise_in_bounds")
+    def first(
+        self, scores: Float[Array, " n"], k: int, chosen: Bool[Array, " n"] | None = None
+    ) -> Indices:
+        """The atoms of the ``k`` largest scores, those not yet chosen before the others."""
+        return Indices(top_indices(_open(scores, chosen), k))
 
     def keep(
         self, scores: Float[Array, " n"], k: int
     ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
         """The 0-1 mask of the ``k`` largest scores, and their indices."""
         return _keep(scores, k)
+
+
+@partial(jax.jit, static_argnames="k")
+def _hardsort(scores, k):
+    order = top_indices(scores, k)
+    return (order[:, None] == jnp.arange(len(scores))[None, :]).astype(scores.dtype)
+
+
+@partial(jax.jit, static_argnames="k")
+def _topk_mask(scores, k):
+    return _keep(scores, k)[0]
+
+
+def threshold_of(scores: Float[Array, " n"], k: int) -> Float[Array, ""]:
+    """Halfway from the smallest of the ``k`` largest scores to the largest of the others.
+
+    Scores are at least 0, and below all of them comes 0. It is a constant to derivatives.
+    """
+    scores = lax.stop_gradient(scores)
+    kept = _keep(scores, k)[0] > 0
+    smallest = jnp.min(jnp.where(kept, scores, jnp.inf))
+    return (smallest + jnp.max(jnp.where(kept, 0, scores))) / 2
+
+
+def _open(scores, chosen):
+    """Scores below all others for the atoms that are chosen already."""
+    return scores if chosen is None else jnp.where(chosen, -1, scores)
 
 
 def check_scores(

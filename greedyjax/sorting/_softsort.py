@@ -1,23 +1,26 @@
 """Softsort (Prillo and Eisenschlos, ICML 2020), its top-k mask, and the soft selector."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, first_argmax, matmul, power_of_two
+from greedyjax._numerics import eps, matmul, power_of_two
 from greedyjax._types import Scalar
-from greedyjax.linalg.operators import Dense
 from greedyjax.sorting._hardsort import check_scores, top_indices
+from greedyjax.sorting._rows import SoftRows
 
 _BLOCK = 32  # Entries of the soft mask that are compared with each other one by one.
+_FLOOR = 1e-6  # Keeps the loss of a step that can choose nothing right finite.
 
 
 def softsort(
-    scores: Float[Array, " n"], *, tau: Scalar, k: int | None = None
+    scores: Float[ArrayLike, " n"], *, tau: Scalar, k: int | None = None
 ) -> Float[Array, "k n"]:
     """First ``k`` rows of the soft permutation matrix that sorts ``scores`` in descending order.
 
@@ -48,11 +51,10 @@ def softsort(
         Prillo and Eisenschlos, "SoftSort: a continuous relaxation for the argsort operator", 2020.
     """
     scores, k = check_scores(scores, k)
-    scores, tau = _to_unit_scale(scores, tau)
-    return _rows(scores, k, tau)
+    return _softsort(scores, _checks.scalar("tau", tau, positive=True), k)
 
 
-def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
+def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
     """Column sums of the first ``k`` rows of `softsort`, without building them.
 
     ``d_j = sum_{i<=k} softmax_j(-|v_(i) - v_j| / tau)``, in ``O(n + 32 k + (k / 32)^2)`` time and
@@ -83,8 +85,7 @@ def soft_topk_mask(scores: Float[Array, " n"], *, k: int, tau: Scalar) -> Float[
         unfolding", arXiv 2505.15661.
     """
     scores, k = check_scores(scores, k, all_by_default=False)
-    scores, tau = _to_unit_scale(scores, tau)
-    return _soft_keep(scores, k, tau)[0]
+    return _soft_topk_mask(scores, _checks.scalar("tau", tau, positive=True), k)
 
 
 class SoftSort(NamedTuple):
@@ -92,70 +93,59 @@ class SoftSort(NamedTuple):
 
     tau: Float[Array, ""]
 
-    def start(self, num_atoms: int) -> tuple[()]:
-        """What the selector remembers: nothing, a soft row may repeat."""
-        del num_atoms
-        return ()
+    rows = SoftRows
 
-    def empty_rows(self, num: int, num_atoms: int) -> Float[Array, "num n"]:
-        """Room for so many rows."""
-        return jnp.zeros((num, num_atoms), self.tau.dtype)
+    def next(self, scores: Float[Array, " n"], chosen: Array | None = None) -> SoftRows:
+        """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax.
 
-    def next(self, scores: Float[Array, " n"], memory: tuple[()]):
-        """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax."""
-        return self.again(scores), memory
-
-    def again(self, scores: Float[Array, " n"], row: Float[Array, " n"] | None = None):
-        """The row that `next` chose, as a function of the scores."""
-        del row
+        An atom chosen before may be chosen again.
+        """
+        del chosen
         distance = lax.stop_gradient(jnp.max(scores)) - scores
-        return jax.nn.softmax(_cooled(distance, self.tau, _rounding(scores)))
+        return SoftRows(jax.nn.softmax(_cooled(distance, self.tau, _rounding(scores))))
 
-    def atom(self, A: Dense, row: Float[Array, " n"]) -> Float[Array, "parts m"]:
-        """The parts of ``A p``, the mean of the atoms under ``row``."""
-        return A.times(row[None])
-
-    def first(self, scores: Float[Array, " n"], k: int) -> Float[Array, "k n"]:
+    def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> SoftRows:
         """The first ``k`` rows of softsort."""
-        return _rows(scores, k, self.tau)
-
-    def room(self, num: int, num_atoms: int) -> int:
-        """The length of `scaled` rows."""
-        del num
-        return num_atoms
-
-    def slots(self, rows: Float[Array, "k n"]) -> Int[Array, " k"]:
-        """The places of rows, which `scaled` has no use for."""
-        return jnp.arange(len(rows))
-
-    def scaled(
-        self, factors: Float[Array, " n"], row: Float[Array, " n"], slot: Int[Array, ""], room: int
-    ) -> Float[Array, " n"]:
-        """The row times a factor for each atom."""
-        del slot, room
-        return factors * row
-
-    def combine(
-        self, rows: Float[Array, "k n"], coefficients: Float[Array, "parts k"], num_atoms: int
-    ) -> Float[Array, "parts n"]:
-        """``P^T z``: the coefficients spread as the rows say."""
-        del num_atoms
-        return matmul(coefficients, rows)
-
-    def support(self, row: Float[Array, "*k n"]) -> Int[Array, "*k"]:
-        """The largest entries of rows."""
-        return first_argmax(row)
-
-    def mask(self, rows: Float[Array, "k n"], num_atoms: int, dtype) -> Float[Array, " n"]:
-        """The column sums of rows."""
-        del num_atoms, dtype
-        return jnp.sum(rows, axis=0)
+        del chosen
+        return SoftRows(_rows(scores, k, self.tau))
 
     def keep(
         self, scores: Float[Array, " n"], k: int
     ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
         """The soft mask of the ``k`` largest scores, and their indices."""
         return _soft_keep(scores, k, self.tau)
+
+    def next_loss(
+        self, scores: Float[Array, " n"], targets: Float[Array, " n"]
+    ) -> Float[Array, ""]:
+        """``-log sum_j p_j (t_j + 1e-6)`` with ``p = softmax(scores / tau)``.
+
+        The loss of choosing one atom next, where ``targets`` say how much of the signal's energy
+        each atom carries.
+        """
+        # The largest score has e = 1 and at least the floor for a target: neither sum can vanish.
+        e = jnp.exp((scores - lax.stop_gradient(jnp.max(scores))) / self.tau)
+        return jnp.log(jnp.sum(e)) - jnp.log(jnp.sum(e * (targets + _FLOOR)))
+
+    def kept_loss(
+        self,
+        scores: Float[Array, " n"],
+        targets: Float[Array, " n"],
+        threshold: Float[Array, ""],
+        k: int,
+    ) -> Float[Array, ""]:
+        """``-k sum_{j in S} t_j log s(z_j) - (k/n) sum_{j not in S} log s(-z_j)``.
+
+        The loss of keeping the ``k`` scores above a threshold, which is a constant to derivatives.
+        ``z = (scores - threshold) / tau``, ``s`` is the sigmoid, and ``S`` holds the ``k`` largest
+        nonzero targets.
+        """
+        n = len(scores)
+        z = (scores - lax.stop_gradient(threshold)) / self.tau
+        chosen = lax.top_k(targets, k)[1]
+        wanted = jnp.zeros(n, bool).at[chosen].set(True, unique_indices=True) & (targets > 0)
+        gain = _log_sigmoid(jnp.where(wanted, z, -z))
+        return -k * jnp.sum(jnp.where(wanted, targets, 1 / n) * gain)
 
 
 def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
@@ -170,9 +160,21 @@ def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Arra
     return jnp.maximum(tau / scale, smallest)
 
 
-def _to_unit_scale(scores, tau):
+def _log_sigmoid(z: Float[Array, "..."]) -> Float[Array, "..."]:
+    # Half the operations of jax.nn.log_sigmoid, which also cares for infinite z.
+    return jnp.minimum(z, 0) - jnp.log1p(jnp.exp(-jnp.abs(z)))
+
+
+@partial(jax.jit, static_argnames="k")
+def _softsort(scores, tau, k):
     scale = power_of_two(scores)
-    return scores / scale, temperature(_checks.scalar("tau", tau, positive=True), scale)
+    return _rows(scores / scale, k, temperature(tau, scale))
+
+
+@partial(jax.jit, static_argnames="k")
+def _soft_topk_mask(scores, tau, k):
+    scale = power_of_two(scores)
+    return _soft_keep(scores / scale, k, temperature(tau, scale))[0]
 
 
 def _rounding(scores):

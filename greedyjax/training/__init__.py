@@ -4,6 +4,7 @@ from greedyjax.training import losses
 from greedyjax.training._bayes import Prior, sparse_bayes
 from greedyjax.training._counting import count_weights
 from greedyjax.training._fit import FitResult, Loss, fit, fit_many
+from greedyjax.training._tempering import hidden_error as hidden_error
 from greedyjax.training._tempering import temper_weights
 
 __all__ = [

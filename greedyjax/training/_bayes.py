@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
@@ -47,11 +48,11 @@ class Prior(NamedTuple):
 
 
 def sparse_bayes(
-    A: Inexact[Array, "m n"],
-    Y: Inexact[Array, "num m"],
+    A: Inexact[ArrayLike, "m n"],
+    Y: Inexact[ArrayLike, "num m"],
     *,
     num_rounds: int = 300,
-    noise: float | Float[Array, ""] | None = None,
+    noise: float | Float[ArrayLike, ""] | None = None,
 ) -> Prior:
     """A prior from measurements alone, by maximum likelihood: sparse Bayesian learning.
 

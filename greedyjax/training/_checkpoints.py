@@ -1,8 +1,9 @@
 """Checkpoints of a training: written whole or not at all, and resumed bit for bit."""
 
+import base64
+import json
 import logging
 import shutil
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,13 +16,15 @@ import numpy as np
 
 from greedyjax import _checks
 
+# Of what a checkpoint holds, and in which order; greedyjax 0.1 wrote none.
+FORMAT = 2
+
 
 class Saved(NamedTuple):
-    """What a checkpoint holds: the epoch it was made after, arrays, and the history so far."""
+    """What a checkpoint holds: arrays, and the history so far."""
 
-    epoch: int
     tree: Any
-    rows: Sequence[Any]
+    rows: Sequence[np.ndarray]
 
 
 class Checkpoints:
@@ -40,7 +43,8 @@ class Checkpoints:
     def __init__(self, folder: str | Path, every: int, identity: dict[str, Any]) -> None:
         import orbax.checkpoint as ocp
 
-        self._ocp, self.every, self._identity = ocp, every, identity
+        self._ocp, self.every = ocp, every
+        self._identity = {"format": FORMAT, **identity}
         self._folder = Path(folder).absolute()
         self._failed = False
         try:
@@ -60,29 +64,37 @@ class Checkpoints:
             reason = error.strerror or str(error)
             raise OSError(f"checkpoint_dir: {self._folder}: cannot be written: {reason}") from error
 
-    def save(self, saved: Saved) -> None:
-        """Writes a checkpoint; where that fails, says so once and leaves the older ones alone."""
-        args, state = self._ocp.args, _packed(saved.tree)
-        history = {
-            "identity": {**self._identity, "bytes of state": state.size},
-            "digest": zlib.crc32(state.tobytes()),
-            "rows": [np.asarray(row, np.float64).tolist() for row in saved.rows],
+    def save(self, tree: Any, rows: Sequence[np.ndarray]) -> None:
+        """Writes a checkpoint; where that fails, says so once and leaves the older ones alone.
+
+        It is one file of JSON, which orbax writes in one thread: nothing goes on writing after an
+        error.
+
+        Args:
+            tree: all that the next epoch depends on.
+            rows: the history so far, from epoch 0.
+        """
+        args, state, epoch = self._ocp.args, _packed(tree), len(rows) - 1
+        content = {
+            "identity": {**self._identity, "bytes of state": len(state)},
+            "rows": [np.asarray(row, np.float64).tolist() for row in rows],
+            "state": base64.b64encode(state).decode(),
         }
+        history = {**content, "digest": _checksum(content)}
         try:
-            if saved.epoch in self._manager.all_steps():
-                self._manager.delete(saved.epoch)  # It could not be read; see `restore`.
-            contents = args.Composite(
-                state=args.StandardSave({"bytes": state}), history=args.JsonSave(history)
-            )
+            if epoch in self._manager.all_steps():
+                self._manager.delete(epoch)  # It could not be read; see `restore`.
             with _without_logs():
-                self._manager.save(saved.epoch, args=contents, force=True)
+                self._manager.save(
+                    epoch, args=args.Composite(history=args.JsonSave(history)), force=True
+                )
         except Exception as error:  # A full disk surfaces as whatever the storage layer raises.
             self._remove_unfinished()
             if self._failed:
                 return
             self._failed = True
             warnings.warn(
-                f"fit: no checkpoint after epoch {saved.epoch}: {self._folder}: "
+                f"fit: no checkpoint after epoch {epoch}: {self._folder}: "
                 f"{_first_line(error)}; training goes on",
                 RuntimeWarning,
                 stacklevel=4,
@@ -94,18 +106,13 @@ class Checkpoints:
         Raises:
             ValueError: none of those there can be read, or they are of another training.
         """
-        args, state = self._ocp.args, _packed(like)
-        damaged = []
+        size, damaged = len(_packed(like)), []
+        wanted = self._ocp.args.Composite(history=self._ocp.args.JsonRestore())
         for epoch in sorted(self._manager.all_steps(), reverse=True):
             try:
-                # First what says whose it is: arrays of another training do not fit.
-                wanted = args.Composite(history=args.JsonRestore())
                 history = self._manager.restore(epoch, args=wanted)["history"]
-                self._check_identity(history["identity"], state.size)
-                wanted = args.Composite(state=args.StandardRestore({"bytes": state}))
-                found = np.asarray(self._manager.restore(epoch, args=wanted)["state"]["bytes"])
-                if zlib.crc32(found.tobytes()) != history["digest"]:
-                    raise ValueError("the numbers are not those that were written")
+                self._check_identity(history, size)
+                state = base64.b64decode(history["state"])
             except _OtherTraining as error:
                 raise ValueError(str(error)) from None
             except Exception as error:  # Damaged files raise whatever their readers do.
@@ -115,7 +122,7 @@ class Checkpoints:
                 text = f"fit: {self._folder}: damaged ({'; '.join(damaged)}); resumed at {epoch}"
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
             rows = [np.array(row, np.float64) for row in history["rows"]]
-            return Saved(epoch, _unpacked(found, like), rows)
+            return Saved(_unpacked(state, like), rows)
         if damaged:
             got = f"{self._folder} with {'; '.join(damaged)}"
             _checks.fail(ValueError, "checkpoint_dir", "a checkpoint that can be read", got)
@@ -131,7 +138,17 @@ class Checkpoints:
         for path in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _check_identity(self, found: dict[str, Any], size: int) -> None:
+    def _check_identity(self, history: dict[str, Any], size: int) -> None:
+        """Whose a checkpoint is, and whether it is as it was written."""
+        found = history["identity"]
+        if "format" not in found:
+            raise _OtherTraining(
+                f"checkpoint_dir: {self._folder}: expected checkpoints of this version, got those "
+                "of greedyjax 0.1, whose networks store their numbers in another order; finish "
+                "that training with 0.1, or choose another folder"
+            )
+        if _checksum(history) != history["digest"]:
+            raise ValueError("the numbers are not those that were written")
         for name, value in {**self._identity, "bytes of state": size}.items():
             if found.get(name) != value:
                 raise _OtherTraining(
@@ -148,38 +165,44 @@ def _is_checkpoint(path: Path) -> bool:
     return path.is_dir() and path.name.split(".")[0].isdigit()
 
 
-def _packed(tree: Any) -> np.ndarray:
-    """All numbers of a tree as bytes: in one array damage is one error, and no half a state."""
-    leaves = jax.tree.leaves(tree)
-    return np.frombuffer(b"".join(np.asarray(leaf).tobytes() for leaf in leaves), np.uint8)
+def digest(arrays: Any) -> int:
+    """A number that differs where arrays do."""
+    found = 0
+    for leaf in jax.tree.leaves(arrays):
+        found = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), found)
+    return found
 
 
-def _unpacked(packed: np.ndarray, like: Any) -> Any:
+def _packed(tree: Any) -> bytes:
+    """All numbers of a tree: in one piece damage is one error, and no half a state."""
+    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))
+
+
+def _unpacked(packed: bytes, like: Any) -> Any:
     """The tree that `_packed` made bytes of, with the shapes and types of ``like``."""
     leaves, start = [], 0
     for leaf in map(np.asarray, jax.tree.leaves(like)):
-        part = packed[start : start + leaf.nbytes].tobytes()
-        leaves.append(np.frombuffer(part, leaf.dtype).reshape(leaf.shape))
+        found = np.frombuffer(packed, leaf.dtype, leaf.size, start)
+        leaves.append(found.reshape(leaf.shape))
         start += leaf.nbytes
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
+def _checksum(content: dict[str, Any]) -> int:
+    """A number that differs where contents do, but for an entry that is the digest itself."""
+    others = {name: value for name, value in content.items() if name != "digest"}
+    return zlib.crc32(json.dumps(others, sort_keys=True).encode())
+
+
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """Without what the storage layer logs: its errors run to pages, and are reported here.
-
-    Where one of its threads fails, others go on writing and logging for a while.
-    """
-    logger = logging.getLogger("absl")
-    before = logger.disabled
-    logger.disabled = True
+    """Without what orbax logs of an error: that runs to pages, and the error is reported here."""
+    logger, not_orbax = logging.getLogger("absl"), lambda record: "orbax" not in record.pathname
+    logger.addFilter(not_orbax)
     try:
         yield
     finally:
-        for thread in threading.enumerate():
-            if type(thread).__module__.startswith("orbax."):
-                threading.Thread.join(thread, timeout=60)  # Their own join raises.
-        logger.disabled = before
+        logger.removeFilter(not_orbax)
 
 
 def _first_line(error: Exception) -> str:

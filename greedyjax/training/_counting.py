@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
@@ -11,8 +12,8 @@ from greedyjax.pursuit import omp_batch
 
 
 def count_weights(
-    A: Inexact[Array, "m n"],
-    Y: Inexact[Array, "num m"],
+    A: Inexact[ArrayLike, "m n"],
+    Y: Inexact[ArrayLike, "num m"],
     *,
     sparsity: int,
     num_rounds: int = 8,

@@ -1,12 +1,7 @@
-"""The epochs of training, compiled once, for one network or for a stack of them."""
+"""The parts of an epoch, as functions of one network; `of_one` and `of_each` compile them."""
 
-import signal
-import sys
-import threading
-import warnings
 from collections.abc import Callable
-from functools import partial
-from time import perf_counter
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,29 +10,20 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array
-from tqdm import tqdm
 
-from greedyjax.training._checkpoints import Checkpoints, Saved
-
-_DEAD = 1e-12  # A gradient norm of which nothing can be learned.
-_DEAD_MESSAGE = (
-    "{who}: the gradient of the weights was below 1e-12, the mean of epoch {epoch}, so nothing is "
-    "learned. A temperature far below the gaps of the scores does that: try a larger tau, such as "
-    "relative_tau(A, y, 0.1), a schedule for it, or losses.selection; see docs/temperature.md"
-)
+from greedyjax.nets import Unrolled
 
 
 class Setup(NamedTuple):
     """What an epoch is compiled for.
 
     Attributes:
-        graph: the static part of the networks.
-        optimizer: with `optax.apply_if_finite` around it.
+        graph: the static part of the network.
+        optimizer: as the user gave it.
         loss: what is trained.
         val_loss: what is measured.
         tau: schedule of the temperature, or None.
-        stacked: whether states, networks and keys have a leading axis, one entry per network.
-        data_axis: 0 if data have that axis too, None if one set serves all.
+        batch_size: signals per step.
     """
 
     graph: Any
@@ -45,160 +31,83 @@ class Setup(NamedTuple):
     loss: Callable
     val_loss: Callable
     tau: Callable | None
-    stacked: bool = False
-    data_axis: int | None = None
-
-    def over_networks(self, one: Callable, *more: int) -> Callable:
-        """``one(state, rest, data, ...)``, over the stack if there is one."""
-        axes = (0, 0, self.data_axis, *more)
-        return jax.vmap(one, in_axes=axes) if self.stacked else one
+    batch_size: int
 
 
 class State(NamedTuple):
-    """What an epoch changes."""
+    """What training changes: the parameters, the optimizer's numbers and the steps done."""
 
     params: Any
     optimizer: Any
     step: Array
 
 
-class Row(NamedTuple):
-    """What is recorded of an epoch, one number per network."""
+class Best(NamedTuple):
+    """The best epoch so far.
+
+    Attributes:
+        params: those after it.
+        step: the steps done by then, from which the temperature follows.
+        epoch: which one it is.
+        val_loss: its validation loss.
+        lowest: the lowest validation loss so far; that of the best epoch may be a little higher.
+    """
+
+    params: Any
+    step: Array
+    epoch: Array
+    val_loss: Array
+    lowest: Array
+
+
+class Learned(NamedTuple):
+    """What is known of an epoch's steps; ``slope`` is the gradient norm of the weights alone."""
 
     train_loss: Any
     gradient_norm: Any
     skipped_steps: Any
-    val_loss: Any
-    tau: Any
-    seconds: Any
+    slope: Any
 
 
-class Trained(NamedTuple):
-    """The end of a run: one entry per network in every array.
+class Parts(NamedTuple):
+    """The functions below without their ``setup``, compiled."""
 
-    Attributes:
-        state: of the best epochs.
-        rows: one `Row` per epoch done, from epoch 0.
-        best_epoch: integers.
-        best_val_loss: validation losses of those epochs.
-    """
-
-    state: State
-    rows: list[Row]
-    best_epoch: np.ndarray
-    best_val_loss: np.ndarray
+    train: Callable[..., tuple[State, Learned]]
+    validate: Callable[..., tuple[Best, Array]]
+    temperature: Callable[..., Array]
 
 
-class _Progress(NamedTuple):
-    """All that the next epoch depends on, and what is known of the best."""
-
-    state: State
-    best_state: State
-    best_epoch: np.ndarray
-    best_val_loss: np.ndarray
-    lowest: np.ndarray
+@lru_cache
+def of_one(setup: Setup) -> Parts:
+    """For one network. Cached, so that training again compiles nothing."""
+    return Parts(*(jax.jit(partial(part, setup)) for part in (train, validate, temperature)))
 
 
-def start(setup: Setup, params) -> State:
-    """The state before any step."""
-    make = jax.vmap(setup.optimizer.init) if setup.stacked else setup.optimizer.init
-    shape = jnp.shape(jax.tree.leaves(params)[0])[:1] if setup.stacked else ()
-    return State(params, make(params), jnp.zeros(shape, jnp.int32))
-
-
-def run(
-    setup: Setup,
-    state: State,
-    rest,
-    train,
-    val,
-    *,
-    num_epochs: int,
-    batch_size: int,
-    key,
-    val_every: int,
-    progress: bool,
-    checkpoints: Checkpoints | None,
-) -> Trained:
-    """All epochs, until they are done or interrupted; the best state by validation.
+@lru_cache
+def of_each(setup: Setup, data_axis: int | None) -> Parts:
+    """For several networks at once, whose states, arrays and keys have a leading axis.
 
     Args:
-        setup: what to compile for.
-        state: where to start.
-        rest: the other arrays of the networks.
-        train: data ``(Y, X)``.
-        val: data ``(Y, X)``.
-        num_epochs: epochs after epoch 0, which only validates.
-        batch_size: signals per step.
-        key: one key, or a stack of them.
-        val_every: validation takes place each so many epochs, and after the last.
-        progress: whether to show a bar.
-        checkpoints: where to begin, if there are any, and where to write more.
+        setup: of all of them.
+        data_axis: 0 if data have that axis too, None if one set serves all.
     """
-    shape = np.shape(state.step)
-    nothing = np.full(shape, np.nan)
-    now = _Progress(state, state, np.zeros(shape, int), nothing, nothing)
-    rows: list[Row] = []
-    saved = checkpoints.restore(now) if checkpoints else None
-    if saved:
-        now, rows = saved.tree, [Row(*row) for row in saved.rows]
-    last_saved, warned = len(rows) - 1, False
 
-    epochs = range(len(rows), num_epochs + 1)
-    settings: dict[str, Any] = {"unit": "epoch", "disable": None if progress else True}
-    bar = tqdm(epochs, "fit", total=num_epochs + 1, initial=len(rows), **settings)
-    try:
-        for epoch in _until_interrupted(bar):
-            begin = perf_counter()
-            measure = epoch % val_every == 0 or epoch == num_epochs
-            now, row, slope = _next(setup, now, rest, train, val, epoch, batch_size, key, measure)
-            rows.append(row._replace(seconds=np.full(shape, perf_counter() - begin)))
-            dead = np.flatnonzero(slope < _DEAD)
-            if not warned and len(dead):
-                warned = True
-                who = f"fit_many, networks {dead.tolist()}" if setup.stacked else "fit"
-                text = _DEAD_MESSAGE.format(who=who, epoch=epoch)
-                warnings.warn(text, RuntimeWarning, stacklevel=3)
-            if checkpoints and epoch % checkpoints.every == 0:
-                checkpoints.save(Saved(epoch, now, rows))
-                last_saved = epoch
-            shown = {"train": np.median(row.train_loss), "val": np.median(now.best_val_loss)}
-            bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
-    except KeyboardInterrupt:
-        pass  # The epoch under way is lost, the ones before it are not.
-    finally:
-        bar.close()
-    done = len(rows) - 1
-    if checkpoints:
-        if done > last_saved:
-            checkpoints.save(Saved(done, now, rows))
-        checkpoints.close()
-    if done < num_epochs:
-        tqdm.write(f"fit: interrupted after {max(done, 0)} of {num_epochs} epochs", file=sys.stderr)
-    return Trained(now.best_state, rows, now.best_epoch, now.best_val_loss)
+    def compiled(part, *axes):
+        return jax.jit(jax.vmap(partial(part, setup), in_axes=axes))
+
+    return Parts(
+        compiled(train, 0, 0, data_axis, 0, None),
+        compiled(validate, 0, 0, 0, data_axis, None),
+        compiled(temperature, 0, 0),
+    )
 
 
-def _next(setup, now: _Progress, rest, train, val, epoch, batch_size, key, measure):
-    """One epoch, the best so far, and the gradient of the weights; epoch 0 trains nothing."""
-    shape = np.shape(now.state.step)
-    nothing = np.full(shape, np.nan)
-    state, sums = now.state, _EpochSums(nothing, nothing, np.zeros(shape), nothing)
-    if epoch > 0:
-        state, sums = _epoch(setup, state, rest, train, batch_size, _fold(setup, key, epoch))
-    now, val_loss = now._replace(state=state), nothing
-    if measure:
-        val_loss = np.asarray(_evaluate(setup, state, rest, val, batch_size))
-        better = _no_worse(val_loss, now.lowest) if epoch > 0 else np.full(shape, True)
-        now = _Progress(
-            state,
-            _where(better, state, now.best_state),
-            np.where(better, epoch, now.best_epoch),
-            np.where(better, val_loss, now.best_val_loss),
-            np.fmin(now.lowest, val_loss),
-        )
-    tau = _temperature(setup, state, rest)
-    *sums, slope = map(np.asarray, sums)
-    return now, Row(*sums, val_loss, np.asarray(tau), seconds=nothing), slope
+def start(setup: Setup, params) -> tuple[State, Best]:
+    """What is known before any step."""
+    zero = jnp.zeros((), jnp.int32)
+    unknown = jnp.full((), jnp.nan, jnp.result_type(float))
+    state = State(params, _finite_steps_only(setup).init(params), zero)
+    return state, Best(params, zero, zero, unknown, unknown)
 
 
 def network(setup: Setup, params, rest, step):
@@ -209,129 +118,72 @@ def network(setup: Setup, params, rest, step):
     return net
 
 
-class _EpochSums(NamedTuple):
-    train_loss: Any
-    gradient_norm: Any
-    skipped_steps: Any
-    weights_gradient_norm: Any
-
-
-@partial(jax.jit, static_argnames=("setup", "batch_size"))
-def _epoch(setup: Setup, state: State, rest, train, batch_size: int, key):
-    """One pass over the shuffled training set."""
-    return setup.over_networks(partial(_one_epoch, setup, batch_size), 0)(state, rest, train, key)
-
-
-def _one_epoch(setup: Setup, batch_size: int, state: State, rest, train, key):
-    num = len(train[0])
-    num_batches = num // batch_size
-    order = jax.random.permutation(key, num)[: num_batches * batch_size]
+def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Learned]:
+    """One pass over the training set, in an order of its own."""
+    num = len(data[0])
+    num_batches = num // setup.batch_size
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), num)
+    order = order[: num_batches * setup.batch_size].reshape(num_batches, -1)
+    optimizer = _finite_steps_only(setup)
+    unrolled = isinstance(network(setup, state.params, rest, state.step), Unrolled)
 
     def step(state, batch):
-        Y, X = jax.tree.map(lambda data: data[batch], train)
+        Y, X = jax.tree.map(lambda each: each[batch], data)
 
         def objective(params):
             return setup.loss(network(setup, params, rest, state.step), Y, X)
 
         value, gradient = jax.value_and_grad(objective)(state.params)
-        updates, optimizer = setup.optimizer.update(gradient, state.optimizer, state.params)
-        assert isinstance(optimizer, optax.ApplyIfFiniteState)
+        updates, now = optimizer.update(gradient, state.optimizer, state.params)
+        assert isinstance(now, optax.ApplyIfFiniteState)
         params = optax.apply_updates(state.params, updates)
-        skipped = ~optimizer.last_finite
         # A temperature or a step size may learn where the weights do not.
-        weights = gradient.get("weights", gradient)
-        norms = optax.tree.norm(gradient), optax.tree.norm(weights)
-        return State(params, optimizer, state.step + 1), (value, norms, skipped)
+        slope = optax.tree.norm(gradient["weights"] if unrolled else gradient)
+        met = value, optax.tree.norm(gradient), slope, ~now.last_finite
+        return State(params, now, state.step + 1), met
 
-    state, (values, norms, skipped) = jax.lax.scan(step, state, order.reshape(num_batches, -1))
+    state, (*values, skipped) = jax.lax.scan(step, state, order)
     # What a skipped step would have done says nothing about the training.
-    kept = ~skipped
-    loss, norm, slope = (jnp.mean(each, where=kept) for each in (values, *norms))
-    return state, _EpochSums(loss, norm, jnp.sum(skipped), slope)
+    loss, norm, slope = (jnp.mean(each, where=~skipped) for each in values)
+    return state, Learned(loss, norm, jnp.sum(skipped), slope)
 
 
-@partial(jax.jit, static_argnames=("setup", "batch_size"))
-def _evaluate(setup: Setup, state: State, rest, val, batch_size: int):
-    """The mean loss over a whole set, a batch at a time."""
-    return setup.over_networks(partial(_evaluate_one, setup, batch_size))(state, rest, val)
+def validate(setup: Setup, state: State, best: Best, rest, data, epoch) -> tuple[Best, Array]:
+    """The mean loss over the validation set, and the best epoch with this one.
+
+    Lower counts up to rounding: where the loss is flat, more training is not worse than less. A
+    NaN is never better, and anything is better than a NaN.
+    """
+    # In one type whatever the loss returns, so that the first epoch compiles for all.
+    loss = _mean_loss(setup, state, rest, data).astype(best.lowest.dtype)
+    lowest = best.lowest
+    better = loss <= lowest + 1e-4 * jnp.abs(lowest)
+    better |= jnp.isnan(lowest) & ~jnp.isnan(loss)
+    now = Best(state.params, state.step, epoch, loss, jnp.fmin(lowest, loss))
+    kept = best._replace(lowest=now.lowest)
+    return jax.tree.map(lambda new, old: jnp.where(better, new, old), now, kept), loss
 
 
-def _evaluate_one(setup: Setup, batch_size: int, state: State, rest, val):
+def temperature(setup: Setup, state: State, rest) -> Array:
+    """The mean temperature of the layers; NaN for a module that has none."""
     net = network(setup, state.params, rest, state.step)
-    num = len(val[0])
-    size = min(batch_size, num)
+    return jnp.mean(net.tau if isinstance(net, Unrolled) else jnp.nan)
+
+
+def _mean_loss(setup: Setup, state: State, rest, data) -> Array:
+    """The mean loss over a whole set, a batch at a time."""
+    net = network(setup, state.params, rest, state.step)
+    num = len(data[0])
+    size = min(setup.batch_size, num)
     whole = num - num % size
-    batches = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), val)
+    batches = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), data)
     total = size * jnp.sum(jax.lax.map(lambda batch: setup.val_loss(net, *batch), batches))
     if whole < num:
-        left = jax.tree.map(lambda leaf: leaf[whole:], val)
+        left = jax.tree.map(lambda leaf: leaf[whole:], data)
         total += (num - whole) * setup.val_loss(net, *left)
     return total / num
 
 
-@partial(jax.jit, static_argnames=("setup",))
-def _temperature(setup: Setup, state: State, rest):
-    """The mean temperature of the layers."""
-
-    def one(state, rest, _):
-        net = network(setup, state.params, rest, state.step)
-        return jnp.mean(getattr(net, "tau", jnp.nan))  # A module that is none of ours has none.
-
-    return setup.over_networks(one)(state, rest, ())
-
-
-@partial(jax.jit, static_argnames=("setup",))
-def _fold(setup: Setup, key, epoch):
-    """The key of an epoch."""
-    return (
-        jax.vmap(jax.random.fold_in, (0, None))(key, epoch)
-        if setup.stacked
-        else (jax.random.fold_in(key, epoch))
-    )
-
-
-def _where(better: np.ndarray, new: Any, old: Any) -> Any:
-    """For each network the new state if it is better, the old one if not."""
-    if better.ndim == 0:
-        return new if better else old
-
-    def choose(new, old):
-        return jnp.where(better.reshape(-1, *[1] * (jnp.ndim(new) - 1)), new, old)
-
-    return jax.tree.map(choose, new, old)
-
-
-def _no_worse(new: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    """Lower up to rounding: where the loss is flat, more training is not worse than less.
-
-    A NaN is never better, and anything is better than a NaN.
-    """
-    return (new <= lowest + 1e-4 * np.abs(lowest)) | (np.isnan(lowest) & ~np.isnan(new))
-
-
-def _until_interrupted(epochs):
-    """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
-
-    An exception out of a signal can surface inside JAX, which wraps it into errors of its own; a
-    second Ctrl-C raises it all the same.
-    """
-    interrupts = []
-
-    def note(number, frame):
-        interrupts.append(number)
-        if len(interrupts) > 1:
-            signal.default_int_handler(number, frame)
-
-    # Signals reach the main thread alone, and a handler that Python did not set cannot be restored.
-    previous = signal.getsignal(signal.SIGINT)
-    listens = threading.current_thread() is threading.main_thread() and previous is not None
-    if listens:
-        signal.signal(signal.SIGINT, note)
-    try:
-        for epoch in epochs:
-            yield epoch
-            if interrupts:
-                return
-    finally:
-        if listens:
-            signal.signal(signal.SIGINT, previous)
+def _finite_steps_only(setup: Setup) -> optax.GradientTransformation:
+    """The optimizer, which skips every step whose gradient is not finite."""
+    return optax.apply_if_finite(setup.optimizer, np.iinfo(np.int32).max)

@@ -1,9 +1,7 @@
 """Training: jitted epochs over data on the device, the best weights kept."""
 
 import os
-import zlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -11,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
 from greedyjax import _checks
-from greedyjax.nets._unrolled import Unrolled
-from greedyjax.training import losses
-from greedyjax.training._checkpoints import Checkpoints
-from greedyjax.training._epochs import Row, Setup, Trained, network, run, start
+from greedyjax.nets import Unrolled
+from greedyjax.training import _arguments, losses
+from greedyjax.training._arguments import Data
+from greedyjax.training._checkpoints import Checkpoints, digest
+from greedyjax.training._epochs import Best, Setup, network, of_each, of_one, start
+from greedyjax.training._loop import COLUMNS, run
 
-Data = tuple[Inexact[Array, "num m"], Inexact[Array, "num n"] | None]
 Loss = Callable[[Unrolled, Array, Array | None], Float[Array, ""]]
 
 
@@ -68,7 +67,8 @@ def fit(
     ends training after the epoch under way, a second one at once; both return what was learned.
 
     Args:
-        net: an `OMPNet` or `IHTNet`, or any nnx module that ``loss`` accepts; it is not changed.
+        net: one of `greedyjax.nets`, or any nnx module that ``loss`` accepts, which has no
+            temperature then; it is not changed.
         train: ``(Y, X)`` of shapes ``(num, m)`` and ``(num, n)``, or ``(Y, None)``.
         val: the same for validation. It chooses the epoch, so report results on other data.
         optimizer: an optax optimizer.
@@ -109,19 +109,22 @@ def fit(
         (3,)
     """
     key = _checks.prng_key("key", key)
-    _module("net", net)
-    train, val = _data("train", train, net), _data("val", val, net)
-    num_epochs, batch_size, val_every = _counts(num_epochs, batch_size, val_every, len(train[0]))
-    _check_schedule(tau, net)
+    _arguments.check_module("net", net)
+    train, val = _arguments.data("train", train, net), _arguments.data("val", val, net)
+    counts = _arguments.counts(num_epochs, batch_size, val_every, len(train[0]))
+    num_epochs, batch_size, val_every = counts
+    _arguments.check_functions(optimizer, loss, val_loss, tau, net)
     graph, params, rest = nnx.split(net, nnx.Param, ...)
-    setup = _setup(graph, optimizer, loss, val_loss, tau)
-    checkpoints = _checkpoints(checkpoint_dir, checkpoint_every, batch_size, key, train, net, rest)
-    trained = run(
-        setup, start(setup, params), rest, train, val, num_epochs=num_epochs,
-        batch_size=batch_size, key=key, val_every=val_every, progress=progress,
-        checkpoints=checkpoints,
+    setup = Setup(graph, optimizer, loss, val_loss or loss, tau, batch_size)
+    best, rows = run(
+        of_one(setup), start(setup, params), rest, train, val, key,
+        num_epochs=num_epochs, val_every=val_every, progress=progress,
+        checkpoints=_checkpoints(
+            checkpoint_dir, checkpoint_every, batch_size, key, train, net, rest
+        ),
+        who=lambda dead: "fit",
     )  # fmt: skip
-    return _result(setup, rest, trained)
+    return _result(setup, rest, best, rows)
 
 
 def fit_many(
@@ -185,13 +188,11 @@ def fit_many(
         >>> len(fitted), best.net.weights.shape
         (3, (256,))
     """
-    if not isinstance(nets, Sequence) or len(nets) == 0:
-        _checks.fail(TypeError, "nets", "a list of networks", type(nets).__name__)
-    for i, net in enumerate(nets):
-        _module(f"nets[{i}]", net)
+    _arguments.check_modules(nets)
     key = _checks.prng_key("key", key)
     shared = isinstance(train, tuple)
-    trains, vals = _data_of_each("train", train, nets), _data_of_each("val", val, nets)
+    trains = _arguments.data_of_each("train", train, nets)
+    vals = _arguments.data_of_each("val", val, nets)
     if isinstance(val, tuple) != shared:
         _checks.fail(ValueError, "val", "one pair or a list of pairs, as train is", "the other")
     # A stack of one would make every product a batched one, which takes three times as long.
@@ -203,72 +204,39 @@ def fit_many(
             checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
         return [alone]
-    num = len(trains[0][0])
-    num_epochs, batch_size, val_every = _counts(num_epochs, batch_size, val_every, num)
+    counts = _arguments.counts(num_epochs, batch_size, val_every, len(trains[0][0]))
+    num_epochs, batch_size, val_every = counts
     graphs, params, rests = zip(*(nnx.split(net, nnx.Param, ...) for net in nets), strict=True)
     if any(graph != graphs[0] for graph in graphs):
         _checks.fail(ValueError, "nets", "networks of one kind with equal settings", "others")
-    _check_schedule(tau, nets[0])
-    setup = _setup(graphs[0], optimizer, loss, val_loss, tau)
-    setup = setup._replace(stacked=True, data_axis=None if shared else 0)
-    rest = _stacked("nets", rests)
-    checkpoints = _checkpoints(
-        checkpoint_dir, checkpoint_every, batch_size, key, trains, nets[0], rest
-    )
-    trained = run(
-        setup, start(setup, _stacked("nets", params)), rest,
-        trains[0] if shared else _stacked("train", trains),
-        vals[0] if shared else _stacked("val", vals),
-        num_epochs=num_epochs, batch_size=batch_size,
-        key=jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]),
-        val_every=val_every, progress=progress, checkpoints=checkpoints,
+    _arguments.check_functions(optimizer, loss, val_loss, tau, nets[0])
+    setup = Setup(graphs[0], optimizer, loss, val_loss or loss, tau, batch_size)
+    rest = _arguments.stacked("nets", rests)
+    begin = jax.vmap(lambda params: start(setup, params))(_arguments.stacked("nets", params))
+    best, rows = run(
+        of_each(setup, None if shared else 0), begin, rest,
+        trains[0] if shared else _arguments.stacked("train", trains),
+        vals[0] if shared else _arguments.stacked("val", vals),
+        jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]),
+        num_epochs=num_epochs, val_every=val_every, progress=progress,
+        checkpoints=_checkpoints(
+            checkpoint_dir, checkpoint_every, batch_size, key, trains, nets[0], rest
+        ),
+        who=lambda dead: f"fit_many, networks {dead}",
     )  # fmt: skip
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], (rest, trained)) for i in range(len(nets))]
-    return [_result(setup, *one) for one in each]
+    results = []
+    for i in range(len(nets)):
+        rest_i, best_i = jax.tree.map(lambda leaf, i=i: leaf[i], (rest, best))
+        results.append(_result(setup, rest_i, best_i, [row[:, i] for row in rows]))
+    return results
 
 
-def _result(setup: Setup, rest, trained: Trained) -> FitResult:
+def _result(setup: Setup, rest: Any, best: Best, rows: list[np.ndarray]) -> FitResult:
     """The result for one network."""
-    state, rows, best_epoch, best_val_loss = trained
-    net = network(setup, state.params, rest, state.step)
-    columns = np.array(rows, np.float64).reshape(-1, len(Row._fields)).T
-    history = dict(zip(Row._fields, columns, strict=True))
-    return FitResult(net, history, int(best_epoch), float(best_val_loss))
-
-
-def _setup(graph, optimizer, loss, val_loss, tau) -> Setup:
-    for name, value in (("loss", loss), ("val_loss", val_loss or loss), ("tau", tau or loss)):
-        _checks.function(name, value)
-    if not isinstance(optimizer, optax.GradientTransformation):
-        _checks.fail(TypeError, "optimizer", "an optax optimizer", type(optimizer).__name__)
-    return Setup(graph, _finite_steps_only(optimizer), loss, val_loss or loss, tau)
-
-
-def _check_schedule(tau, net) -> None:
-    """Looks at the first temperature: the others are traced."""
-    if tau is None:
-        return
-    _checks.function("tau", tau)
-    if not hasattr(net, "tau"):
-        _checks.fail(ValueError, "tau", "None, as net has no temperature", "a schedule")
-    if getattr(net, "learn_tau", False):
-        _checks.fail(ValueError, "tau", "None, as net learns its temperature", "a schedule")
-    _checks.scalar_or_steps("tau(0)", tau(jnp.zeros((), jnp.int32)), jnp.size(net.tau))
-
-
-@lru_cache
-def _finite_steps_only(optimizer):
-    # Cached, so that training again with the same optimizer does not compile again.
-    return optax.apply_if_finite(optimizer, np.iinfo(np.int32).max)
-
-
-def _counts(num_epochs, batch_size, val_every, num_train: int) -> tuple[int, int, int]:
-    batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
-    return (
-        _checks.static_int("num_epochs", num_epochs, minimum=0),
-        min(batch_size, num_train),
-        _checks.static_int("val_every", val_every, minimum=1),
-    )
+    net = network(setup, best.params, rest, best.step)
+    columns = np.array(rows, np.float64).reshape(-1, len(COLUMNS)).T
+    history = dict(zip(COLUMNS, columns, strict=True))
+    return FitResult(net, history, int(best.epoch), float(best.val_loss))
 
 
 def _checkpoints(folder, every, batch_size: int, key, train, net, rest) -> Checkpoints | None:
@@ -278,72 +246,20 @@ def _checkpoints(folder, every, batch_size: int, key, train, net, rest) -> Check
         return None
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         _checks.fail(TypeError, "checkpoint_dir", "the path of a folder", repr(folder))
-    data = {name: _digest(arrays) for name, arrays in (("data", train), ("networks", rest))}
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    numbers = np.asarray(jax.random.key_data(key) if typed else key).tolist()
-    identity = {**data, "parameters": _parameters(net), "batch_size": batch_size, "key": numbers}
+    identity = {
+        "data": digest(train),
+        "networks": digest(rest),
+        "parameters": _parameter_names(net),
+        "batch_size": batch_size,
+        "key": np.asarray(jax.random.key_data(key) if typed else key).tolist(),
+    }
     return Checkpoints(os.fspath(folder), every, identity)
 
 
-def _parameters(net) -> list[str]:
-    """What the trained numbers are: equal bytes may mean weights or their logarithms."""
+def _parameter_names(net: nnx.Module) -> list[str]:
+    """What is trained, by which a checkpoint is recognised beside its numbers."""
+    if isinstance(net, Unrolled):
+        return net.parameter_names()
     paths = [path for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param))]
-    kind = "logarithms of weights" if getattr(net, "positive", False) else "weights"
-    return [kind, *sorted(".".join(map(str, path)) for path in paths)]
-
-
-def _digest(arrays) -> int:
-    """A number that differs where arrays do."""
-    digest = 0
-    for leaf in jax.tree.leaves(arrays):
-        digest = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), digest)
-    return digest
-
-
-def _module(name: str, net) -> None:
-    if not isinstance(net, nnx.Module):
-        got = f"the class {net.__name__}" if isinstance(net, type) else type(net).__name__
-        _checks.fail(TypeError, name, "a network, an nnx.Module", got)
-
-
-def _data(name: str, data, net) -> tuple[Array, Array | None]:
-    """Checks a pair ``(Y, X)`` and puts it on the device."""
-    if not isinstance(data, tuple) or len(data) != 2:
-        _checks.fail(TypeError, name, "a pair (Y, X) or (Y, None)", type(data).__name__)
-    Y = _checks.inexact(f"{name} Y", data[0], ndim=2)
-    if len(Y) == 0:
-        _checks.fail(ValueError, f"{name} Y", "at least one signal", f"shape {Y.shape}")
-    A = getattr(net, "A", None)  # A module that is none of ours may have none.
-    if A is not None:
-        _checks.inexact(f"{name} Y", Y, ndim=2, shape=(len(Y), A.shape[0]))
-    if data[1] is None:
-        return Y, None
-    X = _checks.inexact(f"{name} X", data[1], ndim=2)
-    n = X.shape[1] if A is None else A.shape[1]
-    return Y, _checks.inexact(f"{name} X", X, ndim=2, shape=(len(Y), n))
-
-
-def _data_of_each(name: str, data, nets) -> list[tuple[Array, Array | None]]:
-    """Checks one pair for all networks, or a list of pairs, one for each."""
-    if isinstance(data, tuple):
-        return [_data(name, data, nets[0])]
-    if not isinstance(data, Sequence) or len(data) != len(nets):
-        got = f"{len(data)} of them" if isinstance(data, Sequence) else type(data).__name__
-        expected = f"a pair (Y, X) or a list of {len(nets)} pairs"
-        _checks.fail(TypeError, name, expected, got)
-    pairs = zip(data, nets, strict=True)
-    return [_data(f"{name}[{i}]", pair, net) for i, (pair, net) in enumerate(pairs)]
-
-
-def _stacked(name: str, trees):
-    """Trees of equal structure and shapes, with a leading axis."""
-
-    def stack(*leaves):
-        shapes = sorted({jnp.shape(leaf) for leaf in leaves})
-        if len(shapes) > 1:
-            _checks.fail(ValueError, name, "equal shapes", f"shapes {shapes[0]} and {shapes[1]}")
-        return jnp.stack(leaves)
-
-    if any(jax.tree.structure(tree) != jax.tree.structure(trees[0]) for tree in trees):
-        _checks.fail(ValueError, name, "X for all or for none", "a mixture")
-    return jax.tree.map(stack, *trees)
+    return sorted(".".join(map(str, path)) for path in paths)

@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax.metrics import hidden_measurement_error, row_folds
-from greedyjax.nets._unrolled import Unrolled
+from greedyjax._folds import row_folds
+from greedyjax.metrics import hidden_measurement_error
+from greedyjax.nets import Unrolled
 
 
 def temper_weights(
     net: Unrolled,
-    Y: Inexact[Array, "num m"],
+    Y: Inexact[ArrayLike, "num m"],
     learn: Callable[[Inexact[Array, "part m"]], Float[Array, " n"]],
     *,
     powers: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),

@@ -8,14 +8,16 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._folds import row_folds
 from greedyjax._numerics import abs_sq, matmul, safe_inverse
-from greedyjax.metrics import row_folds, squared_error
-from greedyjax.nets._unrolled import Unrolled
+from greedyjax.metrics import squared_error
+from greedyjax.nets import Unrolled
+from greedyjax.pursuit import recover
 
 __all__ = [
     "deep_supervision",
@@ -28,7 +30,7 @@ __all__ = [
 
 
 def reconstruction(
-    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
     """Batch mean of ``||x_hat - x||_2^2``, the paper's loss; of ``Re(x_hat)`` where ``X`` is real.
 
@@ -51,7 +53,7 @@ def reconstruction(
 
 
 def deep_supervision(
-    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
     """Mean of `reconstruction` over the answers after each layer, ``net.layers(Y)``.
 
@@ -66,7 +68,7 @@ def deep_supervision(
 
 
 def straight_through(
-    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
     """`hard_reconstruction`, with the derivative of the network in place of the hard solver's.
 
@@ -78,15 +80,16 @@ def straight_through(
         neurons for conditional computation", arXiv 1308.3432.
     """
     X = _signals(X)
-    graph, state = nnx.split(net)
-    frozen = nnx.merge(graph, jax.tree.map(lax.stop_gradient, state))
+    frozen = lax.stop_gradient((net.method, net.A, net.policy))
+    method, A, policy = frozen
     # Few signals, and compiled into every step of a training: not by the solver for very many.
-    hard, soft = jax.vmap(frozen._hard)(Y), net(Y)
+    hard = jax.vmap(lambda y: recover(method, A, y, weights=policy).x)(Y)
+    soft = net(Y)
     return jnp.mean(squared_error(hard + (soft - lax.stop_gradient(soft)), X))
 
 
 def hard_reconstruction(
-    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None
+    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
     """`reconstruction` of the hard solver with the network's weights: a ``val_loss`` for `fit`.
 
@@ -97,7 +100,7 @@ def hard_reconstruction(
 
 
 def selection(
-    net: Unrolled, Y: Inexact[Array, "batch m"], X: Inexact[Array, "batch n"] | None = None
+    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None = None
 ) -> Float[Array, ""]:
     """Scores every choice of the hard solver, instead of what it leads to.
 
@@ -171,14 +174,14 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
     """
     folds = _checks.static_int("folds", folds, minimum=2)
 
-    def loss(net: Unrolled, Y: Inexact[Array, "batch m"], X=None) -> Float[Array, ""]:
-        m = len(net.A)
+    def loss(net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X=None) -> Float[Array, ""]:
+        num, m = jnp.shape(Y)[0], len(net.A)
         if folds > m:
             _checks.fail(ValueError, "folds", f"at most the {m} rows of net.A", str(folds))
         hidden, kept = map(jnp.asarray, row_folds(m, folds))
         num_folds = len(hidden)
         # Signals of zeros fill up the last places: what they add is 0.
-        filled = jnp.pad(Y, ((0, -len(Y) % num_folds), (0, 0)))
+        filled = jnp.pad(Y, ((0, -num % num_folds), (0, 0)))
         parts = filled.reshape(-1, num_folds, m).swapaxes(0, 1)
 
         def one_fold(hidden, kept, Y):
@@ -188,12 +191,12 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
             return jnp.sum(errors, axis=1) * safe_inverse(share * jnp.sum(abs_sq(Y), axis=1))
 
         relative = jax.vmap(one_fold)(hidden, kept, parts)
-        return jnp.sum(relative) / len(Y)
+        return jnp.sum(relative) / num
 
     return loss
 
 
-def _signals(X: Inexact[Array, "batch n"] | None) -> Inexact[Array, "batch n"]:
+def _signals(X: Inexact[ArrayLike, "batch n"] | None) -> Inexact[ArrayLike, "batch n"]:
     if X is None:
         raise ValueError(
             "X: expected the true signals, got None; losses.selection learns from Y alone"

@@ -11,6 +11,8 @@ import pytest
 
 from greedyjax.cli import main
 
+pytestmark = pytest.mark.wrong_types
+
 M, N, NUM, K = 6, 12, 9, 2
 RNG = np.random.default_rng(0)
 A, Y, X = RNG.standard_normal((M, N)), RNG.standard_normal((NUM, M)), RNG.standard_normal((NUM, N))
@@ -293,7 +295,10 @@ def test_measurements_that_do_not_fit(bad, words, folder, capsys):
         ({"method": "iht", "num_layers": -2, "step_size": 1.0}, "num_layers: expected an int >= 1"),
         ({"method": "iht", "num_layers": 2, "step_size": 1e300}, "step_size: expected a number"),
         ({"method": "iht", "num_layers": 2, "step_size": np.inf}, "step_size: expected a number"),
-        ({"format": 2}, "expected model format 1, got 2"),
+        ({"format": 3}, "expected model format 1 or 2, got 3"),
+        ({"format": 2}, "expected a model of greedyjax train, got no 'policy'"),
+        ({"format": 2, "policy": "Context"}, "expected a policy of greedyjax.policies, got"),
+        ({"format": 2, "policy": "PerAtom"}, "expected the key 'policy.weights' of PerAtom"),
         ({"sparsity": 0}, "sparsity"),
         ({"sparsity": M + 1}, "sparsity"),
         ({"tau": 0.0}, "tau"),

@@ -8,7 +8,8 @@ import pytest
 
 from greedyjax.cli import main
 from greedyjax.problems import sparse_in_levels
-from greedyjax.training import _epochs
+from greedyjax.training import _loop
+from helpers import interrupt_fit
 
 N, M, K = 32, 10, 3
 SIZES = {"num_atoms": N, "num_measurements": M, "sparsity": K, "level_size": 6}
@@ -30,16 +31,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def stopped(monkeypatch, capsys):
     """A training that Ctrl-C stopped in its third epoch."""
-    original, calls = _epochs._epoch, []
-
-    def interrupted(*args):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(*args)
-
     with monkeypatch.context() as patched:
-        patched.setattr(_epochs, "_epoch", interrupted)
+        interrupt_fit(patched, "train", 3)
         assert main([*TRAIN, *CHECKPOINTS, "--out", "stopped"]) == 0
     assert "interrupted after 2 of 5 epochs" in capsys.readouterr().err
 
@@ -80,8 +73,8 @@ def test_the_same_command_again_goes_on(folder, stopped):
 
 def test_it_did_not_begin_again(folder, stopped, monkeypatch):
     epochs = []
-    original = _epochs._next
-    monkeypatch.setattr(_epochs, "_next", lambda *args: epochs.append(args[5]) or original(*args))
+    original = _loop._next
+    monkeypatch.setattr(_loop, "_next", lambda *args: epochs.append(args[-2]) or original(*args))
     assert main([*TRAIN, *CHECKPOINTS, "--checkpoint-every", "2", "--out", "resumed"]) == 0
     assert epochs == [3, 4, 5]
     found = {path.name for path in (folder / "saved" / "epochs").iterdir()}

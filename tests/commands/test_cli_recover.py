@@ -131,3 +131,13 @@ def test_does_not_overwrite_unless_asked(recover, tmp_path, capsys):
     assert code == 0
     assert np.load(path).shape == (NUM, N)
     assert {path.name for path in tmp_path.iterdir()} == {"model.npz", "Y.npy", "X.npy"}
+
+
+def test_a_stored_policy_chooses(recover):
+    stored, Y = model(dtype=np.float32), measurements(np.float32)
+    rows = np.tile(stored["weights"], (K, 1))
+    policy = {"format": 2, "policy": "PerStep", "policy.weights": rows}
+    kept = {name: value for name, value in stored.items() if name != "weights"}
+    code, path = recover(kept | policy, Y)
+    assert code == 0
+    np.testing.assert_allclose(np.load(path), expected(stored, Y), rtol=RTOL, atol=ATOL)

@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 
 from greedyjax.commands import _files
+from greedyjax.policies import PerStep
 
 
 def test_json(tmp_path):
@@ -32,3 +34,19 @@ def test_json(tmp_path):
     assert read["names"] == ["a b", "c"]
     assert read["written_by"] == "greedyjax reproduce fig9"
     assert read["versions"]["numpy"] == np.__version__
+
+
+def test_a_model_holds_weights_or_a_policy(tmp_path):
+    rows = np.random.default_rng(0).uniform(1, 2, (3, 5)).astype(np.float32)
+    settings = {"method": "omp", "sparsity": 3, "tau": 0.1, "real": False}
+    settings |= {"num_layers": 0, "step_size": 0.0}
+    A = np.ones((4, 5), np.float32)
+    for weights in (rows[0], PerStep(rows)):
+        model = _files.Model(A=A, weights=weights, **settings)
+        _files.write_model(tmp_path / "model.npz", model)
+        found = _files.read_model(tmp_path / "model.npz")
+        assert found._replace(A=None, weights=None) == model._replace(A=None, weights=None)
+        np.testing.assert_array_equal(found.A, A)
+        leaves = jax.tree.leaves(found.weights), jax.tree.leaves(weights)
+        np.testing.assert_array_equal(*leaves)
+        assert type(found.weights) is type(weights)

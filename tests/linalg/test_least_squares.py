@@ -23,6 +23,7 @@ def normal(*shape, dtype=np.float64, seed=0):
 
 def fit(B, y):
     """Coefficients and residual, as the arrays that their parts stand for."""
+    B, y = jnp.asarray(B), jnp.asarray(y)
     parts = len(split(y))
     rows = jnp.moveaxis(split(B), 0, 1).reshape(len(B), -1)
     found = least_squares(parts, rows, split(y).ravel())

@@ -89,7 +89,7 @@ def test_columns_and_their_scale(dtype):
     A = dense(jnp.asarray(matrix))
     assert_close(A.matrix, matrix, rtol=0, atol=0)
     assert_close(A.column(jnp.asarray(3)), matrix[:, 3], rtol=0, atol=0)
-    assert_close(A.scale_columns(scale).matrix, matrix * scale)
+    assert_close(A.scale_columns(jnp.asarray(scale)).matrix, matrix * scale)
 
 
 # --- Column norms --------------------------------------------------------------------------------
@@ -149,7 +149,8 @@ def test_gradients_of_unit_columns():
 def test_operators_pass_through_and_arrays_are_wrapped():
     matrix = normal(5, 7)
     operator = MatrixFree(matrix)
-    assert as_operator(operator) is operator
+    assert as_operator(operator).value is operator
+    assert as_operator(as_operator(operator)) == as_operator(operator)
     assert_close(as_operator(matrix).matrix, matrix, rtol=0, atol=0)
     assert_close(as_operator(matrix.tolist()).matrix, matrix, rtol=0, atol=0)
 

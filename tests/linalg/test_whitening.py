@@ -65,6 +65,7 @@ def test_derivative_is_that_of_the_formula():
         assert_close(np.sum(gradients[i] * along), slope, rtol=1e-6)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("covariance", "message"),
     [

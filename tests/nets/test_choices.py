@@ -8,16 +8,25 @@ from flax import nnx
 
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.sorting._choice import halfway, kept_choice_loss, next_choice_loss
+from greedyjax.sorting import SoftSort, threshold_of
 from helpers import assert_close, random_problem
 
 M, N, K, LAYERS, STEP = 10, 16, 3, 4, 0.3
 FLOOR = 1e-6
 
-next_loss = jax.jit(next_choice_loss)
-next_loss_and_gradient = jax.jit(jax.value_and_grad(next_choice_loss))
-kept_loss = jax.jit(kept_choice_loss, static_argnums=4)
-kept_loss_and_gradient = jax.jit(jax.value_and_grad(kept_choice_loss), static_argnums=4)
+
+def _next(scores, targets, tau):
+    return SoftSort(tau).next_loss(scores, targets)
+
+
+def _kept(scores, targets, tau, threshold, k):
+    return SoftSort(tau).kept_loss(scores, targets, threshold, k)
+
+
+next_loss = jax.jit(_next)
+next_loss_and_gradient = jax.jit(jax.value_and_grad(_next))
+kept_loss = jax.jit(_kept, static_argnums=4)
+kept_loss_and_gradient = jax.jit(jax.value_and_grad(_kept), static_argnums=4)
 
 
 def sigmoid(z):
@@ -79,9 +88,9 @@ def test_kept_choice_wants_no_atom_without_energy():
 
 def test_the_threshold_is_halfway_between_kept_and_not_kept():
     scores = jnp.array([3.0, 4.0, 2.0, 1.0])
-    assert halfway(scores, jnp.array([1.0, 1, 0, 0])) == 2.5
-    assert halfway(scores, jnp.ones(4)) == 0.5  # Below the smallest score there is only 0.
-    assert halfway(jnp.full(3, 2.0), jnp.array([1.0, 0, 0])) == 2
+    assert threshold_of(scores, 2) == 2.5
+    assert threshold_of(scores, 4) == 0.5  # Below the smallest score there is only 0.
+    assert threshold_of(jnp.full(3, 2.0), 1) == 2
 
 
 def test_keeping_everything():
@@ -149,8 +158,9 @@ def choices_and_gradients(net, Y):
 
     def total(params, rest, Y):
         choices = nnx.merge(graph, params, rest).choices(Y)
-        constants = jax.tree.leaves(choices._replace(scores=None))
-        return jnp.sum(choices.scores) + sum(jnp.sum(jnp.abs(c)) for c in constants), choices
+        (met,), x = choices
+        constants = jax.tree.leaves((met.threshold, x))
+        return jnp.sum(met.scores) + sum(jnp.sum(jnp.abs(c)) for c in constants), choices
 
     gradients, choices = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(params, rest, Y)
     return choices, gradients
@@ -163,10 +173,11 @@ def test_choices_are_those_of_the_hard_solver(family, dtype):
     A, Y, weights = problem(dtype)
     choices, (in_weights, in_rest, in_Y) = choices_and_gradients(make(A, weights), Y)
     expected = np.stack([magnitudes(A, y, weights) for y in Y])
-    assert_close(choices.scores, np.abs(weights) * expected)
+    (met,) = choices.met
+    assert_close(met.scores, np.abs(weights) * expected)
     if family == "iht":
         ordered = np.sort(np.abs(weights) * expected, axis=-1)[..., ::-1]
-        assert_close(choices.thresholds, ordered[..., K - 1 : K + 1].mean(axis=-1))
+        assert_close(met.threshold, ordered[..., K - 1 : K + 1].mean(axis=-1))
     hard = oracles.omp if family == "omp" else oracles.iht
     settings = () if family == "omp" else (LAYERS, STEP)
     assert_close(choices.x, np.stack([hard(A, y, K, *settings, weights).x for y in Y]))

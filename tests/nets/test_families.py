@@ -8,7 +8,7 @@ from flax import nnx
 
 import greedyjax as gj
 import oracles
-from greedyjax.nets import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
+from greedyjax.nets import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet, Weights
 from helpers import assert_close, random_problem
 
 M, N, K, LAYERS, TAU, STEP = 12, 16, 3, 3, 0.1, 0.3
@@ -17,10 +17,11 @@ A, X, Y = (np.stack(each) for each in zip(*[random_problem(i, M, N, K, float, 0.
 A = A[0]
 Y[1] = A @ X[1]
 ROWS = np.random.default_rng(0).uniform(0.5, 1.5, (LAYERS, N))  # Weights, a row per layer.
+LAYERED = Weights(ROWS, per_layer=True)
 PENALTY = np.random.default_rng(1).uniform(0, 0.2, N)
-ITERATED = {"sparsity": K, "num_layers": LAYERS, "tau": TAU, "weights": ROWS, "per_layer": True}
+ITERATED = {"sparsity": K, "num_layers": LAYERS, "tau": TAU, "weights": LAYERED}
 NETS = {
-    "omp": OMPNet(A, sparsity=K, tau=TAU, weights=ROWS, per_layer=True, penalty=PENALTY),
+    "omp": OMPNet(A, sparsity=K, tau=TAU, weights=LAYERED, penalty=PENALTY),
     "iht": IHTNet(A, **ITERATED, step_size=STEP, debias=True, penalty=PENALTY),
     "htp": HTPNet(A, **ITERATED, step_size=STEP, penalty=PENALTY),
     "subspace": SubspacePursuitNet(A, **ITERATED, penalty=PENALTY),
@@ -164,7 +165,7 @@ def test_steps_choices_and_selection_with_weights_per_layer(name):
     tied = np.stack([BY_HAND[name](y, np.tile(ROWS[0], (LAYERS, 1)))[0] for y in Y])
     assert np.abs(tied - answers).max() > 1e-3, "the rows change nothing here"
     scores = np.stack([np.concatenate([each for each, _ in kinds]) for kinds in met])
-    assert_close(choices.scores, scores)
+    assert_close(np.concatenate([each.scores for each in choices.met], axis=1), scores)
     assert_close(choices.x, np.stack(answers))
 
     # Thresholds and what the weights multiply are constants; the scores move with the weights.

@@ -335,6 +335,7 @@ BAD = [
 ]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(("change", "error", "message"), BAD)
 @both_families
 def test_bad_arguments_are_named(family, change, error, message):
@@ -352,6 +353,7 @@ def test_omp_takes_at_most_as_many_atoms_as_measurements():
     assert IHTNet(A, sparsity=N, num_layers=1, step_size=STEP).sparsity == N
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -367,6 +369,7 @@ def test_bad_arguments_of_iht_alone(change, error, message):
         make("iht", problem(np.float64)[0], **change)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("Y", "error", "message"),
     [

@@ -11,7 +11,7 @@ from flax import nnx
 
 import greedyjax as gj
 import oracles
-from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.nets import IHTNet, OMPNet, StepSize, Temperature, Weights
 from greedyjax.training import fit, fit_many
 from helpers import assert_close, random_problem
 
@@ -19,6 +19,8 @@ M, N, K, LAYERS, NUM, TAU, STEP = 10, 16, 3, 4, 6, 0.05, 0.3
 GROUPS = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 0, 0, 1, 1, 3])
 SHARED = np.random.default_rng(0).uniform(0.5, 1.5, 5)
 TAUS = np.geomspace(0.2, 0.05, LAYERS)
+POSITIVE = Weights(SHARED, groups=GROUPS, positive=True)
+TIED = Weights(SHARED, groups=GROUPS)
 
 
 def problem(dtype=np.float64):
@@ -34,11 +36,11 @@ TARGET = np.ones((NUM, N))
 # Everything that can be learned, for each network: what its layers share and what they do not.
 NETS = {
     "omp": lambda: OMPNet(
-        A, sparsity=K, tau=TAU, weights=SHARED, groups=GROUPS, positive=True, learn_tau=True
+        A, sparsity=K, tau=Temperature(TAU, learned=True), weights=POSITIVE
     ),
     "iht": lambda: IHTNet(
-        A, sparsity=K, num_layers=LAYERS, tau=TAUS, step_size=STEP, weights=SHARED, groups=GROUPS,
-        positive=True, learn_tau=True, learn_step_size=True,
+        A, sparsity=K, num_layers=LAYERS, tau=Temperature(TAUS, learned=True),
+        step_size=StepSize(STEP, learned=True), weights=POSITIVE,
     ),
 }  # fmt: skip
 every_net = pytest.mark.parametrize("name", NETS)
@@ -98,7 +100,7 @@ def test_values_and_gradients_are_those_of_the_oracle_with_the_parameters_by_han
 
 def test_a_group_is_a_weight_tied_by_hand():
     """Its derivative is the sum of those of its atoms, whatever is done with their weights."""
-    net = OMPNet(A, sparsity=K, per_layer=True, weights=SHARED, groups=GROUPS)
+    net = OMPNet(A, sparsity=K, weights=Weights(SHARED, per_layer=True, groups=GROUPS))
     np.testing.assert_array_equal(net.atom_weights, np.tile(SHARED[GROUPS], (K, 1)))
     slopes = np.random.default_rng(1).standard_normal((K, N))
     graph, params, rest = nnx.split(net, nnx.Param, ...)
@@ -108,11 +110,12 @@ def test_a_group_is_a_weight_tied_by_hand():
 
 
 def test_what_a_positive_weight_begins_at_is_what_it_was_given():
-    net = OMPNet(A, sparsity=K, positive=True)
+    net = OMPNet(A, sparsity=K, weights=Weights(positive=True))
     np.testing.assert_array_equal(net.weights[...], np.zeros(N))
     np.testing.assert_array_equal(net.atom_weights, np.ones(N))
     given = np.geomspace(1e-30, 1e30, N)
-    assert_close(OMPNet(A, sparsity=K, weights=given, positive=True).atom_weights, given, atol=0)
+    net = OMPNet(A, sparsity=K, weights=Weights(given, positive=True))
+    assert_close(net.atom_weights, given, atol=0)
 
 
 def test_the_temperature_reads_and_sets_what_is_learned():
@@ -158,17 +161,18 @@ def test_rebuild_takes_weights_as_the_network_did():
         net.rebuild(weights=np.ones(N))
     with pytest.raises(ValueError, match="^A: expected 16 atoms, as many as groups"):
         net.rebuild(A=A[:, 1:])
-    layered = OMPNet(A, sparsity=K, tau=TAUS[:K], per_layer=True, learn_tau=True)
+    tau = Temperature(TAUS[:K], learned=True)
+    layered = OMPNet(A, sparsity=K, tau=tau, weights=Weights(per_layer=True))
     fewer = layered.rebuild(A=A[: K - 1])
     assert (fewer.weights.shape, fewer.log_tau.shape, fewer.sparsity) == ((2, N), (2,), K - 1)
-    tied = OMPNet(A, sparsity=K, per_layer=True, weights=SHARED[GROUPS])
+    tied = OMPNet(A, sparsity=K, weights=Weights(SHARED[GROUPS], per_layer=True))
     np.testing.assert_array_equal(tied.atom_weights, np.tile(SHARED[GROUPS], (K, 1)))
 
 
 @pytest.mark.parametrize("unit", [1e-20, 1e20])
 def test_a_learned_step_does_not_depend_on_the_units_of_the_matrix(unit):
     """In single precision, where the step itself would be no number."""
-    settings = {"sparsity": K, "num_layers": LAYERS, "learn_step_size": True}
+    settings = {"sparsity": K, "num_layers": LAYERS, "step_size": StepSize(learned=True)}
     one = IHTNet(A.astype(np.float32), **settings)
     other = IHTNet((unit * A).astype(np.float32), **settings)
     assert np.isfinite(other.log_step[...])
@@ -182,7 +186,7 @@ def test_a_learned_step_does_not_depend_on_the_units_of_the_matrix(unit):
 
 
 def test_weights_in_another_solver():
-    net = OMPNet(A, sparsity=K, weights=SHARED, groups=GROUPS)
+    net = OMPNet(A, sparsity=K, weights=Weights(SHARED, groups=GROUPS))
     solver = partial(gj.iht, num_steps=LAYERS, step_size=STEP)
     solve = jax.jit(net.harden(solver))
     weights = SHARED[GROUPS]
@@ -208,7 +212,7 @@ def test_another_solver_goes_through_in_blocks():
 
     def solver(A, y, *, sparsity, weights):
         zero = jnp.zeros((), jnp.int32)
-        return gj.Recovery(adjoint(A, y), jnp.arange(sparsity), jnp.sum(y), zero, zero == 0)
+        return gj.Recovery(adjoint(A, y), jnp.arange(sparsity), jnp.sum(y), zero, zero)
 
     num = 2**17 + 5
     many = np.random.default_rng(0).standard_normal((num, M))
@@ -234,11 +238,11 @@ def loss(net, Y, X):
     return jnp.mean((net.atom_weights - Y[0, 0]) ** 2) + jnp.mean(net.tau) + net.step_size**2
 
 
-def learning(tau=TAU):
+def learning(tau=TAU, positive=True):
     """All options."""
     return IHTNet(
-        A, sparsity=K, num_layers=2, tau=tau, step_size=STEP, weights=SHARED, groups=GROUPS,
-        positive=True, learn_tau=True, learn_step_size=True,
+        A, sparsity=K, num_layers=2, tau=Temperature(tau, learned=True),
+        step_size=StepSize(STEP, learned=True), weights=POSITIVE if positive else TIED,
     )  # fmt: skip
 
 
@@ -256,10 +260,7 @@ def test_training_moves_all_of_it_and_resumes(tmp_path):
     run(net, *DATA, num_epochs=2, checkpoint_dir=tmp_path)
     assert_same(run(net, *DATA, num_epochs=4, checkpoint_dir=tmp_path), whole)
     # As many numbers of another meaning are another training.
-    weights = IHTNet(
-        A, sparsity=K, num_layers=2, tau=TAU, step_size=STEP, weights=SHARED, groups=GROUPS,
-        learn_tau=True, learn_step_size=True,
-    )  # fmt: skip
+    weights = learning(positive=False)
     message = "expected checkpoints of this training, got parameters .*logarithms"
     with pytest.raises(ValueError, match=message):
         run(weights, *DATA, num_epochs=4, checkpoint_dir=tmp_path)
@@ -277,7 +278,7 @@ def test_several_at_once_as_each_alone():
 
 def test_weights_that_learn_nothing_are_named_whatever_else_learns():
     loss = lambda net, Y, X: jnp.sum(net.tau) + 1e-13 * jnp.sum(net.weights[...])
-    net = OMPNet(A, sparsity=K, tau=TAU, learn_tau=True)
+    net = OMPNet(A, sparsity=K, tau=Temperature(TAU, learned=True))
     with pytest.warns(RuntimeWarning, match="fit: the gradient of the weights was below 1e-12"):
         fitted = fit(net, *DATA, loss=loss, num_epochs=1, **SETTINGS)
     # All parameters: that of tau is tau, which a step of Adam lowers by a twentieth.

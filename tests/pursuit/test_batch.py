@@ -9,7 +9,8 @@ import pytest
 
 import greedyjax as gj
 import oracles
-from greedyjax.pursuit import _batch, _gram
+from greedyjax.pursuit import GramMatrix, plan
+from greedyjax.pursuit.fits import _gram_matrix
 from helpers import DTYPES, assert_close, random_problem
 
 M, N, K, NUM = 24, 50, 4, 11  # N fills no whole block of scores, NUM no whole block of signals.
@@ -49,8 +50,8 @@ both_forms = pytest.mark.parametrize("form", [by_gram, by_residuals])
 
 def test_the_forms_are_what_their_names_say(monkeypatch):
     called = []
-    pursuit = _gram.gram_pursuit
-    monkeypatch.setattr(_batch, "gram_pursuit", lambda *a: called.append(1) or pursuit(*a))
+    add = GramMatrix.add
+    monkeypatch.setattr(GramMatrix, "add", lambda *a: called.append(1) or add(*a))
     A, Y = signals(0, np.float64, num=5)
     by_residuals(A, Y, sparsity=3)
     assert not called
@@ -106,9 +107,9 @@ def test_no_signal_gives_no_answer(form):
 
 def test_many_steps_take_several_buffers():
     A, Y = signals(3, np.float64, m=64, n=96, k=10, num=3)
-    assert _gram.widths(21) == [8, 8, 5]
-    assert _gram.widths(8) == [8]
-    assert _gram.widths(256) == [32] * 8
+    assert _gram_matrix.widths(21) == [8, 8, 5]
+    assert _gram_matrix.widths(8) == [8]
+    assert _gram_matrix.widths(256) == [43] * 5 + [41]
     found, expected = by_gram(A, Y, sparsity=21), one_by_one(A, Y, sparsity=21)
     assert found.support.tolist() == expected.support.tolist()
     assert_close(found.x, expected.x)
@@ -259,7 +260,7 @@ def test_iht_by_default_steps_as_one_by_one_in_any_units():
 
 def planned(m, n, k, num, *, has_gram=False, gram_serves=True, backend="cpu"):
     settings = {"has_gram": has_gram, "gram_serves": gram_serves, "backend": backend}
-    return _batch.plan(m, n, k, num, 4, **settings)
+    return plan(m, n, k, num, 4, **settings)
 
 
 def test_plan():
@@ -307,6 +308,7 @@ SOLVERS = {
 }
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(("change", "error", "message"), BAD)
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 def test_bad_arguments_are_named(solver, change, error, message):
@@ -314,6 +316,7 @@ def test_bad_arguments_are_named(solver, change, error, message):
         solver(**{"A": A, "Y": Y, **change})
 
 
+@pytest.mark.wrong_types
 def test_bad_arguments_of_one_alone():
     with pytest.raises(ValueError, match=r"^rtol: expected a finite number >= 0, got -1"):
         gj.omp_batch(A, Y, sparsity=1, rtol=-1.0)

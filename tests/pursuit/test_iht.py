@@ -122,7 +122,8 @@ def test_starts_from_x0():
     assert_close(found.x, x)
     assert_close(found.residual_norm, 0.0)
     assert found.num_steps == 0
-    assert not found.converged
+    assert found.converged
+    assert not found.stationary
     # The true signal is a fixed point.
     stays = iht(A, y, x0=x)
     assert_close(stays.x, x)

@@ -9,7 +9,7 @@ import pytest
 
 import fitting_oracles
 import greedyjax as gj
-from greedyjax.pursuit import _batch
+from greedyjax.pursuit import _blocks
 from helpers import assert_close, jit, random_problem
 
 M, N, K, STEPS = 8, 12, 3, 4
@@ -158,8 +158,8 @@ def test_batches_fit_as_one_by_one(form, dtype, monkeypatch):
         plans.append(_plan(*args, **settings)._replace(by_gram=form == "by_gram"))
         return plans[-1]
 
-    _plan = _batch.plan
-    monkeypatch.setattr(_batch, "plan", planned)
+    _plan = _blocks.plan
+    monkeypatch.setattr(_blocks, "plan", planned)
     A, _, weights, penalty = problem(dtype)
     Y = np.stack([problem(dtype, seed)[1] for seed in range(5)])
 

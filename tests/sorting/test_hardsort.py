@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import greedyjax as gj
-from greedyjax.sorting import HardSort
+from greedyjax.sorting import HardSort, Indices
 from helpers import assert_close
 from oracles import hardsort as hardsort_oracle
 from oracles import topk_mask as topk_mask_oracle
@@ -89,16 +89,19 @@ def test_vmap_equals_a_loop():
 def test_selector_goes_through_the_scores_in_order_and_never_repeats():
     scores = jnp.array([0.0, 3.0, 1.0, 3.0, 0.0])
     selector = HardSort()
-    taken, rows = selector.start(5), []
+    chosen, rows = selector.rows.none_chosen(5, scores.dtype), []
     for _ in range(5):
-        row, taken = selector.next(scores, taken)
-        rows.append(int(row))
+        row = selector.next(scores, chosen)
+        chosen = row.join(chosen)
+        rows.append(int(row.support))
     assert rows == [1, 3, 2, 0, 4]
+    some = selector.rows.none_chosen(5, scores.dtype).at[jnp.array([1, 2])].set(True)
+    assert selector.first(scores, 2, some).support.tolist() == [3, 0]
 
 
 def test_selector_puts_coefficients_where_its_rows_point():
     parts = jnp.array([[5.0, 1.0], [0.0, 2.0]])
-    re, im = HardSort().combine(jnp.array([3, 1]), parts, 5)
+    re, im = Indices(jnp.array([3, 1])).combine(parts, 5)
     assert re.tolist() == [0, 1, 0, 5, 0]
     assert im.tolist() == [0, 2, 0, 0, 0]
 

@@ -1,6 +1,7 @@
 """Checkpoints: a training that was stopped, killed or damaged ends as if it had not been."""
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -19,6 +20,7 @@ import pytest
 from greedyjax.nets import OMPNet
 from greedyjax.problems import sparse_in_levels
 from greedyjax.training import fit, fit_many
+from helpers import interrupt_fit
 
 N, M, K, NUM = 32, 10, 3, 48
 ADAM = optax.adam(5e-2)
@@ -45,12 +47,15 @@ def steps(folder):
     return sorted(int(path.name) for path in folder.iterdir())
 
 
+def numbers(folder, epoch):
+    """The file with the numbers of a checkpoint."""
+    return max(
+        (folder / str(epoch)).rglob("*"), key=lambda path: path.stat().st_size * path.is_file()
+    )
+
+
 def damage(folder, epoch):
-    """Overwrites the numbers of a checkpoint, wherever they lie."""
-    files = [path for path in (folder / str(epoch)).rglob("*") if path.parent.name == "d"]
-    assert files
-    for path in files:
-        path.write_bytes(b"damaged")
+    numbers(folder, epoch).write_bytes(b"damaged")
 
 
 def test_resumed_training_is_the_same_bit_for_bit(tmp_path):
@@ -73,17 +78,7 @@ def test_several_networks_resume_together(tmp_path):
 
 
 def test_an_interrupt_saves_what_was_done(tmp_path, monkeypatch):
-    from greedyjax.training import _epochs
-
-    original, calls = _epochs._epoch, []
-
-    def patched(*args):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return original(*args)
-
-    monkeypatch.setattr(_epochs, "_epoch", patched)
+    interrupt_fit(monkeypatch, "train", 4)
     run(tmp_path, checkpoint_every=100)
     monkeypatch.undo()
     assert steps(tmp_path) == [0, 3]
@@ -122,6 +117,32 @@ def test_another_training_is_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=f"expected checkpoints of this training, got.*{message}"
                        if "got" not in message else message):  # fmt: skip
         run(tmp_path, **settings)
+
+
+def test_checkpoints_of_greedyjax_0_1_are_refused(tmp_path):
+    """Which had no format; all else of their identity may be the same."""
+    run(tmp_path, num_epochs=1)
+    for epoch in steps(tmp_path):
+        content = json.loads(numbers(tmp_path, epoch).read_text())
+        assert content["identity"].pop("format") == 2
+        numbers(tmp_path, epoch).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="expected checkpoints of this version") as error:
+        run(tmp_path)
+    assert str(error.value) == (
+        f"checkpoint_dir: {tmp_path}: expected checkpoints of this version, got those of greedyjax "
+        "0.1, whose networks store their numbers in another order; finish that training with 0.1, "
+        "or choose another folder"
+    )
+
+
+def test_a_damaged_history_is_found_too(tmp_path):
+    """One digit of a loss that is recorded, in a file that is as readable as before."""
+    run(tmp_path, num_epochs=2)
+    content = json.loads(numbers(tmp_path, 2).read_text())
+    content["rows"][1][0] += 1e-9
+    numbers(tmp_path, 2).write_text(json.dumps(content))
+    with pytest.warns(RuntimeWarning, match=r"damaged \(epoch 2: the numbers are not .* at 1"):
+        assert_same_bits(run(tmp_path), run())
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):
@@ -241,7 +262,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 from orbax.checkpoint import CheckpointManager
 from training import test_checkpoints as test
-from greedyjax.training import _epochs
+from greedyjax.training import _loop
 
 def said(what, original):
     def f(*args, **settings):
@@ -249,7 +270,7 @@ def said(what, original):
         return original(*args, **settings)
     return f
 
-_epochs._next = said("epoch", _epochs._next)
+_loop._next = said("epoch", _loop._next)
 CheckpointManager.save = said("save", CheckpointManager.save)
 test.run_long(sys.argv[1])
 """

@@ -93,6 +93,7 @@ BAD = [
 ]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(("change", "error", "message"), BAD)
 def test_bad_arguments_are_named(change, error, message):
     arguments = {"A": A, "Y": Y, "sparsity": K, **change}

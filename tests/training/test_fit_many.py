@@ -134,6 +134,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "settings", "error", "message"), list(BAD.values()), ids=list(BAD)
 )

@@ -289,6 +289,7 @@ def test_hidden_rows_is_one_function_per_number_of_folds():
     assert losses.hidden_rows(folds=FOLDS) is not losses.hidden_rows(folds=FOLDS + 1)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("folds", "error", "message"),
     [

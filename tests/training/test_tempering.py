@@ -124,6 +124,7 @@ BAD = {
 }
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named(case):
     arguments, settings, error, message = BAD[case]

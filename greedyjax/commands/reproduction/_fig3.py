@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from greedyjax import omp, problems, stack_real
+from greedyjax import omp, problems, stack_real, streaming
 from greedyjax.commands import _learning
 from greedyjax.commands.reproduction._published import LEARNING, PUBLISHED_EPOCH
 from greedyjax.metrics import squared_error
@@ -169,11 +169,13 @@ def _answers(
     net = _net(algorithm, problem.A, PAPER_TAU)
 
     def hard(weights, net=net):
-        return _learning.in_batches(lambda Y: _learning.solve_hard(net, Y, weights), Y)
+        return streaming.recover(
+            lambda Y: _learning.solve_hard(net, Y, weights), Y, batch_size=1024
+        )
 
     def soft(weights):
         weighted = net.rebuild(weights=weights)
-        return _learning.in_batches(lambda Y: _learning.solve_soft(weighted, Y), Y)
+        return streaming.recover(lambda Y: _learning.solve_soft(weighted, Y), Y, batch_size=1024)
 
     yield "hard, w = 1", hard(ones)
     yield "soft, w = 1", soft(ones)

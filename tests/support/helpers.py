@@ -102,7 +102,7 @@ def random_problem(seed, m, n, k, dtype, noise=0.0):
 
 def benchmark(name):
     """A script of the benchmarks, imported as a module of its own."""
-    folder = Path(__file__).parents[1] / "benchmarks"
+    folder = Path(__file__).parents[2] / "benchmarks"
     sys.path.insert(0, str(folder))  # For what the scripts share.
     try:
         spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
@@ -111,3 +111,23 @@ def benchmark(name):
     finally:
         sys.path.remove(str(folder))
     return script
+
+
+def interrupt_fit(monkeypatch, name, call):
+    """Ctrl-C instead of one call, counted over all trainings, of a part of an epoch of `fit`."""
+    from greedyjax.training import _fit
+
+    of_one, calls = _fit.of_one, []
+
+    def patched(setup):
+        parts = of_one(setup)
+
+        def part(*args):
+            calls.append(1)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return getattr(parts, name)(*args)
+
+        return parts._replace(**{name: part})
+
+    monkeypatch.setattr(_fit, "of_one", patched)

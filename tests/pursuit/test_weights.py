@@ -1,7 +1,5 @@
 """What HTP, CoSaMP and subspace pursuit are for: weights that know where signals live."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -48,43 +46,3 @@ def test_good_weights_reach_least_squares_on_the_true_support(name):
     omp = jit(jax.vmap(lambda y: gj.omp(A, y, sparsity=K, weights=learned)))(Y).x
     if name != "htp":
         assert np.mean(exact) >= np.mean(np.abs(omp - best).max(axis=1) < 1e-9)
-
-
-def test_the_answer_is_the_iterate_of_least_residual():
-    A, _, Y, _ = problem()
-
-    @jit
-    @jax.vmap
-    def residuals(y):
-        return [
-            [solve(A, y, sparsity=K, num_steps=steps).residual_norm for steps in (1, 2, 6)]
-            for solve in (gj.cosamp, gj.subspace_pursuit)
-        ]
-
-    for of_solver in residuals(Y):
-        falls = np.diff(np.stack(of_solver), axis=0)
-        assert np.all(falls <= 1e-12)
-        assert np.any(falls < -0.01)
-
-
-@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
-def test_residuals_that_are_rounding_decide_nothing(soft):
-    """With as many rows as measurements all fits are exact: the first is the answer."""
-    rng = np.random.default_rng(0)
-    A, Y = rng.standard_normal((8, 16)), rng.standard_normal((NUM, 8))
-    solve = functools.partial(gj.soft_subspace_pursuit, tau=0.1) if soft else gj.subspace_pursuit
-
-    @jit
-    @jax.vmap
-    def after(y):
-        return [solve(A, y, sparsity=8, num_steps=steps).x for steps in (1, 6)]
-
-    first, last = after(Y)
-    np.testing.assert_array_equal(first, last)
-    if soft:
-        # Nor does a rotation of the measurements, but for errors of the fits: rounding, over how
-        # close the rows are to dependent.
-        Q = np.linalg.qr(rng.standard_normal((8, 8)))[0]
-        turned = jit(jax.vmap(lambda y: solve(Q @ A, Q @ y, sparsity=8, num_steps=6).x))(Y)
-        off = np.linalg.norm(turned - last, axis=1) / np.linalg.norm(last, axis=1)
-        assert np.max(off) < 1e-8

@@ -189,6 +189,26 @@ def soft_omp(A, y, sparsity, tau, weights=None):
     return Solution(scale * (P.T @ z), support, np.linalg.norm(r), sparsity)
 
 
+def generalised_omp(A, y, sparsity, weights=None, tau=None, at_a_time=2):
+    """OMP that adds several atoms a step: the best that are left, or the first softsort rows."""
+    A, y = _double(A), _double(y)
+    n = A.shape[1]
+    w = np.ones(n) if weights is None else _double(weights)
+    norms = _column_norms(A)
+    scale = np.array([1 / norm if norm > 0 else 0.0 for norm in norms])
+    P, z, r = np.zeros((0, n)), np.zeros(0, A.dtype), y
+    while len(P) < sparsity and (tau is not None or np.linalg.norm(r) > 0):
+        scores = _omp_scores(A, r, w)
+        if tau is None:
+            scores[np.any(P > 0, axis=0)] = -1
+        rows = hardsort(scores, at_a_time) if tau is None else softsort(scores, tau, at_a_time)
+        P = np.vstack([P, rows[: sparsity - len(P)]])
+        z, r = _fit((A * scale) @ P.T, y)
+    support = np.full(sparsity, -1)
+    support[: len(P)] = np.argmax(P, axis=1)
+    return Solution(scale * (P.T @ z), support, np.linalg.norm(r), len(P))
+
+
 # --- Iterative hard thresholding -----------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import fitting_oracles
 import greedyjax as gj
 import oracles
 import rounding
+from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
 
 STEPS = 6  # Of the IHT family.
@@ -137,6 +138,19 @@ def _iht_net(A, w, tau, k):
     return IHTNet(A, sparsity=k, num_layers=STEPS, tau=tau, weights=w)
 
 
+def _recover(A, y, w, tau, k):
+    return gj.recover(GeneralisedOMP(k), A, y, weights=w, tau=tau)
+
+
+_generalised_omp = functools.partial(
+    Algorithm, oracle=lambda A, y, w, tau, k: oracles.generalised_omp(A, y, k, w), fits=True
+)
+_soft_generalised_omp = functools.partial(
+    Algorithm,
+    oracle=lambda A, y, w, tau, k: oracles.generalised_omp(A, y, k, w, tau),
+    tau_units=lambda a, b: b,
+    fits=True,
+)
 ALGORITHMS = {
     "omp": _omp(lambda A, y, w, tau, k: gj.omp(A, y, sparsity=k, weights=w)),
     "soft_omp": _soft_omp(
@@ -169,6 +183,9 @@ ALGORITHMS = {
             gj.iht_batch(A, y[None], sparsity=k, num_steps=STEPS, weights=w)
         )
     ),
+    # From outside of the package: a line for the hard solver, a line for its soft twin.
+    "generalised OMP": _generalised_omp(lambda A, y, w, tau, k: _recover(A, y, w, None, k)),
+    "soft generalised OMP": _soft_generalised_omp(_recover),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
     "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),
@@ -178,6 +195,7 @@ ALGORITHMS = {
 SOLVERS = [
     "omp", "soft_omp", "iht", "soft_iht", "omp_batch, Gram", "htp", "soft_htp",
     "subspace_pursuit", "soft_subspace_pursuit", "cosamp", "soft_cosamp",
+    "generalised OMP", "soft generalised OMP",
 ]  # fmt: skip
 
 

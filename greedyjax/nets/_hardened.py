@@ -1,0 +1,77 @@
+"""The hard solver of a network, as a value."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Inexact
+
+from greedyjax import _checks
+from greedyjax._types import ByIdentity, Recovery
+from greedyjax.pursuit import Method, batch_that_fits, recover_batch, static
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)  # Hashed by identity, as jit asks.
+class Hardened:
+    """Maps measurements ``(..., m)`` to signals ``(..., n)`` by a hard solver with fixed weights.
+
+    Attributes:
+        method: the hard method.
+        A: matrix, shape ``(m, n)``.
+        policy: what it takes as ``weights=``.
+        function: a solver of the user's in place of the method, or None.
+    """
+
+    method: Method
+    A: Array
+    policy: Any
+    function: ByIdentity | None = static(default=None)
+
+    @classmethod
+    def of(cls, method: Method, solver: Any, A: Array, policy: Any) -> "Hardened":
+        """That of a method, or of another solver with the same weights."""
+        if solver is None:
+            return cls(method, A, policy)
+        if isinstance(solver, Method):
+            m, n = A.shape
+            return cls(solver.checked((m, n), A.dtype), A, policy)
+        _checks.function("solver", solver)
+        return cls(method, A, policy, ByIdentity(solver))
+
+    def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
+        """Recovers one signal or a batch of any shape."""
+        m, n = self.A.shape
+        Y = _checks.batch("Y", Y, m)
+        rows = Y.reshape(-1, m)
+        if self.function is None:
+            X = recover_batch(self.method, self.A, rows, weights=self.policy).x
+        else:
+            X = _by_function(self, rows)
+        return X.reshape(*Y.shape[:-1], n)
+
+    def __repr__(self) -> str:
+        m, n = self.A.shape
+        how = self.method if self.function is None else self.function.value
+        kind = type(self.policy).__name__ if callable(self.policy) else "one weight per atom"
+        return f"Hardened({how}, A of shape ({m}, {n}), {kind})"
+
+
+@jax.jit
+def _by_function(hardened: Hardened, Y: Array) -> Array:
+    """Signal by signal under vmap, in blocks that bound the memory."""
+    assert hardened.function is not None
+    solver: Any = hardened.function.value
+    A, sparsity = hardened.A, hardened.method.sparsity
+
+    def one(y):
+        found = solver(A, y, sparsity=sparsity, weights=hardened.policy)
+        if not isinstance(found, Recovery):
+            got = f"one that returns {type(found).__name__}"
+            _checks.fail(TypeError, "solver", "a function that returns a Recovery", got)
+        return found.x
+
+    size = batch_that_fits(4 * A.shape[1] + 4 * A.shape[0] * sparsity, Y.dtype)
+    return lax.map(one, Y, batch_size=size)

@@ -1,0 +1,272 @@
+"""The five solvers of this library, unrolled."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import power_of_two
+from greedyjax.linalg.norms import step_size_of
+from greedyjax.linalg.operators import dense
+from greedyjax.nets._parts import StepSize
+from greedyjax.nets._unrolled import Unrolled
+from greedyjax.pursuit import HTP, IHT, OMP, CoSaMP, LeastSquares, Method, SubspacePursuit
+
+
+class OMPNet(Unrolled):
+    """Soft-OMP unrolled into ``sparsity`` layers, with trainable weights.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: number of layers, static, between 1 and ``min(m, n)``.
+        weights: `Weights`, an array or a policy, as in `Unrolled`.
+        tau: a `Temperature`, or a number > 0 in the units of the measurements; one, or one per
+            layer.
+        penalty: of the least squares, as in the solvers, real and >= 0, shape ``(n,)``.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import OMPNet
+        >>> net = OMPNet(jnp.eye(3), sparsity=1)
+        >>> net(jnp.array([[0.0, 2.0, 0.0]])).shape, net.harden()(jnp.array([0.0, 2.0, 0.0])).shape
+        ((1, 3), (3,))
+
+    References:
+        Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
+    """
+
+    def __init__(
+        self,
+        A: Inexact[ArrayLike, "m n"],
+        *,
+        sparsity: int,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        penalty: Float[ArrayLike, " n"] | None = None,
+    ) -> None:
+        super().__init__(OMP(sparsity, fit=LeastSquares(penalty)), A, weights=weights, tau=tau)
+
+
+class _Stepping(Unrolled):
+    """A network whose method takes a step size, fixed or learned.
+
+    In the units of ``A`` the step may be too large or too small a number for single precision: it
+    is kept for ``A / unit``, whose entries are at most 1.
+    """
+
+    def __init__(self, method: HTP | IHT, A, *, weights, tau, step_size) -> None:
+        super().__init__(method, A, weights=weights, tau=tau)
+        step_size = step_size if isinstance(step_size, StepSize) else StepSize(step_size)
+        self.learn_step_size = _checks.flag("step_size.learned", step_size.learned)
+        # Said to be data: under jit a constant does not look like it.
+        self.unit = nnx.data(power_of_two(self.A))
+        if step_size.value is None:
+            unit_step = step_size_of(dense(self.A / self.unit), self.A.dtype)
+        else:
+            given = _checks.scalar("step_size", step_size.value, positive=True)
+            unit_step = given.astype(self.unit.dtype) * self.unit * self.unit
+        if self.learn_step_size:
+            self.log_step = nnx.Param(jnp.log(unit_step))
+        else:
+            self._unit_step = nnx.data(unit_step)
+
+    @property
+    def unit_step(self) -> Float[Array, ""]:
+        """The step size for ``A / unit``."""
+        return jnp.exp(self.log_step[...]) if self.learn_step_size else self._unit_step
+
+    @property
+    def step_size(self) -> Float[Array, ""]:
+        """The step size in the units of the matrix given."""
+        return self.unit_step / self.unit / self.unit
+
+    @property
+    def method(self) -> Method:
+        """The method, with the step size of now."""
+        method: Any = self._method
+        return method.at_unit_scale(self.unit_step)
+
+
+class IHTNet(_Stepping):
+    """Soft-IHT unrolled into ``num_layers`` layers, with trainable weights.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: number of entries kept, static, between 1 and ``n``.
+        num_layers: number of layers, static, at least 1.
+        weights: `Weights`, an array or a policy, as in `Unrolled`.
+        tau: a `Temperature`, or a number > 0 in the units of the signals; one, or one per layer.
+        step_size: a `StepSize`, or a number > 0; None means ``1 / ||A||^2`` by power iteration,
+            computed once.
+        debias: whether least squares on the entries kept ends the last layer.
+        penalty: of those, as in the solvers, real and >= 0, shape ``(n,)``.
+
+    Attributes:
+        step_size: array, in the units of ``1 / A^2``.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import IHTNet, Weights
+        >>> net = IHTNet(jnp.eye(3), sparsity=1, num_layers=5)
+        >>> net(jnp.array([[0.0, 2.0, 0.0]])).shape, net.harden()(jnp.array([0.0, 2.0, 0.0])).shape
+        ((1, 3), (3,))
+        >>> layered = Weights(per_layer=True)
+        >>> IHTNet(jnp.eye(3), sparsity=1, num_layers=5, weights=layered).weights.shape
+        (5, 3)
+
+    References:
+        Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
+    """
+
+    def __init__(
+        self,
+        A: Inexact[ArrayLike, "m n"],
+        *,
+        sparsity: int,
+        num_layers: int,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        step_size: Any = None,
+        debias: bool = False,
+        penalty: Float[ArrayLike, " n"] | None = None,
+    ) -> None:
+        num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
+        method = IHT(sparsity, num_layers, fit=LeastSquares(penalty), debias=debias)
+        super().__init__(method, A, weights=weights, tau=tau, step_size=step_size)
+
+
+class HTPNet(_Stepping):
+    """Soft-HTP unrolled into ``num_layers`` layers, with trainable weights.
+
+    As `IHTNet`, with least squares at the end of every layer: a few layers do.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: number of entries, static, between 1 and ``n``.
+        num_layers: number of layers, static, at least 1.
+        weights: as in `IHTNet`, and so are the arguments below.
+        tau: the temperature.
+        step_size: the step size.
+        penalty: of the least squares.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import HTPNet
+        >>> net = HTPNet(jnp.eye(3), sparsity=1, num_layers=2)
+        >>> net.harden()(jnp.array([0.0, 2.0, 0.0])).tolist()
+        [0.0, 2.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        A: Inexact[ArrayLike, "m n"],
+        *,
+        sparsity: int,
+        num_layers: int,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        step_size: Any = None,
+        penalty: Float[ArrayLike, " n"] | None = None,
+    ) -> None:
+        num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
+        method = HTP(sparsity, num_layers, fit=LeastSquares(penalty))
+        super().__init__(method, A, weights=weights, tau=tau, step_size=step_size)
+
+
+class SubspacePursuitNet(Unrolled):
+    """Soft subspace pursuit unrolled into ``num_layers`` layers, with trainable weights.
+
+    A layer takes ``sparsity`` new atoms and keeps the best of these and the old ones: weights
+    choose both times.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: atoms of a signal, static, between 1 and ``min(m, n)``.
+        num_layers: number of layers, static, at least 1.
+        weights: as in `OMPNet`, and so are the arguments below.
+        tau: the temperature.
+        penalty: of the least squares.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import SubspacePursuitNet
+        >>> net = SubspacePursuitNet(jnp.eye(3), sparsity=1, num_layers=2)
+        >>> net.harden()(jnp.array([0.0, 2.0, 0.0])).tolist()
+        [0.0, 2.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        A: Inexact[ArrayLike, "m n"],
+        *,
+        sparsity: int,
+        num_layers: int,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        penalty: Float[ArrayLike, " n"] | None = None,
+    ) -> None:
+        num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
+        method = SubspacePursuit(sparsity, num_layers, LeastSquares(penalty))
+        super().__init__(method, A, weights=weights, tau=tau)
+
+
+class CoSaMPNet(Unrolled):
+    """Soft-CoSaMP unrolled into ``num_layers`` layers, with trainable weights.
+
+    A layer takes twice ``sparsity`` new atoms and keeps the best of these and the old ones: weights
+    choose both times.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: atoms of a signal, static, between 1 and ``min(m, n)``.
+        num_layers: number of layers, static, at least 1.
+        weights: as in `OMPNet`, and so is the temperature.
+        tau: the temperature.
+        debias: whether least squares on the atoms kept ends the last layer.
+        penalty: of the least squares.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import CoSaMPNet
+        >>> net = CoSaMPNet(jnp.eye(3), sparsity=1, num_layers=2)
+        >>> net.harden()(jnp.array([0.0, 2.0, 0.0])).tolist()
+        [0.0, 2.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        A: Inexact[ArrayLike, "m n"],
+        *,
+        sparsity: int,
+        num_layers: int,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        debias: bool = False,
+        penalty: Float[ArrayLike, " n"] | None = None,
+    ) -> None:
+        num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
+        method = CoSaMP(sparsity, num_layers, LeastSquares(penalty), debias)
+        super().__init__(method, A, weights=weights, tau=tau)

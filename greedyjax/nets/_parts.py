@@ -1,0 +1,124 @@
+"""The parts that a network is composed of: weights, temperature, step size.
+
+Temperatures and step sizes are positive and matter by their ratios, so they are learned as
+logarithms.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from greedyjax import _checks
+from greedyjax.pursuit import static
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """How a network learns one weight per atom.
+
+    Attributes:
+        values: the weights to begin with, real, shape ``(n,)``, or one per group, ``(G,)``; with
+            ``per_layer`` for all layers alike, or one row per layer. None means ones.
+        per_layer: whether each layer has weights of its own, which then have a row per layer.
+        groups: integers, shape ``(n,)``, naming the group of each atom by an id from 0 to
+            ``G - 1``. Atoms of one group share one weight. None means that each has its own.
+        positive: whether to train the logarithms of the weights, which must begin > 0. Else
+            they have either sign, only magnitudes matter, and a step across 0 lets one rise again.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import OMPNet, Weights
+        >>> groups = jnp.array([0, 1, 1])
+        >>> OMPNet(jnp.eye(3), sparsity=1, weights=Weights(groups=groups)).weights.shape
+        (2,)
+    """
+
+    values: Any = None
+    per_layer: bool = static(default=False)
+    groups: Any = None
+    positive: bool = static(default=False)
+
+    def raw(self, size: int, num_layers: int, dtype) -> Float[Array, "*layers groups"]:
+        """What is trained: a copy, as training a network must not touch another's array.
+
+        ``size`` is the number of atoms, or of their groups.
+        """
+        layers = num_layers if self.per_layer else None
+        shape = (size,) if layers is None else (layers, size)
+        weights = np.ones(size) if self.values is None else self.values
+        given = _checks.real_or_steps("weights", weights, length=size, num_steps=layers)
+        if self.positive:
+            _checks.positive("weights", weights)
+            given = jnp.log(given)
+        return jnp.array(jnp.broadcast_to(given, shape), dtype)
+
+    def checked(self, num_atoms: int) -> tuple["Weights", int]:
+        """Itself with its options checked, and how many weights there are."""
+        _checks.flag("per_layer", self.per_layer)
+        _checks.flag("positive", self.positive)
+        if self.groups is None:
+            return self, num_atoms
+        groups, num_groups = _checked_groups(self.groups, num_atoms)
+        return dataclasses.replace(self, groups=groups), num_groups
+
+    def of_atoms(self, raw: Float[Array, "*layers groups"]) -> Float[Array, "*layers n"]:
+        """One weight per atom, as solvers take them, from what is trained.
+
+        Positive weights are ``exp(raw)``, not softplus: choices compare products of weights and
+        magnitudes, so what matters of a weight is its ratio to others. A step of ``raw`` changes
+        that by the same factor wherever the weight is, and a weight of 1 is exactly ``raw = 0``.
+        """
+        weights = jnp.exp(raw) if self.positive else raw
+        return weights if self.groups is None else weights[..., self.groups]
+
+
+@dataclasses.dataclass(frozen=True)
+class Temperature:
+    """The temperature of a network.
+
+    Attributes:
+        value: > 0, in the units of the scores; one, or one per layer.
+        learned: whether its logarithm is trained, of one or of one per layer, as given. Under
+            `greedyjax.training.losses.selection` see there for what it comes to.
+    """
+
+    value: Any = 1e-3
+    learned: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSize:
+    """The step size of a network with gradient steps.
+
+    Attributes:
+        value: > 0; None means ``1 / ||A||^2`` by power iteration, computed once.
+        learned: whether its logarithm is trained.
+    """
+
+    value: Any = None
+    learned: bool = False
+
+
+def _checked_groups(groups: Any, n: int) -> tuple[Int[Array, " n"], int]:
+    """The group of each atom and the number of groups, which the ids from 0 on all name."""
+    if _checks.is_traced(groups):
+        _checks.fail(TypeError, "groups", "an array that is not traced", "a traced value")
+    _checks.as_array("groups", groups)
+    ids = np.asarray(groups)  # Not what JAX holds, which under jit has no values.
+    if not np.issubdtype(ids.dtype, np.integer):
+        _checks.fail(TypeError, "groups", "integers, a group for each atom", f"dtype {ids.dtype}")
+    if ids.shape != (n,):
+        _checks.fail(
+            ValueError, "groups", f"shape {(n,)}, a group for each atom", f"shape {ids.shape}"
+        )
+    used = np.unique(ids)
+    if used[0] < 0 or used[-1] != len(used) - 1:
+        missing = np.setdiff1d(np.arange(n), used)  # Fewer than n ids are used, or all are right.
+        got = str(used[0]) if used[0] < 0 else f"no {missing[0]} beside {used[-1]}"
+        _checks.fail(ValueError, "groups", "all ids from 0 to the largest", got)
+    return jnp.asarray(ids, jnp.int32), len(used)

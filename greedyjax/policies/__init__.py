@@ -1,0 +1,11 @@
+"""Policies: what multiplies the magnitudes of atoms before a solver chooses among them.
+
+An array given as ``weights=`` becomes `PerAtom` or `PerStep`. Anything else that is called with a
+`Context` and returns one number per atom is a policy as well.
+"""
+
+from greedyjax.policies._policies import Context, PerAtom, PerStep, Policy
+from greedyjax.policies._weighting import Weighting as Weighting
+from greedyjax.policies._weighting import as_weighting as as_weighting
+
+__all__ = ["Context", "PerAtom", "PerStep", "Policy"]

@@ -1,0 +1,197 @@
+"""Very many signals, one matrix: the one driver of blocks."""
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import matmul, power_of_two
+from greedyjax._types import Matrix, Recovery
+from greedyjax.linalg.dictionary import Dictionary
+from greedyjax.policies import Policy, Weighting
+from greedyjax.pursuit._method import Method, run, turns_of
+from greedyjax.pursuit._orthogonal import OMP
+from greedyjax.pursuit._problem import problem_of
+from greedyjax.pursuit._recover import checked, recovery, solve, system_for
+from greedyjax.pursuit.fits import GramMatrix, LeastSquares
+
+
+class Plan(NamedTuple):
+    """How `recover_batch` goes about it: the form of a step, and the signals in a block."""
+
+    by_gram: bool
+    batch_size: int
+
+
+def recover_batch(
+    method: Method,
+    A: Matrix | Dictionary,
+    Y: Inexact[ArrayLike, "num m"],
+    *,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    batch_size: int | None = None,
+) -> Recovery:
+    """`recover` of many signals with one matrix, by any hard method.
+
+    The answers are those of ``jax.vmap(recover)``, up to rounding. They come in blocks of signals,
+    so that memory is bounded whatever ``num`` is, and what depends on the matrix alone is computed
+    once. `OMP` works on the residuals, or on the Gram matrix where that costs less (see
+    ``greedyjax.pursuit.plan``); a block in which atoms are so close to dependent that a Gram matrix
+    would lose them to rounding is done again by residuals.
+
+    Signals from a file or larger than the device's memory, and all processors of a CPU at once:
+    `greedyjax.streaming.recover`.
+
+    Args:
+        method: a `greedyjax.pursuit.Method`.
+        A: matrix of shape ``(m, n)``, an operator, or `greedyjax.dictionary` of either, which
+            saves preparing it again from call to call.
+        Y: measurements, one signal a row, shape ``(num, m)``.
+        weights: as for `recover`.
+        batch_size: signals in a block, static; None chooses.
+
+    Returns:
+        A `Recovery` whose fields have a leading axis of ``num``.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> from greedyjax.pursuit import HTP
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> Y = jnp.array([[0.0, 2.0], [3.0, 4.0]])
+        >>> gj.recover_batch(HTP(sparsity=1, num_steps=3), A, Y).support.tolist()
+        [[1], [2]]
+    """
+    method, A, Y, weighting = checked(method, A, Y, weights, name="Y", ndim=2)
+    best = _plan_for(method, A, Y)
+    size = best.batch_size
+    if batch_size is not None:
+        size = _checks.static_int("batch_size", batch_size, minimum=1)
+    return _recover_batch(method, A, Y, weighting, best._replace(batch_size=size))
+
+
+@partial(jax.jit, static_argnames="plan")
+def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Recovery:
+    def by_residuals(Y):
+        return jax.vmap(lambda y: solve(prepared, problem_of(system, y), weighting))(Y)
+
+    if not plan.by_gram:
+        system = system_for(method, A, Y.dtype)
+        prepared = method.prepared(system)
+        return _in_blocks(by_residuals, plan.batch_size, Y)
+
+    assert isinstance(method, OMP)
+    by_gram = dataclasses.replace(method, fit=GramMatrix(method.fit.penalty))
+    system = system_for(by_gram, A, Y.dtype)
+    prepared, by_gram = method.prepared(system), by_gram.prepared(system)
+    # In one product for all signals, each at its own unit scale.
+    units = power_of_two(Y, axis=-1)[:, None]
+    projections = lax.stop_gradient(matmul(Y / units, system.atoms.matrix.conj().astype(Y.dtype)))
+
+    def block(Y, projections):
+        def pursue(y, projections):
+            problem = problem_of(system, y, projections)
+            return run(by_gram, problem, turns_of(problem, weighting, None, by_gram.num_steps))[0]
+
+        def fit(y, state):
+            problem = problem_of(system, y)
+            return recovery(by_gram, problem, by_gram.answer(problem, state))
+
+        states = jax.vmap(pursue)(Y, projections)
+        fitted = lambda: jax.vmap(fit)(Y, states)
+        return lax.cond(states.accurate, fitted, lambda: by_residuals(Y))
+
+    return _in_blocks(block, plan.batch_size, Y, projections)
+
+
+def _plan_for(method: Method, A: Any, Y: Any) -> Plan:
+    (m, n), itemsize, backend = A.shape, Y.dtype.itemsize, jax.default_backend()
+    if not isinstance(method, OMP) or not isinstance(method.fit, LeastSquares):
+        return Plan(False, batch_that_fits(method.footprint((m, n)), Y.dtype))
+    has_gram = isinstance(A, Dictionary) and A.gram is not None
+    return plan(
+        m, n, method.sparsity, len(Y), itemsize,
+        has_gram=has_gram, gram_serves=method.rtol is None, backend=backend,
+    )  # fmt: skip
+
+
+def plan(
+    m: int,
+    n: int,
+    sparsity: int,
+    num: int,
+    itemsize: int,
+    *,
+    has_gram: bool,
+    gram_serves: bool,
+    backend: str,
+) -> Plan:
+    """The cost rule of OMP.
+
+    Per signal and step, residuals cost ``2 m n`` operations in a matrix product and four passes
+    over a basis of ``m sparsity`` numbers; the Gram form reads ``n sparsity / 2`` numbers from
+    cache, once it has made ``n^2`` inner products. On a CPU a number from cache takes as long as
+    four operations of a matrix product (``benchmarks/batch_omp.py`` measures both forms on either
+    side of the rule); a GPU multiplies far more per number read. Past half of ``m`` atoms are
+    close to dependent, and rounding would send blocks back to residuals.
+
+    A block of the Gram form keeps ``n sparsity`` numbers per signal in reach of a processor's
+    cache, but is large enough that starting the operations of a step is not all that it costs.
+    """
+    by_residuals = Plan(False, _block_that_fits(itemsize * (3 * n + 4 * m * sparsity), backend))
+    per_step, saved = 4 * n * sparsity / 2, 2 * m * n
+    if backend != "cpu":
+        per_step *= 4
+    pays = has_gram or num * sparsity * (saved - per_step) > 2 * n * n * m
+    fits = has_gram or n * n * itemsize <= _GRAM_BYTES
+    if gram_serves and 2 * sparsity <= m and per_step < saved and pays and fits:
+        return Plan(True, _block_of_gram(n * sparsity * itemsize, backend))
+    return by_residuals
+
+
+_GRAM_BYTES = 2**30
+_CACHE_BYTES = 2**21
+_DEVICE_BYTES = 2**31
+
+
+def batch_that_fits(numbers_per_signal: int, dtype) -> int:
+    """How many signals to work on at a time, each with so many numbers of a dtype."""
+    return _block_that_fits(numbers_per_signal * jnp.dtype(dtype).itemsize, jax.default_backend())
+
+
+def _block_of_gram(bytes_per_signal: int, backend: str) -> int:
+    if backend != "cpu":
+        return _block_that_fits(bytes_per_signal, backend)
+    return min(max(_power_of_two_below(_CACHE_BYTES / bytes_per_signal), 4), 32)
+
+
+def _block_that_fits(bytes_per_signal: int, backend: str) -> int:
+    room = 8 * _CACHE_BYTES if backend == "cpu" else _DEVICE_BYTES
+    return max(_power_of_two_below(room / bytes_per_signal), 32)
+
+
+def _power_of_two_below(number: float) -> int:
+    return 1 << max(int(number).bit_length() - 1, 0)
+
+
+def _in_blocks(solve, size: int, *rows: Array) -> Recovery:
+    """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block."""
+    num = len(rows[0])
+    size = min(size, max(num, 1))
+    blocks = -(-num // size)
+
+    def cut(rows):
+        padded = jnp.pad(rows, ((0, blocks * size - num), *((0, 0),) * (rows.ndim - 1)))
+        return padded.reshape(blocks, size, *rows.shape[1:])
+
+    found = lax.map(lambda block: solve(*block), tuple(map(cut, rows)))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num], found)

@@ -1,0 +1,181 @@
+"""A problem as the steps see it: at unit scale, checked once, the matrix prepared for all signals.
+
+Solvers are homogeneous: ``A`` divided by a power of two and ``y`` by another have the solution
+``x`` times the first and divided by the second. So scales are constants to derivatives, and data
+of any units neither overflow nor vanish.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import magnitude_of, power_of_two, real_dtype
+from greedyjax._types import CheckedMatrix, CheckedOperator
+from greedyjax.linalg.dictionary import Dictionary, gram_of
+from greedyjax.linalg.operators import (
+    Dense,
+    checked_matrix,
+    columns_of,
+    dense,
+    operator_dtype,
+    split,
+    times,
+    unit_columns,
+)
+
+
+class System(NamedTuple):
+    """A matrix and what is made of it once for all signals.
+
+    Attributes:
+        A: ``A / scale``, with entries of at most 1; an operator is left as it is.
+        scale: a power of two, or 1.
+        atoms: ``A diag(column_scale)``, columns of norm 1, where a method reads them.
+        column_scale: shape ``(n,)``; 0 where a column is 0.
+        gram: ``gram[j, i] = a_i* a_j`` over the atoms, where a fit reads it.
+    """
+
+    A: CheckedOperator
+    scale: Float[Array, ""]
+    atoms: Any = None
+    column_scale: Any = None
+    gram: Any = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        return self.A.shape
+
+
+class Problem(NamedTuple):
+    """One signal's measurements beside a `System`.
+
+    Numbers are held by real and imaginary part, ``(parts, ...)`` with one part where all is real:
+    compilers are better at real numbers than at pairs.
+
+    Attributes:
+        system: the matrix.
+        y: ``y / scale`` by parts, shape ``(parts, m)``.
+        scale: a power of two.
+        projections: ``A* y`` over the atoms, where it was computed for a batch at once.
+    """
+
+    system: System
+    y: Float[Array, "parts m"]
+    scale: Float[Array, ""]
+    projections: Inexact[Array, " n"] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        return self.system.shape
+
+    @property
+    def atoms(self) -> Dense:
+        """The columns at norm 1."""
+        return self.system.atoms
+
+    @property
+    def unit(self) -> Float[Array, ""]:
+        """The unit of signals and temperatures: ``x`` of the problem given over ``x`` of this."""
+        return self.scale / self.system.scale
+
+    def correlations(self, residual: Float[Array, "parts m"]) -> Float[Array, " n"]:
+        """``|a_j* r|`` over columns of norm 1, for a residual by parts."""
+        return magnitude_of(self.atoms.adjoint_times(residual))
+
+    def residual(self, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
+        """``y - A x`` by parts."""
+        return self.y - times(self.system.A, x)
+
+
+class Known(NamedTuple):
+    """What a method knows before a choice, computed only where somebody asks for it.
+
+    Attributes:
+        chosen: a function that gives the atoms chosen so far: a mask ``(n,)``, soft or 0-1.
+        coefficients: a function that gives their coefficients, shape ``(n,)``.
+    """
+
+    chosen: Callable[[], Any]
+    coefficients: Callable[[], Any]
+
+
+class Answer(NamedTuple):
+    """What a method found, in the units of its `Problem`.
+
+    Attributes:
+        x: the signal, shape ``(n,)``.
+        residual: ``y - A x`` by parts, shape ``(parts, m)``.
+        support: indices of atoms, int32.
+        num_steps: how many steps were taken.
+        stationary: whether the last step left ``x`` where it was.
+    """
+
+    x: Inexact[Array, " n"]
+    residual: Float[Array, "parts m"]
+    support: Array
+    num_steps: Any
+    stationary: Any = False
+
+
+def system_of(
+    A: CheckedMatrix, dtype, *, uses_matrix: bool, uses_columns: bool, uses_gram: bool = False
+) -> System:
+    """Prepares a checked operator or `Dictionary` for problems of a dtype.
+
+    Args:
+        A: an array, an operator, or a `Dictionary`, as `checked_operator` returns it.
+        dtype: that of the problems.
+        uses_matrix: whether steps multiply by ``A`` itself, so that it is brought to unit scale.
+        uses_columns: whether steps read its columns at norm 1.
+        uses_gram: whether steps read their Gram matrix.
+    """
+    real = real_dtype(dtype)
+    prepared = A if isinstance(A, Dictionary) else None
+    operator = prepared.A if prepared else A
+    if isinstance(operator, jax.Array):
+        operator = dense(operator)
+    scale = jnp.ones((), real)
+    if isinstance(operator, Dense):
+        operator = Dense(operator.parts.astype(real))
+        if uses_matrix:
+            scale = power_of_two(operator.parts)
+            operator = Dense(operator.parts / scale)
+    if not uses_columns:
+        return System(operator, scale)
+    if prepared:
+        atoms, column_scale = Dense(prepared.unit.parts.astype(real)), prepared.column_scale * scale
+    else:
+        atoms, column_scale = unit_columns(columns_of(operator))
+    gram = None
+    if uses_gram:
+        gram = prepared.gram if prepared else None
+        gram = gram_of(atoms) if gram is None or gram.dtype != dtype else gram
+        gram = gram.astype(dtype)
+    return System(operator, scale, atoms, column_scale.astype(real), gram)
+
+
+def problem_of(system: System, y: Inexact[Array, " m"], projections=None) -> Problem:
+    """One signal's problem."""
+    scale = power_of_two(y)
+    return Problem(system, split(y / scale), scale, projections)
+
+
+def checked_operator(A: Any) -> Any:
+    """``A`` as what jitted functions take: an array, an operator, or a `Dictionary`."""
+    return A if isinstance(A, Dictionary) else checked_matrix(A)
+
+
+def checked_measurements(name: str, y: Any, A: Any, *, ndim: int) -> Inexact[Array, "..."]:
+    """``y``, or one signal a row, in the dtype of the answer."""
+    y = _checks.inexact(name, y, ndim=ndim)
+    expected = (*y.shape[:-1], A.shape[0])
+    if y.shape != expected:
+        _checks.fail(ValueError, name, f"shape {expected}", f"shape {y.shape}")
+    operator = A.A if isinstance(A, Dictionary) else A
+    return y.astype(jnp.result_type(operator_dtype(operator), y.dtype))

@@ -1,0 +1,145 @@
+"""One signal by any method: arguments are checked, then one compiled function runs."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import eps, norm
+from greedyjax._types import Matrix, Recovery, Scalar
+from greedyjax.policies import Policy, Weighting, as_weighting
+from greedyjax.pursuit._method import Method, run, turns_of
+from greedyjax.pursuit._problem import (
+    Answer,
+    Problem,
+    System,
+    checked_measurements,
+    checked_operator,
+    problem_of,
+    system_of,
+)
+
+
+def recover(
+    method: Method,
+    A: Matrix,
+    y: Inexact[ArrayLike, " m"],
+    *,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    tau: Scalar | Float[ArrayLike, " num_steps"] | None = None,
+) -> Recovery:
+    """Recovers one signal by any method, hard or soft.
+
+    `greedyjax.omp` is this with the method `greedyjax.pursuit.OMP`, and so are the others. Write a
+    method of your own, and it has the same doors.
+
+    Args:
+        method: a `greedyjax.pursuit.Method`.
+        A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``.
+        y: measurements, shape ``(m,)``.
+        weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
+            `greedyjax.policies.Policy`. Only their magnitudes matter. None means ones.
+        tau: temperature > 0; one, or one per step; traced. None means the hard solver.
+
+    Returns:
+        A `Recovery`.
+
+    Raises:
+        TypeError: wrong kinds of argument; a method whose step changes the form of its state.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> from greedyjax.pursuit import OMP
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> gj.recover(OMP(sparsity=1), A, jnp.array([0.0, 2.0])).x.tolist()
+        [0.0, 2.0, 0.0]
+    """
+    method, A, y, weighting = checked(method, A, y, weights, name="y", ndim=1)
+    if tau is not None:
+        tau = _checks.scalar_or_steps("tau", tau, method.num_steps)
+    return _recover(method, A, y, weighting, tau)
+
+
+def temperature_given(tau: Any) -> Any:
+    """``tau`` of a soft solver, which has to have one."""
+    if tau is None:
+        _checks.fail(TypeError, "tau", "a temperature > 0", "None")
+    return tau
+
+
+def rtol_given(rtol: Any) -> Any:
+    """``rtol`` of a function whose default is 0."""
+    if rtol is None:
+        _checks.fail(TypeError, "rtol", "a number >= 0", "NoneType")
+    return rtol
+
+
+def check_method(method: Any) -> None:
+    """Raises unless JAX can take it for a method."""
+    if not isinstance(method, Method):
+        got = type(method).__name__
+        if isinstance(method, type):
+            got = f"the class {method.__name__}; make one: {method.__name__}(...)"
+        _checks.fail(TypeError, "method", "a greedyjax.pursuit.Method", got)
+    if jax.tree_util.all_leaves([method]):
+        expected = "a dataclass registered by jax.tree_util.register_dataclass"
+        _checks.fail(TypeError, "method", expected, f"{type(method).__name__}, which is not")
+
+
+def checked(method: Any, A: Any, y: Any, weights: Any, *, name: str, ndim: int):
+    """The arguments of a recovery, checked: method, operator, measurements, weighting."""
+    check_method(method)
+    A = checked_operator(A)
+    y = checked_measurements(name, y, A, ndim=ndim)
+    method = method.checked(A.shape, y.dtype)
+    return method, A, y, as_weighting(weights, A.shape[1], method.num_steps, y.dtype)
+
+
+def system_for(method: Method, A: Any, dtype) -> System:
+    """What a method reads of a matrix."""
+    return system_of(
+        A,
+        dtype,
+        uses_matrix=method.uses_matrix,
+        uses_columns=method.uses_columns,
+        uses_gram=method.uses_gram,
+    )
+
+
+@jax.jit
+def _recover(method: Method, A, y, weighting: Weighting, tau) -> Recovery:
+    system = system_for(method, A, y.dtype)
+    return solve(method.prepared(system), problem_of(system, y), weighting, tau)
+
+
+def solve(method: Method, problem: Problem, weighting: Weighting, tau=None) -> Recovery:
+    """Runs a prepared method on a problem."""
+    turns = turns_of(problem, weighting, tau, method.num_steps)
+    state, *_ = run(method, problem, turns)
+    return recovery(method, problem, method.answer(problem, state))
+
+
+def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
+    """The result in the units of the arguments."""
+    residual, size = norm(answer.residual), norm(problem.y)
+    enough = 100 * eps(problem.y.dtype)  # What is left of an exact recovery is rounding.
+    if method.rtol is not None:
+        enough = jnp.maximum(method.rtol, enough)
+    # An iteration that stands still to sqrt(eps) has come as near as that can tell.
+    near = answer.stationary & (residual <= 10 * eps(problem.y.dtype) ** 0.5 * size)
+    status = jnp.where(
+        (residual <= enough * size) | near,
+        Recovery.RESIDUAL_REACHED,
+        jnp.where(answer.stationary, Recovery.STATIONARY, Recovery.STEPS_USED),
+    )
+    return Recovery(
+        x=problem.unit * answer.x,
+        support=answer.support.astype(jnp.int32),
+        residual_norm=problem.scale * residual,
+        num_steps=jnp.asarray(answer.num_steps, jnp.int32),
+        status=status.astype(jnp.int32),
+    )

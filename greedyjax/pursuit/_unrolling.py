@@ -1,0 +1,116 @@
+"""What networks ask of a method: soft answers, the answers of each layer, and recorded choices.
+
+Each is compiled once, for one signal ``(m,)`` or for many, ``(num, m)``.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Inexact
+
+from greedyjax.linalg.operators import dense
+from greedyjax.policies import Weighting
+from greedyjax.pursuit._method import Choice, Method, run, static, turns_of
+from greedyjax.pursuit._problem import Problem, problem_of
+from greedyjax.pursuit._recover import solve, system_for
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Met:
+    """The choices of one kind that the steps of a hard solver met; a step may make several kinds.
+
+    Attributes:
+        scores: shape ``(..., steps, n)``, in the units of the problem given; differentiable in the
+            weights and in nothing else.
+        threshold: halfway between the scores chosen and the others, shape ``(..., steps)``; a
+            constant. None where a step takes the largest score alone.
+        closed: the atoms that were not to be chosen, a mask ``(..., steps, n)``, or None.
+        kept: how many atoms a step takes; 0 where it is the next one.
+    """
+
+    scores: Any
+    threshold: Any
+    closed: Any
+    kept: int = static(default=0)
+
+
+class Choices(NamedTuple):
+    """What the hard solver met with given weights, for losses that score the choice itself.
+
+    Attributes:
+        met: one `Met` for each kind of choice that a step makes, in their order.
+        x: the hard solver's answers, shape ``(..., n)``; constants.
+    """
+
+    met: tuple[Met, ...]
+    x: Inexact[Array, "*batch n"]
+
+
+@jax.jit
+def recover_soft(method: Method, A: Array, Y: Array, weighting: Weighting, tau: Array) -> Array:
+    """The answers of the soft solver."""
+    return _each(method, A, Y, lambda method, problem: solve(method, problem, weighting, tau).x)
+
+
+@jax.jit
+def recover_layers(method: Method, A: Array, Y: Array, weighting: Weighting, tau: Array) -> Array:
+    """The answers of the soft solver if it stopped after each of its steps."""
+
+    def one(method, problem):
+        turns = turns_of(problem, weighting, tau, method.num_steps)
+        x = lambda state: method.answer(problem, state).x
+        return problem.unit * run(method, problem, turns, of_states=x)[1]
+
+    return _each(method, A, Y, one)
+
+
+@jax.jit
+def recorded_choices(method: Method, A: Array, Y: Array, weighting: Weighting) -> Choices:
+    """The choices of the hard solver, and its answers.
+
+    Nothing differentiates the path: only the weights that its magnitudes are scored by.
+    """
+    frozen, A, Y = lax.stop_gradient((method, A, Y))
+    path_weighting = lax.stop_gradient(weighting)
+
+    def one(method, problem):
+        turns = turns_of(problem, path_weighting, None, method.num_steps)
+        kept: list[int] = []
+
+        def seen(choices: tuple[Choice, ...]):
+            kept[:] = [choice.kept for choice in choices]
+            return [(c.magnitudes, c.threshold, c.closed, c.context) for c in choices]
+
+        state, _, met = run(method, problem, turns, of_choices=seen)
+        met, x = lax.stop_gradient((met, problem.unit * method.answer(problem, state).x))
+        each = [_met(weighting, problem, one, k) for one, k in zip(met, kept, strict=True)]
+        return Choices(tuple(each), x)
+
+    return _each(frozen, A, Y, one)
+
+
+def _met(weighting: Weighting, problem: Problem, seen: tuple, kept: int) -> Met:
+    magnitudes, threshold, closed, context = seen
+    if weighting.is_fixed:
+        num_steps, n = magnitudes.shape
+        shared, of_steps = weighting.magnitudes(n, num_steps, magnitudes.dtype)
+        weights = of_steps if shared is None else shared[None, :]
+    else:
+        weights = jax.vmap(weighting)(context)
+    scores = problem.unit * (weights.astype(magnitudes.dtype) * magnitudes)
+    return Met(scores, None if threshold is None else problem.unit * threshold, closed, kept)
+
+
+def _each(method: Method, A: Array, Y: Array, one: Callable[[Method, Problem], Any]) -> Any:
+    """A function of a prepared method and a problem, for one signal or for each of many."""
+    dtype = jnp.result_type(A, Y)
+    Y = Y.astype(dtype)
+    system = system_for(method, dense(A), dtype)
+    prepared = method.prepared(system)
+    of_signal = lambda y: one(prepared, problem_of(system, y))
+    return of_signal(Y) if Y.ndim == 1 else jax.vmap(of_signal)(Y)

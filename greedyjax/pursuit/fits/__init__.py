@@ -1,0 +1,7 @@
+"""Fits: what turns chosen atoms into coefficients."""
+
+from greedyjax.pursuit.fits._fit import Fit
+from greedyjax.pursuit.fits._gram_matrix import GramMatrix
+from greedyjax.pursuit.fits._least_squares import LeastSquares, Span
+
+__all__ = ["Fit", "GramMatrix", "LeastSquares", "Span"]

@@ -1,0 +1,216 @@
+"""Least squares by the Gram matrix: no step touches the ``m`` measurements.
+
+With ``q_i`` the orthonormal basis of the atoms chosen, the correlations ``c = A* r`` obey
+``c <- c - alpha_i d_i`` with ``d_i = A* q_i = (g_j - sum_l h_l d_l) / nu``, ``g_j`` a row of the
+Gram matrix, ``h_l = conj(d_l[j])`` and ``nu^2 = 1 + p_j - ||h||^2`` with ``p`` the penalty. A
+step reads ``i n`` numbers per signal, where the residual form multiplies ``m n``: it wins while
+``i`` is well below ``m``, as long as the ``d_l`` of a block of signals stay in the processor's
+cache.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude, matmul, norm
+from greedyjax.linalg.operators import join, split
+from greedyjax.pursuit._method import Method, Turns, scan
+from greedyjax.pursuit._problem import Answer, Known, Problem
+from greedyjax.pursuit.fits._least_squares import LeastSquares
+from greedyjax.sorting import Indices
+
+_MIN_WIDTH, _MAX_BUFFERS = 8, 6
+
+
+class Correlated(NamedTuple):
+    """The pursuit of one signal by a Gram matrix.
+
+    Attributes:
+        correlations: ``A* r``.
+        rows: the ``d_l``, in up to six buffers of which the last one is being filled: a step
+            reads those that are begun, so little more than what is filled.
+        support: atoms in the order of choice; any atom where no step was taken.
+        projections: ``q_i* y``.
+        nu_sq: the squared length of what is new in each atom.
+        h: ``h_l`` of each atom, one row an atom.
+        taken: which steps were taken before nothing was left to fit.
+        chosen: which atoms have been chosen.
+        count: how many.
+    """
+
+    correlations: Inexact[Array, " n"]
+    rows: tuple[Inexact[Array, "width n"], ...]
+    support: Int[Array, " k"]
+    projections: Inexact[Array, " k"]
+    nu_sq: Float[Array, " k"]
+    h: Inexact[Array, "k k"]
+    taken: Bool[Array, " k"]
+    chosen: Bool[Array, " n"]
+    count: Int[Array, ""]
+
+    @property
+    def triangle(self) -> Inexact[Array, "k k"]:
+        """Upper triangular ``R`` with ``A_S^T = R^T Q``, one atom a row of ``A_S^T``."""
+        guard = _guard(self.nu_sq.dtype)
+        diagonal = jnp.where(self.taken, jnp.sqrt(jnp.maximum(self.nu_sq, guard)), 1)
+        above = jnp.where(self.taken[None, :], self.h.T, 0)
+        identity = jnp.eye(len(diagonal), dtype=bool)
+        return jnp.where(identity, diagonal[:, None].astype(above.dtype), above)
+
+    @property
+    def accurate(self) -> Bool[Array, ""]:
+        """Whether no atom chosen was close to the span of those before it.
+
+        There rounding, which a Gram matrix squares, may have mattered.
+        """
+        return jnp.all((self.nu_sq > _guard(self.nu_sq.dtype)) | ~self.taken)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GramMatrix(LeastSquares):
+    """`LeastSquares` of hard rows, from the Gram matrix ``A* A``.
+
+    It knows no residual, so it stops only where no correlation exceeds the rounding of the first
+    ones. First derivatives are those of least squares on the atoms found.
+    """
+
+    uses_gram = True
+
+    def start(self, problem: Problem, turn: Any, num: int) -> Correlated:
+        """Nothing added yet, and room for ``num`` atoms, in one buffer."""
+        if not turn.is_hard:
+            raise ValueError("fit: expected LeastSquares for a soft solver, got GramMatrix")
+        dtype, n = problem.system.gram.dtype, problem.shape[1]
+        correlations = problem.projections
+        if correlations is None:
+            correlations = join(problem.atoms.adjoint_times(problem.y))
+        real = problem.y.dtype
+        return Correlated(
+            correlations=lax.stop_gradient(correlations),
+            rows=(jnp.zeros((num, n), dtype),),
+            support=jnp.zeros(num, jnp.int32),
+            projections=jnp.zeros(num, dtype),
+            nu_sq=jnp.zeros(num, real),
+            h=jnp.zeros((num, num), dtype),
+            taken=jnp.zeros(num, bool),
+            chosen=jnp.zeros(n, bool),
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    def grown(self, state: Correlated, width: int) -> Correlated:
+        """With room for more rows."""
+        like = state.correlations
+        return state._replace(rows=(*state.rows, jnp.zeros((width, len(like)), like.dtype)))
+
+    def all_steps(self, method: Method, problem: Problem, turns: Turns) -> Correlated:
+        """All steps, in a scan for each buffer of rows; a constant to derivatives."""
+        problem = lax.stop_gradient(problem)
+        method, turns = lax.stop_gradient((method, turns))
+        state, start = self.start(problem, turns.first, turns.num_steps)._replace(rows=()), 0
+        for width in widths(turns.num_steps):
+            state = self.grown(state, width)
+            state, *_ = scan(method, problem, turns.part(start, start + width), state)
+            start += width
+        return state
+
+    def correlations(self, problem: Problem, state: Correlated) -> Float[Array, " n"]:
+        """``|a_j* r|`` over columns of norm 1, 0 for the atoms chosen."""
+        del problem
+        return jnp.where(state.chosen, 0, magnitude(state.correlations))
+
+    def goes_on(self, problem: Problem, state: Correlated, rtol: Any) -> Bool[Array, ""]:
+        """Whether any correlation is more than rounding."""
+        del rtol
+        nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
+        # Not `>`: a NaN must show.
+        return ~(jnp.max(self.correlations(problem, state)) <= nothing)
+
+    def add(self, problem: Problem, state: Correlated, row: Indices, active: Any) -> Correlated:
+        """The fit on one atom more."""
+        j, slot, gram = row.index, state.count, problem.system.gram
+        penalty = 0 if self.penalty is None else _entry(self.penalty, j)
+        parts, along = [], jnp.zeros_like(state.correlations)
+        for buffer in state.rows:
+            column = buffer.at[:, j].get(mode="promise_in_bounds")
+            parts.append(column.conj())
+            along += jnp.einsum("l,ln->n", parts[-1], buffer, precision=PRECISION)
+        h = jnp.concatenate(parts)
+        nu_sq = 1 + penalty - jnp.sum(abs_sq(h))
+        inverse = jnp.where(active, lax.rsqrt(jnp.maximum(nu_sq, _guard(nu_sq.dtype))), 0)
+
+        d = (gram.at[j].get(mode="promise_in_bounds") - along) * inverse
+        place = slot - sum(len(buffer) for buffer in state.rows[:-1])
+        # Read back from where it is kept, or it would be computed twice.
+        last = lax.optimization_barrier(state.rows[-1].at[place].set(d))
+        projection = _entry(state.correlations, j) * inverse
+        return Correlated(
+            correlations=state.correlations - projection * last[place],
+            rows=(*state.rows[:-1], last),
+            support=state.support.at[slot].set(j),
+            projections=state.projections.at[slot].set(projection),
+            nu_sq=state.nu_sq.at[slot].set(nu_sq),
+            h=state.h.at[slot, : len(h)].set(h),
+            taken=state.taken.at[slot].set(active),
+            chosen=row.join(state.chosen),
+            count=slot + 1,
+        )
+
+    def known(self, problem: Problem, state: Correlated) -> Known:
+        """The atoms that have been chosen, and their coefficients over columns of norm 1."""
+
+        def coefficients():
+            z = jnp.where(jnp.arange(len(state.taken)) < state.count, state.projections, 0)
+            return jnp.zeros(problem.shape[1], z.dtype).at[state.support].add(_solve(state, z))
+
+        return Known(lambda: state.chosen, coefficients)
+
+    def answer(self, problem: Problem, state: Correlated) -> Answer:
+        """Least squares on the atoms found, refined once by residuals.
+
+        The refinement restores what the Gram matrix lost to rounding. As a step of Newton's method
+        from a constant it also has the derivative of least squares,
+        ``(B* B + p)^-1 (dB* r + B* (dy - dB z) - dp z)``, though ``z`` and the triangle are
+        constants.
+        """
+        found = lax.stop_gradient(state)
+        support, atoms, y = found.support, problem.atoms, join(problem.y)
+        B = join(atoms.parts.at[:, :, support].get(mode="promise_in_bounds")).astype(y.dtype)
+        penalty = 0 if self.penalty is None else _entry(self.penalty, support)
+
+        z = _solve(found, found.projections)
+        gradient = matmul(B.conj().T, y - matmul(B, z)) - penalty * z
+        z = z + _solve(found, _solve(found, jnp.where(found.taken, gradient, 0), adjoint=True))
+        scale = problem.system.column_scale.at[support].get(mode="promise_in_bounds")
+        x = jnp.zeros(problem.shape[1], z.dtype)
+        return Answer(
+            x=x.at[support].add(scale * z, mode="promise_in_bounds"),
+            residual=split(y - matmul(B, z)),
+            support=jnp.where(found.taken, support, -1),
+            num_steps=jnp.sum(found.taken, dtype=jnp.int32),
+        )
+
+
+def widths(sparsity: int) -> list[int]:
+    """Widths of the buffers, which hold ``sparsity`` rows together."""
+    width = max(_MIN_WIDTH, -(-sparsity // _MAX_BUFFERS))
+    return [min(width, sparsity - start) for start in range(0, sparsity, width)]
+
+
+def _guard(dtype) -> float:
+    """Of ``nu^2``, which is good to ``eps``: leaves a step most of its digits."""
+    return eps(dtype) ** (1 / 3)
+
+
+def _entry(values: Array, j: Int[Array, "*k"]) -> Array:
+    return values.at[j].get(mode="promise_in_bounds")
+
+
+def _solve(state: Correlated, b: Inexact[Array, " k"], adjoint: bool = False):
+    return lax.linalg.triangular_solve(
+        state.triangle, b[:, None], left_side=True, transpose_a=adjoint, conjugate_a=adjoint
+    )[:, 0]

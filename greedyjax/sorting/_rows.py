@@ -1,0 +1,176 @@
+"""What a selector chooses: rows of a permutation matrix, as indices or as dense vectors.
+
+Every relaxation shares these two types. Both hold one row or several, and both answer the same
+questions, so that nothing outside of this file asks which of the two a row is, except where a
+derivative can be left out because an index has none.
+"""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from greedyjax._numerics import first_argmax, matmul
+from greedyjax.linalg.operators import Dense
+
+
+class Indices(NamedTuple):
+    """Rows that are one-hot, each kept as the index of its one: an atom is a gather.
+
+    Attributes:
+        index: one atom, or one for each row.
+    """
+
+    index: Int[Array, "*k"]
+
+    constant = True  # Almost everywhere, so that no derivative passes.
+
+    @staticmethod
+    def none_chosen(num_atoms: int, dtype) -> Bool[Array, " n"]:
+        """What has been chosen before anything was."""
+        del dtype
+        return jnp.zeros(num_atoms, bool)
+
+    @classmethod
+    def empty(cls, num: int, num_atoms: int, dtype) -> "Indices":
+        """Room for so many rows."""
+        del num_atoms, dtype
+        return cls(jnp.zeros(num, jnp.int32))
+
+    def join(self, chosen: Bool[Array, " n"]) -> Bool[Array, " n"]:
+        """What has been chosen once this row is."""
+        return chosen | (jnp.arange(len(chosen)) == self.index)
+
+    def put(self, slot: Int[Array, ""], row: Any) -> "Indices":
+        """These rows with another one in a place."""
+        return Indices(self.index.at[slot].set(row.index))
+
+    def row(self, i: int) -> "Indices":
+        """One of several rows."""
+        return Indices(self.index[i])
+
+    def atom(self, A: Dense) -> Float[Array, "parts m"]:
+        """The parts of the column that one row selects."""
+        return A.column_parts(self.index)
+
+    @staticmethod
+    def room(num: int, num_atoms: int) -> int:
+        """The length of `scaled` rows, of which there are ``num``."""
+        del num_atoms
+        return num
+
+    def slots(self) -> Int[Array, " k"]:
+        """For each row the first row that selects the same atom."""
+        rows = self.index
+        same = rows[:, None] == rows[None, :]
+        place = jnp.arange(len(rows), dtype=jnp.int32)[None, :]
+        return jnp.min(jnp.where(same, place, len(rows) - 1), axis=1)
+
+    def scaled(
+        self, factors: Float[Array, " n"], slot: Int[Array, ""], room: int
+    ) -> Float[Array, " room"]:
+        """One row times a factor for each atom, in a space with one axis for each atom selected."""
+        factor = factors.at[self.index].get(mode="promise_in_bounds")
+        return jnp.where(jnp.arange(room) == slot, factor, 0)
+
+    def combine(
+        self, coefficients: Float[Array, "parts k"], num_atoms: int
+    ) -> Float[Array, "parts n"]:
+        """``P^T z``: coefficients put where the rows point, added up where they coincide."""
+        x = jnp.zeros((len(coefficients), num_atoms), coefficients.dtype)
+        return x.at[:, self.index].add(coefficients, mode="promise_in_bounds")
+
+    @property
+    def support(self) -> Int[Array, "*k"]:
+        """The atoms that the rows select."""
+        return self.index
+
+    def mask(self, num_atoms: int, dtype) -> Float[Array, " n"]:
+        """The column sums of rows that are distinct."""
+        ones = jnp.ones(len(self.index), dtype)
+        zeros = jnp.zeros(num_atoms, dtype)
+        return zeros.at[self.index].set(ones, mode="promise_in_bounds")
+
+    def union(self, num_atoms: int, dtype) -> Float[Array, " n"]:
+        """1 for the atoms that any of the rows selects, 0 for the others."""
+        return self.mask(num_atoms, dtype)
+
+
+class SoftRows(NamedTuple):
+    """Rows that are dense: each spreads a choice over all atoms.
+
+    Attributes:
+        weight: shape ``(n,)`` or, for several rows, ``(k, n)``; not negative, with sum 1.
+    """
+
+    weight: Float[Array, "*k n"]
+
+    constant = False
+
+    @staticmethod
+    def none_chosen(num_atoms: int, dtype) -> Float[Array, " n"]:
+        """What has been chosen before anything was."""
+        return jnp.zeros(num_atoms, dtype)
+
+    @classmethod
+    def empty(cls, num: int, num_atoms: int, dtype) -> "SoftRows":
+        """Room for so many rows."""
+        return cls(jnp.zeros((num, num_atoms), dtype))
+
+    def join(self, chosen: Float[Array, " n"]) -> Float[Array, " n"]:
+        """``1 - prod_i (1 - p_i)`` with this row among the ``p_i``."""
+        return 1 - (1 - chosen) * (1 - self.weight)
+
+    def put(self, slot: Int[Array, ""], row: Any) -> "SoftRows":
+        """These rows with another one in a place."""
+        return SoftRows(self.weight.at[slot].set(row.weight))
+
+    def row(self, i: int) -> "SoftRows":
+        """One of several rows."""
+        return SoftRows(self.weight[i])
+
+    def atom(self, A: Dense) -> Float[Array, "parts m"]:
+        """The parts of ``A p``, the mean of the atoms under one row."""
+        return A.times(self.weight[None])
+
+    @staticmethod
+    def room(num: int, num_atoms: int) -> int:
+        """The length of `scaled` rows."""
+        del num
+        return num_atoms
+
+    def slots(self) -> Int[Array, " k"]:
+        """The places of the rows, which `scaled` has no use for."""
+        return jnp.arange(len(self.weight))
+
+    def scaled(
+        self, factors: Float[Array, " n"], slot: Int[Array, ""], room: int
+    ) -> Float[Array, " n"]:
+        """One row times a factor for each atom."""
+        del slot, room
+        return factors * self.weight
+
+    def combine(
+        self, coefficients: Float[Array, "parts k"], num_atoms: int
+    ) -> Float[Array, "parts n"]:
+        """``P^T z``: coefficients spread as the rows say."""
+        del num_atoms
+        return matmul(coefficients, self.weight)
+
+    @property
+    def support(self) -> Int[Array, "*k"]:
+        """The largest entry of each row."""
+        return first_argmax(self.weight)
+
+    def mask(self, num_atoms: int, dtype) -> Float[Array, " n"]:
+        """The column sums of the rows."""
+        del num_atoms, dtype
+        return jnp.sum(self.weight, axis=0)
+
+    def union(self, num_atoms: int, dtype) -> Float[Array, " n"]:
+        """``1 - prod_i (1 - p_i)`` over the rows."""
+        del num_atoms, dtype
+        return 1 - jnp.prod(1 - self.weight, axis=0)
+
+
+Rows: TypeAlias = Indices | SoftRows

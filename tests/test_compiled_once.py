@@ -1,0 +1,135 @@
+"""A second eager call with the same shapes and static arguments compiles nothing."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import greedyjax as gj
+from greedyjax import certificates, nets, training
+from helpers import random_problem
+
+M, N, K = 8, 12, 2
+_STEPS = {"num_steps": 3}
+SOLVERS = {
+    "omp": {},
+    "iht": _STEPS,
+    "htp": _STEPS,
+    "subspace_pursuit": _STEPS,
+    "cosamp": {**_STEPS, "debias": True},
+}
+
+
+@contextlib.contextmanager
+def compile_events():
+    """The names of what JAX traces and compiles inside."""
+    events = []
+
+    def listen(name, seconds, **_):
+        if "compile" in name or "trace" in name:
+            events.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield events
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def problem(seed):
+    A, _, y = random_problem(seed, M, N, K, np.float64, noise=0.1)
+    return jnp.asarray(A), jnp.asarray(y)
+
+
+def hard(name):
+    return lambda A, y: getattr(gj, name)(A, y, sparsity=K, **SOLVERS[name])
+
+
+def soft(name):
+    return lambda A, y: getattr(gj, f"soft_{name}")(A, y, sparsity=K, tau=0.1, **SOLVERS[name])
+
+
+def batch(name):
+    return lambda A, y: getattr(gj, f"{name}_batch")(
+        A, jnp.stack([y, 2 * y]), sparsity=K, **SOLVERS[name]
+    )
+
+
+class _Doubled:
+    """An operator of the user's that JAX knows nothing of."""
+
+    def __init__(self, A):
+        self.A, self.shape, self.dtype = A, A.shape, A.dtype
+
+    def matvec(self, x):
+        return 2 * (self.A @ x)
+
+    def rmatvec(self, y):
+        return 2 * (self.A.T @ y)
+
+
+OPERATOR = _Doubled(problem(0)[0])
+NETS = {
+    "OMPNet": nets.OMPNet(problem(0)[0], sparsity=K, tau=0.1),
+    "IHTNet": nets.IHTNet(problem(0)[0], sparsity=K, num_layers=3, tau=0.1),
+}
+HARDENED = {name: net.harden() for name, net in NETS.items()}
+SORTING = {
+    "softsort": lambda A, y: gj.softsort(y, tau=0.1, k=2),
+    "hardsort": lambda A, y: gj.hardsort(y, k=2),
+    "soft_topk_mask": lambda A, y: gj.soft_topk_mask(y, tau=0.1, k=2),
+    "topk_mask": lambda A, y: gj.topk_mask(y, k=2),
+}
+CALLS = (
+    {name: hard(name) for name in SOLVERS}
+    | {f"soft_{name}": soft(name) for name in SOLVERS}
+    | {f"{name}_batch": batch(name) for name in SOLVERS}
+    | SORTING
+    | {name: lambda A, y, net=net: net(y[None]) for name, net in NETS.items()}
+    | {f"{n}, hardened": lambda A, y, net=net: net(y[None]) for n, net in HARDENED.items()}
+    | {
+        "dictionary": lambda A, y: gj.omp_batch(gj.dictionary(A), y[None], sparsity=K),
+        "operator": lambda A, y: gj.iht(OPERATOR, y, sparsity=K, num_steps=3),
+        "relative_tau": lambda A, y: gj.relative_tau(A, y, 0.1),
+        "same_path": lambda A, y: certificates.same_path(A, y, sparsity=K, tau=0.1),
+        "selection": lambda A, y: training.losses.selection(NETS["OMPNet"], y[None]),
+        "weights": lambda A, y: gj.omp(A, y, sparsity=K, weights=jnp.abs(A[0])),
+        "stops": lambda A, y: gj.omp(A, y, sparsity=K, rtol=0.1),
+    }
+)
+
+
+def assert_second_call_compiles_nothing(call):
+    jax.block_until_ready(call(*problem(0)))
+    with compile_events() as first:
+        jax.block_until_ready(jax.jit(lambda y: y + jnp.sum(y))(problem(0)[1]))
+    assert first, "the listener hears nothing"
+    A, y = problem(1)
+    with compile_events() as events:
+        jax.block_until_ready(call(A, y))
+    assert not events
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_second_call_compiles_nothing(name):
+    assert_second_call_compiles_nothing(CALLS[name])
+
+
+KINDS = [
+    pytest.param(name, marks=() if name in ("soft_omp", "iht") else pytest.mark.slow)
+    for name in [*SOLVERS, *(f"soft_{name}" for name in SOLVERS)]
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_second_vmap_compiles_nothing(name):
+    over_batch = jax.vmap(lambda A, y: CALLS[name](A, y).x, (None, 0))
+    assert_second_call_compiles_nothing(lambda A, y: over_batch(A, y[None]))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_second_gradient_compiles_nothing(name):
+    loss = lambda A, y: jnp.sum(CALLS[name](A, y).x ** 2)
+    assert_second_call_compiles_nothing(jax.grad(loss, argnums=(0, 1)))
