@@ -257,7 +257,7 @@ def test_whatever_is_damaged_is_found_or_does_no_harm(tmp_path, damage):
 # Trains on, and says on its standard output what it begins to do.
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/support"]
 import jax
 jax.config.update("jax_enable_x64", True)
 from orbax.checkpoint import CheckpointManager
