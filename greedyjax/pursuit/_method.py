@@ -235,7 +235,15 @@ class Method(abc.ABC):
             maximum=self.most(shape),
             why=f" for A of shape {tuple(shape)}",
         )
-        return self._with(sparsity, None if self._fit is None else self._fit.checked(shape[1]))
+        fit = self._fit
+        if isinstance(fit, type):
+            got = f"the class {fit.__name__}; make one: {fit.__name__}()"
+            _checks.fail(TypeError, "fit", "a greedyjax.pursuit.Fit", got)
+        missing = [name for name in ("checked", "prepared") if not hasattr(fit, name)]
+        if fit is not None and missing:
+            got = f"{type(fit).__name__}, which has no {missing[0]}"
+            _checks.fail(TypeError, "fit", "a greedyjax.pursuit.Fit", got)
+        return self._with(sparsity, None if fit is None else fit.checked(shape[1]))
 
     def prepared(self: Own, system: System) -> Own:
         """The method with what depends on the matrix alone, once for all signals."""

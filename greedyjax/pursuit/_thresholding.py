@@ -1,5 +1,6 @@
 """The IHT family: a gradient step, then few entries are kept, or fitted."""
 
+import abc
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -120,9 +121,9 @@ class _Thresholding(Method):
         chosen = None if state.chosen is None else mask
         return Estimate(x, chosen, _used(turn, x, support), stationary), (choice,)
 
-    def take(self, problem: Problem, state: Estimate, u, turn):
+    @abc.abstractmethod
+    def take(self, problem: Problem, state: Estimate, u, turn) -> Any:
         """The next ``x``, the mask of its entries, their indices, and the choice of them."""
-        raise NotImplementedError
 
     def keep(self, problem: Problem, state: Estimate, u, turn):
         """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""

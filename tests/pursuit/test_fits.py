@@ -86,6 +86,16 @@ def test_a_soft_solver_says_that_the_gram_matrix_is_for_hard_ones():
         gj.recover(OMP(K, fit=GramMatrix()), A, y, tau=TAU)
 
 
+@pytest.mark.wrong_types
+def test_what_is_no_fit_is_named():
+    A, _, y = random_problem(1, M, N, K, np.float64)
+    message = r"^fit: expected a greedyjax.pursuit.Fit, got the class LeastSquares; make one"
+    with pytest.raises(TypeError, match=message):
+        gj.recover(OMP(K, fit=LeastSquares), A, y)
+    with pytest.raises(TypeError, match="^fit: expected .*, got float, which has no checked"):
+        gj.recover(OMP(K, fit=0.1), A, y)
+
+
 def test_omp_takes_a_fit_from_outside():
     A, _, y = random_problem(2, M, N, K, np.float64, noise=0.2)
     assert isinstance(SolvedAgain(), Fit)
