@@ -116,6 +116,41 @@ def mask() -> str:
     return "\n".join(lines)
 
 
+def gpu() -> str:
+    """Many signals and training steps on a GPU."""
+    lines = ["| on one GPU | size | what | ms |", "|---|---|---|---|"]
+    for name in ("batch_omp", "batch_iht"):
+        for row in load_result(f"{name}_gpu")["rows"]:
+            size = f"m = {row['m']}, n = {row['n']}, k = {row['k']}, {row['batch']} signals"
+            kind = name.replace("_", " of ").replace("batch of omp", "hard OMP")
+            kind = kind.replace("batch of iht", "hard IHT, 30 steps")
+            lines.append(f"| {kind} | {size} | {row['method']} | {1e3 * row['median_s']:.1f} |")
+    for row in load_result("train_step_gpu")["rows"]:
+        what = f"a training step, {row['loss']}"
+        lines.append(f"| {row['net']} | 64 signals | {what} | {row['median_ms']:.2f} |")
+    return "\n".join(lines)
+
+
+def relaxations() -> str:
+    """What each relaxation costs and what training by it reaches, over the draws."""
+    lines = [
+        "| network | loss | relaxation | tau / largest score | step, ms | gradient at the start "
+        "| soft error | hard error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("relaxations", "relaxations_iht"):
+        for row in load_result(name)["rows"]:
+            mean = lambda key, row=row: math.exp(sum(map(math.log, row[key])) / len(row[key]))
+            net = {"paper-omp": "OMP-Net", "paper-iht": "IHT-Net", "ecg": "ECG"}[row["problem"]]
+            cells = [
+                net, row["loss"], row["relaxation"], f"{row['fraction']:g}",
+                f"{row['step_ms']:.2f}", f"{median(row['gradient']):.2g}",
+                f"{mean('soft'):.1e}", f"{mean('hard'):.1e}",
+            ]  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def objectives() -> str:
     """Test error over the oracle's: median and worst seed, and how many seeds reach its level."""
     result = load_result("objectives")
@@ -245,6 +280,8 @@ TABLES = {
         "batch omp": batch_omp,
         "batch iht": batch_iht,
         "mask": mask,
+        "gpu": gpu,
+        "relaxations": relaxations,
     },
     "docs/training.md": {
         "one epoch": one_epoch,

@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from greedyjax._types import Recovery
-from greedyjax.linalg.dictionary import Dictionary, dictionary
+from greedyjax.linalg.dictionary import dictionary
+from greedyjax.linalg.products import Dictionary
 from greedyjax.linalg.whitening import Whitened, whiten
 from greedyjax.pursuit import (
     cosamp,
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
         certificates,
         metrics,
         nets,
+        operators,
         plotting,
         policies,
         problems,
         pursuit,
+        sorting,
         streaming,
+        structures,
         training,
     )
 
@@ -68,6 +72,7 @@ __all__ = [
     "nets",
     "omp",
     "omp_batch",
+    "operators",
     "plotting",
     "policies",
     "problems",
@@ -82,8 +87,10 @@ __all__ = [
     "soft_subspace_pursuit",
     "soft_topk_mask",
     "softsort",
+    "sorting",
     "stack_real",
     "streaming",
+    "structures",
     "subspace_pursuit",
     "subspace_pursuit_batch",
     "topk_mask",
@@ -95,11 +102,14 @@ _LAZY = (
     "certificates",
     "metrics",
     "nets",
+    "operators",
     "plotting",
     "policies",
     "problems",
     "pursuit",
+    "sorting",
     "streaming",
+    "structures",
     "training",
 )
 

@@ -133,6 +133,37 @@ def positive(name: str, value: Any) -> None:
     _bounded(name, value, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
 
 
+def instance(name: str, value: Any, kind: type, what: str) -> None:
+    """Raises unless ``value`` is of a kind; a class in its place is a likely mistake."""
+    if isinstance(value, type):
+        fail(
+            TypeError,
+            name,
+            f"a {what}",
+            f"the class {value.__name__}; make one: {value.__name__}(...)",
+        )
+    if not isinstance(value, kind):
+        fail(TypeError, name, f"a {what}", type(value).__name__)
+
+
+def ids(name: str, value: Any, n: int, what: str) -> tuple[np.ndarray, int]:
+    """The group of each atom and the number of groups, which the ids from 0 on all name."""
+    if is_traced(value):
+        fail(TypeError, name, "an array that is not traced, as it sets shapes", "a traced value")
+    as_array(name, value)
+    array = np.asarray(value)  # Not what JAX holds, which under jit has no values.
+    if not np.issubdtype(array.dtype, np.integer):
+        fail(TypeError, name, f"integers, a {what} for each atom", f"dtype {array.dtype}")
+    if array.shape != (n,):
+        fail(ValueError, name, f"shape {(n,)}, a {what} for each atom", f"shape {array.shape}")
+    used = np.unique(array)
+    if used[0] < 0 or used[-1] != len(used) - 1:
+        missing = np.setdiff1d(np.arange(n), used)  # Fewer than n ids are used, or all are right.
+        got = str(used[0]) if used[0] < 0 else f"no {missing[0]} beside {used[-1]}"
+        fail(ValueError, name, "all ids from 0 to the largest", got)
+    return array, len(used)
+
+
 def flag(name: str, value: Any) -> bool:
     """Returns ``value`` if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):

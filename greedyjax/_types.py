@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
@@ -9,6 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, Real
 
 Scalar: TypeAlias = Real[ArrayLike, ""]
+
+# A field of a dataclass that sets shapes or chooses code: it compares by value.
+static = partial(dataclasses.field, metadata={"static": True})
 
 
 @runtime_checkable
@@ -29,7 +33,21 @@ class Operator(Protocol):
         ...
 
 
-Matrix: TypeAlias = Inexact[ArrayLike, "m n"] | Operator
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix of SciPy or JAX."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(m, n)``."""
+        ...
+
+    def todense(self) -> Any:
+        """The matrix with its zeros."""
+        ...
+
+
+Matrix: TypeAlias = Inexact[ArrayLike, "m n"] | Operator | Sparse
 
 
 class Recovery(NamedTuple):
@@ -104,9 +122,3 @@ class ByIdentity:
     def __call__(self, *args: Any) -> Any:
         """Calls the object."""
         return self.value(*args)
-
-
-# What a checked argument ``A`` is. A `ByIdentity` passes on the attributes of an operator, which
-# from Python 3.12 on a protocol does not see.
-CheckedOperator: TypeAlias = Operator | ByIdentity
-CheckedMatrix: TypeAlias = Inexact[Array, "m n"] | CheckedOperator

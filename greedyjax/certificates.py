@@ -8,7 +8,6 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact
 
-from greedyjax import _checks
 from greedyjax._numerics import eps, matmul, norm, safe_inverse
 from greedyjax._types import Matrix, Scalar
 from greedyjax.linalg.operators import join
@@ -16,11 +15,13 @@ from greedyjax.pursuit import (
     OMP,
     checked,
     problem_of,
+    relaxed_of,
     run,
     system_for,
     temperature_given,
     turns_of,
 )
+from greedyjax.sorting import SoftSort
 
 __all__ = ["Certificate", "same_path"]
 
@@ -104,15 +105,14 @@ def same_path(
     """
     tau = temperature_given(tau)
     method, A, y, weighting = checked(OMP(sparsity), A, y, weights, name="y", ndim=1)
-    tau = _checks.scalar_or_steps("tau", tau, method.num_steps)
-    return _same_path(method, A, y, weighting, tau)
+    return _same_path(method, A, y, weighting, relaxed_of(method, SoftSort, tau))
 
 
 @jax.jit
-def _same_path(method: OMP, A, y, weighting, tau) -> Certificate:
+def _same_path(method: OMP, A, y, weighting, relaxed) -> Certificate:
     system = system_for(method, A, y.dtype)
     problem = problem_of(system, y)
-    turns = turns_of(problem, weighting, tau, method.num_steps)
+    turns = turns_of(problem, weighting, relaxed, method)
     method, problem, turns = lax.stop_gradient((method, problem, turns))
     fit, unit_A, sparsity = method.fit, problem.atoms, method.sparsity
     state, along, scores = run(

@@ -1,6 +1,7 @@
 """How good a recovery is, with the true signals and without them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,9 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._folds import row_folds
-from greedyjax._numerics import abs_sq, matmul, safe_inverse, safe_sqrt
+from greedyjax._numerics import abs_sq, safe_inverse, safe_sqrt
+from greedyjax._types import Matrix
+from greedyjax.linalg.checked import as_operator, checked_matrix, restrict
 
 __all__ = ["hidden_measurement_error", "nmse", "snr_db", "squared_error"]
 
@@ -76,9 +79,9 @@ def snr_db(
 
 
 def hidden_measurement_error(
-    A: Inexact[ArrayLike, "m n"],
+    A: Matrix,
     Y: Inexact[ArrayLike, "num m"],
-    recover: Callable[[Inexact[Array, "kept n"], Inexact[Array, "num kept"]], Array],
+    recover: Callable[[Any, Inexact[Array, "num kept"]], Array],
 ) -> Float[Array, ""]:
     """Relative error of predicting measurements that the solver did not see.
 
@@ -88,7 +91,8 @@ def hidden_measurement_error(
     have errors near 1 or above.
 
     Args:
-        A: matrix, shape ``(m, n)`` with ``m >= 2``.
+        A: matrix, shape ``(m, n)`` with ``m >= 2``, or an operator, of which ``recover`` then gets
+            one with fewer rows.
         Y: measurements, shape ``(num, m)``.
         recover: function of the kept rows ``(A, Y)`` to signals ``(num, n)``; traced.
 
@@ -108,23 +112,25 @@ def hidden_measurement_error(
         >>> bool(metrics.hidden_measurement_error(A, Y, recover) < 1e-5)
         True
     """
-    A = _checks.inexact("A", A, ndim=2)
+    matrix: Any = checked_matrix(A)
     Y = _checks.inexact("Y", Y, ndim=2)
     _checks.function("recover", recover)
-    m = len(A)
+    m = matrix.shape[0]
     if m < 2:
-        _checks.fail(ValueError, "A", "at least 2 rows, to hide one of them", f"shape {A.shape}")
+        _checks.fail(
+            ValueError, "A", "at least 2 rows, to hide one of them", f"shape {matrix.shape}"
+        )
     if Y.shape[1] != m:
         _checks.fail(ValueError, "Y", f"shape (num, {m})", f"shape {Y.shape}")
     hidden, kept = row_folds(m)
 
     def one_fold(rows):
         hidden, kept = rows
-        X_hat = _checks.as_array("recover(A, Y)", recover(A[kept], Y[:, kept]))
-        wanted = (len(Y), A.shape[1])
+        X_hat = _checks.as_array("recover(A, Y)", recover(restrict(matrix, kept), Y[:, kept]))
+        wanted = (len(Y), matrix.shape[1])
         if X_hat.shape != wanted:
             _checks.fail(ValueError, "recover(A, Y)", f"shape {wanted}", f"shape {X_hat.shape}")
-        predicted = matmul(X_hat, A[hidden].T)
+        predicted = jax.vmap(as_operator(restrict(matrix, hidden)).matvec)(X_hat)
         return jnp.sum(abs_sq(Y[:, hidden] - predicted)), jnp.sum(abs_sq(Y[:, hidden]))
 
     errors, energies = jax.lax.map(one_fold, (jnp.asarray(hidden), jnp.asarray(kept)))

@@ -15,6 +15,7 @@ import greedyjax as gj
 from greedyjax import certificates, metrics, plotting, problems
 from greedyjax.nets import IHTNet, OMPNet, StepSize, Temperature, Weights
 from greedyjax.training import count_weights, fit, fit_many, losses
+from operator_kinds import Duck
 
 pytestmark = pytest.mark.wrong_types
 
@@ -39,19 +40,6 @@ KEYS = [
 ]
 
 
-class Products:
-    """An operator, with products of the lengths given."""
-
-    def __init__(self, shape=(3, 4), m=3, n=4):
-        self.shape, self.m, self.n = shape, m, n
-
-    def matvec(self, x):
-        return jnp.ones(self.m) * x[0]
-
-    def rmatvec(self, y):
-        return jnp.ones(self.n) * y[0]
-
-
 class Constant(nnx.Module):
     """A module of somebody else, without a matrix or a temperature."""
 
@@ -68,15 +56,8 @@ def run(net=NET, train=(Y, X), **changes):
 
 
 ROWS = {
-    # Operators
-    "operator of one axis": (lambda: gj.iht(Products((3,)), y, sparsity=1, num_steps=1),
-                             ValueError, r"A.shape: expected \(m, n\), got \(3,\)"),
-    "operator: A x": (lambda: gj.omp(Products(m=5), y, sparsity=1),
-                      ValueError, r"A.matvec\(x\): expected shape \(3,\), got shape \(5,\)"),
-    "operator: A* y": (lambda: gj.soft_iht(Products(n=7), y, sparsity=1, tau=1.0, num_steps=1),
-                       ValueError, r"A.rmatvec\(y\): expected shape \(4,\), got shape \(7,\)"),
-    "operator for a net": (lambda: OMPNet(Products(), sparsity=1), TypeError, "A: expected an arr"),
-    "operator to count": (lambda: count_weights(Products(), Y, sparsity=1), TypeError, "A: expec"),
+    # Operators; see `operators/test_bad_operators.py` as well
+    "operator to count": (lambda: count_weights(Duck(A), Y, sparsity=1), TypeError, "A: expect"),
     "extended precision": (lambda: gj.omp(A.astype(np.longdouble), y, sparsity=1),
                            TypeError, "A: expected an array that JAX can hold, got dtype"),
     "array of objects": (lambda: gj.omp(np.full((3, 4), None), y, sparsity=1),

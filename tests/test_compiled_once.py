@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import greedyjax as gj
 from greedyjax import certificates, nets, training
 from helpers import random_problem
+from operator_kinds import Duck, bcoo, matrix_free
 
 M, N, K = 8, 12, 2
+KEY = jax.random.key(0)
 _STEPS = {"num_steps": 3}
 SOLVERS = {
     "omp": {},
@@ -57,20 +60,7 @@ def batch(name):
     )
 
 
-class _Doubled:
-    """An operator of the user's that JAX knows nothing of."""
-
-    def __init__(self, A):
-        self.A, self.shape, self.dtype = A, A.shape, A.dtype
-
-    def matvec(self, x):
-        return 2 * (self.A @ x)
-
-    def rmatvec(self, y):
-        return 2 * (self.A.T @ y)
-
-
-OPERATOR = _Doubled(problem(0)[0])
+DUCK = Duck(problem(0)[0], norms=True)
 NETS = {
     "OMPNet": nets.OMPNet(problem(0)[0], sparsity=K, tau=0.1),
     "IHTNet": nets.IHTNet(problem(0)[0], sparsity=K, num_layers=3, tau=0.1),
@@ -91,7 +81,18 @@ CALLS = (
     | {f"{n}, hardened": lambda A, y, net=net: net(y[None]) for n, net in HARDENED.items()}
     | {
         "dictionary": lambda A, y: gj.omp_batch(gj.dictionary(A), y[None], sparsity=K),
-        "operator": lambda A, y: gj.iht(OPERATOR, y, sparsity=K, num_steps=3),
+        "operator": lambda A, y: gj.iht(DUCK, y, sparsity=K, num_steps=3),
+        "operator, prepared": lambda A, y: gj.relative_tau(gj.dictionary(DUCK), y, 0.1),
+        "MatrixFree": lambda A, y: gj.iht(matrix_free(A), y, sparsity=K, num_steps=3),
+        "MatrixFree, prepared": lambda A, y: gj.relative_tau(
+            gj.dictionary(matrix_free(A, norms=False)), y, 0.1
+        ),
+        "MatrixFree, net": lambda A, y: nets.IHTNet(
+            matrix_free(A), sparsity=K, num_layers=2, step_size=0.1
+        )(y[None]),
+        "BCOO": lambda A, y: gj.relative_tau(bcoo(A), y, 0.1),
+        "SciPy": lambda A, y: gj.relative_tau(scipy.sparse.csr_array(A), y, 0.1),
+        "check_adjoint": lambda A, y: gj.operators.check_adjoint(matrix_free(A), KEY),
         "relative_tau": lambda A, y: gj.relative_tau(A, y, 0.1),
         "same_path": lambda A, y: certificates.same_path(A, y, sparsity=K, tau=0.1),
         "selection": lambda A, y: training.losses.selection(NETS["OMPNet"], y[None]),

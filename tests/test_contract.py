@@ -16,7 +16,7 @@ import pytest
 
 import greedyjax as gj
 import properties
-from algorithms import ALGORITHMS, KINDS, SOLVERS, Problem, representable, x_of
+from algorithms import ALGORITHMS, KINDS, PARTS, SOLVERS, Problem, representable, x_of
 from degenerate import N, cases
 from helpers import DTYPES, assert_close, jit, tolerance
 from rounding import double
@@ -38,11 +38,16 @@ class Row(NamedTuple):
 
 
 def _rows():
-    """Every dtype and every extreme of sparsity and of m, and whether it is quick."""
+    """Every dtype and every extreme of sparsity and of m, and whether it is quick.
+
+    What only calls a solver meets two of them.
+    """
     for name in ALGORITHMS:
         yield Row(name, np.float32, sparsity=M), name in KINDS
-        yield Row(name, np.complex128), name in SOLVERS
-        yield Row(name, np.complex64), name == "OMPNet"
+        yield Row(name, np.complex128), name in KINDS
+        if name not in SOLVERS and name not in PARTS:
+            continue
+        yield Row(name, np.complex64), False
         yield Row(name, np.float64), False
         yield Row(name, np.float32, m=1, sparsity=1), name in ("soft_omp", "soft_cosamp")
         yield Row(name, np.float32, sparsity=1), False
@@ -381,6 +386,10 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     if row.name in ("soft_htp", "soft_subspace_pursuit", "soft_cosamp"):
         chosen |= {"identity and DCT", "columns all the same"}
         chosen |= {"near-duplicate columns, 1e-09 apart"}
+    if row.name in PARTS:  # Sharper than softsort: the second row of a tie is the first again.
+        chosen |= {"identity and DCT"}
+    if row.name == "omp, pairs":  # Nothing is chosen at y = 0, the same pairs on all sides of it.
+        chosen |= {"y = 0", "y orthogonal to every column"}
     if row.name in ("htp", "soft_htp"):  # Hard, it chooses among scores that are rounding errors.
         chosen |= {"more steps than the signal has atoms"}
     rng = np.random.default_rng(4)
@@ -403,7 +412,7 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
             if np.any(np.abs(slope - found[:2].mean(axis=1)) > tolerances):
                 wrong.append((name, which, slope, found))
     assert not wrong
-    assert min(compared.values()) >= 6, compared
+    assert min(compared.values()) >= 5, compared
 
 
 # --- Promises that need no numbers ---------------------------------------------------------------

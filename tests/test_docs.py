@@ -11,9 +11,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import greedyjax as gj
 from greedyjax import cli
+from greedyjax.operators import MatrixFree, check_adjoint
+from greedyjax.sorting import BoundaryGate, Relaxation
+from optimal_transport import OptimalTransport
+from pairs import Pairs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,6 +31,8 @@ SECTIONS = (
     "greedyjax.certificates",
     "greedyjax.nets",
     "greedyjax.pursuit",
+    "greedyjax.operators",
+    "greedyjax.structures",
     "greedyjax.policies",
     "greedyjax.training",
     "greedyjax.training.losses",
@@ -70,10 +80,95 @@ def test_snippets_run(tmp_path):
     assert not any(failures), "\n".join(failures)
 
 
-def test_the_algorithm_of_the_page_is_the_one_that_the_contract_tests():
-    source = (ROOT / "tests" / "support" / "generalised_omp.py").read_text(encoding="utf-8")
-    first, *_ = snippets(ROOT / "docs" / "own_algorithm.md")
-    assert first == source[source.index("import dataclasses") :]
+@pytest.mark.parametrize(
+    ("page", "file", "most"),
+    [
+        ("own_algorithm", "generalised_omp", None),
+        ("own_relaxation", "optimal_transport", 25),
+        ("own_operator", "masked_fft", 15),
+        ("own_structure", "pairs", 20),
+    ],
+)
+def test_what_a_page_writes_is_what_the_contract_tests(page, file, most):
+    source = (ROOT / "tests" / "support" / f"{file}.py").read_text(encoding="utf-8")
+    first, *_ = snippets(ROOT / "docs" / f"{page}.md")
+    assert first == source[source.index("\n\n") + 2 :]
+    lines = [line for line in source.splitlines() if line.strip()]
+    assert most is None or len(lines) <= most
+
+
+def _soft_omp(relaxation):
+    return gj.soft_omp(jnp.eye(4), jnp.ones(4), sparsity=2, tau=0.1, relaxation=relaxation)
+
+
+def _omp(structure, sparsity=2):
+    return gj.omp(jnp.ones((24, 64)), jnp.ones(24), sparsity=sparsity, structure=structure)
+
+
+def _fourier(matvec=jnp.fft.fft, rmatvec=jnp.fft.ifft, m=256):
+    return MatrixFree(matvec, rmatvec, shape=(m, 256), dtype=jnp.complex128)
+
+
+class _Unregistered(Relaxation):
+    def __init__(self, tau):
+        self.tau = tau
+
+    def first(self, scores, k, chosen=None):
+        return OptimalTransport(self.tau).first(scores, k)
+
+
+_Unregistered.__name__ = "OptimalTransport"
+
+
+def _held_by_a_closure(gains):
+    A = _fourier(lambda x: gains * jnp.fft.fft(x), lambda y: jnp.fft.fft(gains * y))
+    return gj.iht(A, jnp.ones(256), sparsity=2, num_steps=1).residual_norm
+
+
+class MyOperator:
+    shape = (16, 16)
+
+    def matvec(self, x):
+        return x
+
+
+MISTAKES = {
+    "own_relaxation": [
+        lambda: _soft_omp(OptimalTransport(0.1)),
+        lambda: _soft_omp(_Unregistered),
+        lambda: _soft_omp(BoundaryGate),
+    ],
+    "own_operator": [
+        lambda: check_adjoint(_fourier(), jax.random.key(0)),
+        lambda: check_adjoint(_fourier(rmatvec=jnp.fft.fft), jax.random.key(0)),
+        lambda: gj.omp(_fourier(), jnp.ones(256), sparsity=2),
+        lambda: gj.iht(_fourier(np.asarray), jnp.ones(256), sparsity=2, num_steps=1),
+        lambda: gj.iht(_fourier(m=64), jnp.ones(64), sparsity=2, num_steps=1),
+        lambda: gj.iht(MyOperator(), jnp.ones(16), sparsity=2, num_steps=1),
+        lambda: jax.grad(_held_by_a_closure)(jnp.ones(256)),
+    ],
+    "own_structure": [
+        lambda: _omp(Pairs),
+        lambda: _omp(jnp.arange(64) // 2),
+        lambda: _omp(Pairs(), sparsity=13),
+    ],
+}
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("page", MISTAKES)
+def test_messages_of_a_page_are_those_of_the_library(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    listed = re.findall(r"((?:TypeError|ValueError): [\w.()]+: expected [^`]+)`", text)
+    raised = []
+    for mistake in MISTAKES[page]:
+        with pytest.raises((TypeError, ValueError)) as info:
+            mistake()
+        raised.append(f"{info.typename}: {info.value}")
+    assert len(listed) == len(raised)
+    for message, wanted in zip(raised, listed, strict=True):
+        assert message.startswith(wanted.removesuffix("...").rstrip())
+        assert wanted.endswith("...") or message == wanted
 
 
 def test_links_lead_somewhere():
@@ -153,6 +248,7 @@ def actual(value, *, is_method):
     return {
         p.name: (p.kind is p.KEYWORD_ONLY, default(p))
         for p in parameters[1 if is_class or is_method else 0 :]
+        if not p.name.startswith("_")
     }
 
 

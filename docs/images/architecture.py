@@ -15,6 +15,7 @@ from matplotlib.patches import FancyBboxPatch
 METHOD = "#0072B2", "#DCEBF5"
 FIT = "#007A5A", "#D9F0E8"
 POLICY = "#B87A00", "#FBEFD2"
+STRUCTURE = "#7A4E9A", "#EEE3F5"
 SELECTOR = "#B84A00", "#FBE3D3"
 DATA = "#444444", "#F0F0F0"
 
@@ -45,54 +46,58 @@ def arrow(ax, start, end, colour="#444444", bend=0.0):
 
 def draw():
     """The figure."""
-    figure, ax = plt.subplots(figsize=(9, 5.4), layout="constrained")
-    ax.set(xlim=(-0.5, 100.5), ylim=(0, 60), xticks=[], yticks=[])
+    figure, ax = plt.subplots(figsize=(9, 6.1), layout="constrained")
+    ax.set(xlim=(-0.5, 100.5), ylim=(0, 68), xticks=[], yticks=[])
     ax.axis("off")
 
     # What comes in, and what becomes of it.
-    box(ax, 0, 47, 10, 6, "A,  y")
-    box(ax, 0, 28.5, 10, 6, "weights=", colour=POLICY)
-    box(ax, 0, 10, 10, 6, "tau=", colour=SELECTOR)
-    box(ax, 15, 45, 17, 10, "System, Problem", "prepared once,\nat unit scale")
-    box(ax, 15, 26.5, 17, 10, "Policy", "called with\na Context", colour=POLICY)
-    box(ax, 15, 8, 17, 10, "Selector", "HardSort, or\nSoftSort(tau)", colour=SELECTOR)
-    for y in (50, 31.5, 13):
-        arrow(ax, (10, y), (15, y))
+    arguments = {
+        58: ("A,  y", "System, Problem", "a matrix or an operator,\nprepared once", DATA),
+        42: ("weights=", "Policy", "called with\na Context", POLICY),
+        26: ("structure=", "Structure", "which atoms are\nchosen together", STRUCTURE),
+        10: ("relaxation=,\ntau=", "Selector", "HardSort, or\nrelaxation(tau)", SELECTOR),
+    }
+    for y, (argument, title, text, colour) in arguments.items():
+        box(ax, 0, y - 3.4, 12.5, 6.8, argument, colour=colour, size=9.5)
+        box(ax, 15.5, y - 5, 19, 10, title, text, colour=colour, size=9.5)
+        arrow(ax, (12.5, y), (15.5, y))
 
     # The method, and one step of it.
-    box(ax, 37, 1, 40, 58, "", colour=METHOD)
+    box(ax, 40, 1, 38, 66, "", colour=METHOD)
     edge = METHOD[0]
-    ax.text(57, 57.4, "Method, run by one scan", ha="center", va="top", size=11, weight="bold",
+    ax.text(59, 65.4, "Method, run by one scan", ha="center", va="top", size=11, weight="bold",
             color=edge)  # fmt: skip
-    box(ax, 39, 46.5, 36, 5.5, "init(problem, turn)", colour=(edge, "white"))
-    box(ax, 39, 9.5, 36, 34.5, "", colour=(edge, "white"))
-    ax.text(57, 43, "step(problem, state, turn), repeated", ha="center", va="top", size=9.5,
+    box(ax, 42, 55, 34, 5.5, "init(problem, turn)", colour=(edge, "white"))
+    box(ax, 42, 9.5, 34, 43, "", colour=(edge, "white"))
+    ax.text(59, 51.5, "step(problem, state, turn), repeated", ha="center", va="top", size=9.5,
             weight="bold", color=edge)  # fmt: skip
     inside = {
-        33.7: ("Fit: correlations, coefficients", FIT),
-        26.1: ("Turn: policy × correlations = scores", POLICY),
-        18.5: ("Turn: selector of scores = rows", SELECTOR),
-        10.9: ("Fit: add the rows", FIT),
+        42.4: ("Fit: correlations", FIT),
+        34.6: ("Turn: magnitudes × policy", POLICY),
+        26.8: ("Turn: pooled by structure = scores", STRUCTURE),
+        19: ("Turn: selector of scores = rows", SELECTOR),
+        11.2: ("Fit: add the rows", FIT),
     }
     for y, (title, colour) in inside.items():
-        box(ax, 40.5, y, 33, 5.4, title, colour=colour, size=9.5)
-    for y in (33.7, 26.1, 18.5):
-        arrow(ax, (57, y), (57, y - 2.2))
-    box(ax, 39, 2.2, 36, 5, "answer(problem, state)", colour=(edge, "white"))
-    arrow(ax, (57, 46.5), (57, 44), edge)
-    arrow(ax, (57, 9.5), (57, 7.2), edge)
-    arrow(ax, (32, 50), (37, 50))
-    arrow(ax, (32, 31.5), (40.5, 28.8), POLICY[0])
-    arrow(ax, (32, 13), (40.5, 21.2), SELECTOR[0])
+        box(ax, 43.5, y, 31, 5.4, title, colour=colour, size=9)
+    for y in list(inside)[:-1]:
+        arrow(ax, (59, y), (59, y - 2.4))
+    box(ax, 42, 2.2, 34, 5, "answer(problem, state)", colour=(edge, "white"))
+    arrow(ax, (59, 55), (59, 52.5), edge)
+    arrow(ax, (59, 9.5), (59, 7.2), edge)
+    arrow(ax, (34.5, 58), (40, 58))
+    arrow(ax, (34.5, 42), (43.5, 37.3), POLICY[0])
+    arrow(ax, (34.5, 26), (43.5, 29.5), STRUCTURE[0])
+    arrow(ax, (34.5, 10), (43.5, 21.7), SELECTOR[0])
 
     # What comes out.
-    box(ax, 82, 45, 18, 10, "Recovery", "recover(...),\nrecover_batch(...)")
-    box(ax, 82, 26.5, 18, 10, "Unrolled", "a network, and\nthe losses on it")
-    box(ax, 82, 8, 18, 10, "Hardened", "the hard solver\nas a value")
-    arrow(ax, (77, 50), (82, 50), edge)
-    arrow(ax, (77, 31.5), (82, 31.5), edge)
-    arrow(ax, (91, 26.5), (91, 18), edge)
-    ax.text(92.2, 22.2, "harden()", ha="left", va="center", size=8.5)
+    box(ax, 83, 53, 17, 10, "Recovery", "recover(...),\nrecover_batch(...)")
+    box(ax, 83, 31, 17, 10, "Unrolled", "a network, and\nthe losses on it")
+    box(ax, 83, 9, 17, 10, "Hardened", "the hard solver\nas a value")
+    arrow(ax, (78, 58), (83, 58), edge)
+    arrow(ax, (78, 36), (83, 36), edge)
+    arrow(ax, (91.5, 31), (91.5, 19), edge)
+    ax.text(92.7, 25, "harden()", ha="left", va="center", size=8.5)
     return figure
 
 

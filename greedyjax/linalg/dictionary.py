@@ -1,55 +1,35 @@
-"""A matrix with what solvers make of it once: unit columns, and their Gram matrix."""
+"""A matrix prepared once for many calls: unit columns, and their Gram matrix."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Inexact
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Inexact
 
+from greedyjax import _checks
 from greedyjax._numerics import matmul
-from greedyjax.linalg.operators import Dense, as_dense, unit_columns
+from greedyjax._types import Matrix
+from greedyjax.linalg.checked import as_operator
+from greedyjax.linalg.operators import Dense, join
+from greedyjax.linalg.products import Dictionary, prepared
+
+GRAM_BYTES = 2**30  # A Gram matrix larger than this is made for those alone who ask for it.
 
 
-class Dictionary(NamedTuple):
-    """A matrix prepared for many calls of `omp` or `omp_batch`, which take it in place of ``A``.
-
-    It is a pytree, so it passes into jitted functions as any array does.
-
-    Attributes:
-        A: the matrix as given.
-        unit: ``A diag(column_scale)``, with columns of norm 1.
-        column_scale: shape ``(n,)``; 0 where a column is 0.
-        gram: ``gram[j, i] = a_i* a_j`` over the unit columns, shape ``(n, n)``, or None.
-    """
-
-    A: Dense
-    unit: Dense
-    column_scale: Float[Array, " n"]
-    gram: Inexact[Array, "n n"] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(m, n)``."""
-        return self.A.shape
-
-    def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
-        """Returns ``A x``."""
-        return self.A.matvec(x)
-
-    def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
-        """Returns ``A* y``."""
-        return self.A.rmatvec(y)
-
-
-def dictionary(A: Any, *, gram: bool = True) -> Dictionary:
-    """Prepares a matrix for many calls of `omp` or `omp_batch`.
+def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionary:
+    """Prepares a matrix for many calls of any solver.
 
     Without it every call scales the columns and, where `omp_batch` uses it, computes the Gram
-    matrix again: worth while for many signals that come in several batches.
+    matrix again: worth while for many signals that come in several batches. An operator without a
+    matrix has to be prepared where a solver scales columns, unless it brings ``column_norms``: all
+    columns are computed, a few at a time.
 
     Args:
         A: matrix of shape ``(m, n)``, real or complex, or an operator with ``shape``, ``matvec``
             and ``rmatvec``.
-        gram: whether to compute the Gram matrix, of ``n^2`` numbers.
+        gram: whether to compute the Gram matrix, of ``n^2`` numbers. None means where ``A`` is an
+            array and that takes at most 1 GiB.
 
     Returns:
         A `Dictionary`.
@@ -65,21 +45,26 @@ def dictionary(A: Any, *, gram: bool = True) -> Dictionary:
         >>> solve(A, jnp.array([[0.0, 2.0], [3.0, 4.0]]), sparsity=1).support.tolist()
         [[1], [2]]
     """
-    prepared = as_dictionary(A)
-    if gram and prepared.gram is None:
-        prepared = prepared._replace(gram=gram_of(prepared.unit))
-    return prepared
+    if gram is not None:
+        gram = _checks.flag("gram", gram)
+    A = as_operator(A)
+    made = A if isinstance(A, Dictionary) else _prepared(A)
+    if gram is None:
+        n, itemsize = made.shape[1], made.dtype.itemsize
+        gram = isinstance(made.A, Dense) and n * n * itemsize <= GRAM_BYTES
+    if gram and made.gram is None:
+        made = made._replace(gram=gram_of(made.unit))
+    return made
 
 
-def as_dictionary(A: Any) -> Dictionary:
-    """Returns ``A`` if it is a `Dictionary`, and one without Gram matrix if not."""
-    if isinstance(A, Dictionary):
-        return A
-    dense = as_dense(A)
-    return Dictionary(dense, *unit_columns(dense))
+_prepared = jax.jit(prepared)
 
 
-def gram_of(unit: Dense) -> Inexact[Array, "n n"]:
+@jax.jit
+def gram_of(unit: Any) -> Inexact[Array, "n n"]:
     """``gram[j, i] = a_i* a_j``."""
-    matrix = unit.matrix
-    return matmul(matrix.T, matrix.conj())
+    if isinstance(unit, Dense):
+        matrix = unit.matrix
+        return matmul(matrix.T, matrix.conj())
+    row = lambda j: join(unit.adjoint_times(unit.column_parts(j)))  # a_i* a_j for each i.
+    return lax.map(row, jnp.arange(unit.shape[1]), batch_size=64)

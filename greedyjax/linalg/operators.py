@@ -1,6 +1,5 @@
 """Matrices as pairs of products, with complex arithmetic done by real products."""
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +8,9 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
-from greedyjax import _checks
 from greedyjax._numerics import abs_sq, matmul, power_of_two, safe_inverse, safe_sqrt
-from greedyjax._types import ByIdentity, CheckedOperator
+
+_BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
 
 
 class Dense(NamedTuple):
@@ -29,6 +28,19 @@ class Dense(NamedTuple):
         """``(m, n)``."""
         _, m, n = self.parts.shape
         return m, n
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """That of the matrix."""
+        dtype = self.parts.dtype
+        return dtype if len(self.parts) == 1 else jnp.result_type(dtype, jnp.complex64)
+
+    @property
+    def column_norms(self) -> Float[Array, " n"]:
+        """The norms of the columns."""
+        return safe_inverse(unit_columns(self)[1])
+
+    has_norms = True
 
     @property
     def matrix(self) -> Inexact[Array, "m n"]:
@@ -67,9 +79,17 @@ class Dense(NamedTuple):
         """Returns the parts of atom ``j``."""
         return self.parts[:, :, j]
 
+    def astype(self, real: Any) -> "Dense":
+        """With parts of a real dtype."""
+        return Dense(self.parts.astype(real))
+
     def scale_columns(self, scale: Float[Array, " n"]) -> "Dense":
         """Returns ``A diag(scale)``."""
         return Dense(self.parts * scale[None, None, :])
+
+    def rows(self, rows: Int[Array, " k"]) -> "Dense":
+        """Some of the rows."""
+        return Dense(self.parts[:, rows])
 
     @property
     def _stacked(self) -> Float[Array, "rows n"]:
@@ -81,90 +101,37 @@ def dense(matrix: Inexact[Array, "m n"]) -> Dense:
     return Dense(split(matrix))
 
 
-def checked_matrix(A: Any) -> Any:
-    """Returns ``A`` if it has ``shape``, ``matvec`` and ``rmatvec``, and a checked array if not.
-
-    Raises:
-        TypeError: integers, or no array at all.
-        ValueError: not two axes, no rows or columns, or NaN or infinity in a concrete array;
-            products of an operator that have other shapes than its own says.
-    """
-    if isinstance(A, (Dense, ByIdentity)):
-        return A
-    if all(hasattr(A, name) for name in ("shape", "matvec", "rmatvec")):
-        operator = ByIdentity.unless_pytree(A)
-        (_check_products_once if isinstance(operator, ByIdentity) else _check_products)(operator)
-        return operator
-    array = _checks.inexact("A", A, ndim=2)
-    if 0 in array.shape:
-        _checks.fail(ValueError, "A", "at least one row and one column", f"shape {array.shape}")
-    return array
-
-
-def as_operator(A: Any) -> Any:
-    """`checked_matrix` with an array wrapped as a `Dense`."""
-    checked = checked_matrix(A)
-    return dense(checked) if isinstance(checked, jax.Array) else checked
-
-
-def as_dense(A: Any) -> Dense:
-    """Returns ``A`` as a `Dense`, applying a matrix-free operator to the identity."""
-    return columns_of(as_operator(A))
-
-
-def columns_of(operator: Any) -> Dense:
-    """`as_dense` of what has been checked."""
-    if isinstance(operator, Dense):
-        return operator
-    identity = jnp.eye(operator.shape[1], dtype=operator_dtype(operator))
-    return dense(jax.vmap(operator.matvec, out_axes=1)(identity))
-
-
-def times(A: CheckedOperator, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
-    """The parts of ``A x`` from those of ``x``, for any operator."""
-    return A.times(x) if isinstance(A, Dense) else split(A.matvec(join(x)))
-
-
-def adjoint_times(A: CheckedOperator, y: Float[Array, "parts m"]) -> Float[Array, "parts n"]:
-    """The parts of ``A* y`` from those of ``y``, for any operator."""
-    return A.adjoint_times(y) if isinstance(A, Dense) else split(A.rmatvec(join(y)))
-
-
-def operator_dtype(operator: Any) -> jnp.dtype:
-    """The dtype of ``A x`` for a real ``x`` of low precision: that of the operator itself."""
-    if isinstance(operator, Dense):
-        dtype = operator.parts.dtype
-        return dtype if len(operator.parts) == 1 else jnp.result_type(dtype, jnp.complex64)
-    own = getattr(operator, "dtype", None)
-    if own is not None:
-        return jnp.dtype(own)
-    x = jax.ShapeDtypeStruct((operator.shape[1],), jnp.float32)
-    return jax.eval_shape(operator.matvec, x).dtype
-
-
-def unit_columns(A: Dense) -> tuple[Dense, Float[Array, " n"]]:
+def unit_columns(A: Any) -> tuple[Any, Float[Array, " n"]]:
     """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero."""
+    if not isinstance(A, Dense):
+        scale = inverse_norms(jnp.asarray(A.column_norms))
+        return A.scale_columns(scale), scale
     largest = power_of_two(A.parts, axis=(0, 1))
     scaled = A.scale_columns(1 / largest)
     inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled.parts), axis=(0, 1))))
     return scaled.scale_columns(inverse), inverse / largest
 
 
-def _check_products(A: Any) -> None:
-    """Traces both products once: what they return must fit the shape."""
-    if len(A.shape) != 2:
-        _checks.fail(ValueError, "A.shape", "(m, n)", str(tuple(A.shape)))
+def inverse_norms(norms: Float[Array, " n"]) -> Float[Array, " n"]:
+    """``1 / norms``, 0 for 0; in any units, derivatives too."""
+    units = power_of_two(norms[None], axis=0)
+    return safe_inverse(norms / units) / units
+
+
+def column_norms_of(A: Any) -> Float[Array, " n"]:
+    """The norms of all columns, computed a few at a time."""
     m, n = A.shape
-    Ax = jax.eval_shape(A.matvec, jax.ShapeDtypeStruct((n,), jnp.float32))
-    if Ax.shape != (m,):
-        _checks.fail(ValueError, "A.matvec(x)", f"shape ({m},)", f"shape {Ax.shape}")
-    back = jax.eval_shape(A.rmatvec, jax.ShapeDtypeStruct((m,), Ax.dtype))
-    if back.shape != (n,):
-        _checks.fail(ValueError, "A.rmatvec(y)", f"shape ({n},)", f"shape {back.shape}")
+    # A column that is computed takes a vector of length n.
+    size = min(n, max(_BLOCK_NUMBERS // max(m, n), 1))
+    places = jnp.arange(-(-n // size) * size, dtype=jnp.int32).reshape(-1, size)
 
+    @jax.vmap
+    def norms(j):
+        column = A.column_parts(j)
+        scale = power_of_two(column)
+        return scale * safe_sqrt(jnp.sum(abs_sq(column / scale)))
 
-# The same object is not traced again. It is kept alive for as long as that, as it is by jit.
-_check_products_once = lru_cache(maxsize=64)(_check_products)
+    return lax.map(norms, jnp.minimum(places, n - 1)).ravel()[:n]
 
 
 def times_i(z: Float[Array, " two_l"]) -> Float[Array, " two_l"]:

@@ -20,18 +20,18 @@ class Hardened:
 
     Attributes:
         method: the hard method.
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, or an operator.
         policy: what it takes as ``weights=``.
         function: a solver of the user's in place of the method, or None.
     """
 
     method: Method
-    A: Array
+    A: Any
     policy: Any
     function: ByIdentity | None = static(default=None)
 
     @classmethod
-    def of(cls, method: Method, solver: Any, A: Array, policy: Any) -> "Hardened":
+    def of(cls, method: Method, solver: Any, A: Any, policy: Any) -> "Hardened":
         """That of a method, or of another solver with the same weights."""
         if solver is None:
             return cls(method, A, policy)

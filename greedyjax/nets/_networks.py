@@ -5,15 +5,19 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
 from greedyjax import _checks
-from greedyjax._numerics import power_of_two
+from greedyjax._numerics import power_of_two, real_dtype
+from greedyjax._types import Matrix
+from greedyjax.linalg.checked import as_operator
 from greedyjax.linalg.norms import step_size_of
-from greedyjax.linalg.operators import dense
+from greedyjax.linalg.operators import Dense
 from greedyjax.nets._parts import StepSize
 from greedyjax.nets._unrolled import Unrolled
 from greedyjax.pursuit import HTP, IHT, OMP, CoSaMP, LeastSquares, Method, SubspacePursuit
+from greedyjax.sorting import SoftSort
+from greedyjax.structures import Plain, Structure
 
 
 class OMPNet(Unrolled):
@@ -25,7 +29,9 @@ class OMPNet(Unrolled):
         weights: `Weights`, an array or a policy, as in `Unrolled`.
         tau: a `Temperature`, or a number > 0 in the units of the measurements; one, or one per
             layer.
+        relaxation: as in `Unrolled`.
         penalty: of the least squares, as in the solvers, real and >= 0, shape ``(n,)``.
+        structure: which atoms are chosen together, as in the solvers.
 
     Raises:
         TypeError: wrong kinds of argument.
@@ -44,14 +50,17 @@ class OMPNet(Unrolled):
 
     def __init__(
         self,
-        A: Inexact[ArrayLike, "m n"],
+        A: Matrix,
         *,
         sparsity: int,
         weights: Any = None,
         tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
         penalty: Float[ArrayLike, " n"] | None = None,
+        structure: Structure = Plain(),
     ) -> None:
-        super().__init__(OMP(sparsity, fit=LeastSquares(penalty)), A, weights=weights, tau=tau)
+        method = OMP(sparsity, fit=LeastSquares(penalty), structure=structure)
+        super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)
 
 
 class _Stepping(Unrolled):
@@ -61,14 +70,19 @@ class _Stepping(Unrolled):
     is kept for ``A / unit``, whose entries are at most 1.
     """
 
-    def __init__(self, method: HTP | IHT, A, *, weights, tau, step_size) -> None:
-        super().__init__(method, A, weights=weights, tau=tau)
+    def __init__(self, method: HTP | IHT, A, *, weights, tau, relaxation, step_size) -> None:
+        super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)
         step_size = step_size if isinstance(step_size, StepSize) else StepSize(step_size)
         self.learn_step_size = _checks.flag("step_size.learned", step_size.learned)
         # Said to be data: under jit a constant does not look like it.
-        self.unit = nnx.data(power_of_two(self.A))
+        operator, dtype = as_operator(getattr(self.A, "A", self.A)), self.A.dtype
+        scale = jnp.ones((), real_dtype(dtype))
+        if isinstance(operator, Dense):
+            scale = power_of_two(operator.parts)
+            operator = Dense(operator.parts / scale)
+        self.unit = nnx.data(scale)
         if step_size.value is None:
-            unit_step = step_size_of(dense(self.A / self.unit), self.A.dtype)
+            unit_step = step_size_of(operator, dtype)
         else:
             given = _checks.scalar("step_size", step_size.value, positive=True)
             unit_step = given.astype(self.unit.dtype) * self.unit * self.unit
@@ -103,10 +117,12 @@ class IHTNet(_Stepping):
         num_layers: number of layers, static, at least 1.
         weights: `Weights`, an array or a policy, as in `Unrolled`.
         tau: a `Temperature`, or a number > 0 in the units of the signals; one, or one per layer.
+        relaxation: as in `Unrolled`; a `greedyjax.sorting.Gate` is enough unless ``debias``.
         step_size: a `StepSize`, or a number > 0; None means ``1 / ||A||^2`` by power iteration,
             computed once.
         debias: whether least squares on the entries kept ends the last layer.
         penalty: of those, as in the solvers, real and >= 0, shape ``(n,)``.
+        structure: which atoms are kept together, as in the solvers.
 
     Attributes:
         step_size: array, in the units of ``1 / A^2``.
@@ -131,19 +147,24 @@ class IHTNet(_Stepping):
 
     def __init__(
         self,
-        A: Inexact[ArrayLike, "m n"],
+        A: Matrix,
         *,
         sparsity: int,
         num_layers: int,
         weights: Any = None,
         tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
         step_size: Any = None,
         debias: bool = False,
         penalty: Float[ArrayLike, " n"] | None = None,
+        structure: Structure = Plain(),
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
-        method = IHT(sparsity, num_layers, fit=LeastSquares(penalty), debias=debias)
-        super().__init__(method, A, weights=weights, tau=tau, step_size=step_size)
+        fit = LeastSquares(penalty)
+        method = IHT(sparsity, num_layers, fit=fit, debias=debias, structure=structure)
+        super().__init__(
+            method, A, weights=weights, tau=tau, relaxation=relaxation, step_size=step_size
+        )
 
 
 class HTPNet(_Stepping):
@@ -157,6 +178,7 @@ class HTPNet(_Stepping):
         num_layers: number of layers, static, at least 1.
         weights: as in `IHTNet`, and so are the arguments below.
         tau: the temperature.
+        relaxation: of the sort.
         step_size: the step size.
         penalty: of the least squares.
 
@@ -174,18 +196,21 @@ class HTPNet(_Stepping):
 
     def __init__(
         self,
-        A: Inexact[ArrayLike, "m n"],
+        A: Matrix,
         *,
         sparsity: int,
         num_layers: int,
         weights: Any = None,
         tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
         step_size: Any = None,
         penalty: Float[ArrayLike, " n"] | None = None,
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
         method = HTP(sparsity, num_layers, fit=LeastSquares(penalty))
-        super().__init__(method, A, weights=weights, tau=tau, step_size=step_size)
+        super().__init__(
+            method, A, weights=weights, tau=tau, relaxation=relaxation, step_size=step_size
+        )
 
 
 class SubspacePursuitNet(Unrolled):
@@ -200,6 +225,7 @@ class SubspacePursuitNet(Unrolled):
         num_layers: number of layers, static, at least 1.
         weights: as in `OMPNet`, and so are the arguments below.
         tau: the temperature.
+        relaxation: of the sort.
         penalty: of the least squares.
 
     Raises:
@@ -216,17 +242,18 @@ class SubspacePursuitNet(Unrolled):
 
     def __init__(
         self,
-        A: Inexact[ArrayLike, "m n"],
+        A: Matrix,
         *,
         sparsity: int,
         num_layers: int,
         weights: Any = None,
         tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
         penalty: Float[ArrayLike, " n"] | None = None,
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
         method = SubspacePursuit(sparsity, num_layers, LeastSquares(penalty))
-        super().__init__(method, A, weights=weights, tau=tau)
+        super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)
 
 
 class CoSaMPNet(Unrolled):
@@ -241,6 +268,7 @@ class CoSaMPNet(Unrolled):
         num_layers: number of layers, static, at least 1.
         weights: as in `OMPNet`, and so is the temperature.
         tau: the temperature.
+        relaxation: of the sort.
         debias: whether least squares on the atoms kept ends the last layer.
         penalty: of the least squares.
 
@@ -258,15 +286,16 @@ class CoSaMPNet(Unrolled):
 
     def __init__(
         self,
-        A: Inexact[ArrayLike, "m n"],
+        A: Matrix,
         *,
         sparsity: int,
         num_layers: int,
         weights: Any = None,
         tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
         debias: bool = False,
         penalty: Float[ArrayLike, " n"] | None = None,
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
         method = CoSaMP(sparsity, num_layers, LeastSquares(penalty), debias)
-        super().__init__(method, A, weights=weights, tau=tau)
+        super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from greedyjax import _checks
-from greedyjax.pursuit import static
+from greedyjax._types import static
 
 
 @jax.tree_util.register_dataclass
@@ -63,8 +63,8 @@ class Weights:
         _checks.flag("positive", self.positive)
         if self.groups is None:
             return self, num_atoms
-        groups, num_groups = _checked_groups(self.groups, num_atoms)
-        return dataclasses.replace(self, groups=groups), num_groups
+        groups, num_groups = _checks.ids("groups", self.groups, num_atoms, "group")
+        return dataclasses.replace(self, groups=jnp.asarray(groups, jnp.int32)), num_groups
 
     def of_atoms(self, raw: Float[Array, "*layers groups"]) -> Float[Array, "*layers n"]:
         """One weight per atom, as solvers take them, from what is trained.
@@ -102,23 +102,3 @@ class StepSize:
 
     value: Any = None
     learned: bool = False
-
-
-def _checked_groups(groups: Any, n: int) -> tuple[Int[Array, " n"], int]:
-    """The group of each atom and the number of groups, which the ids from 0 on all name."""
-    if _checks.is_traced(groups):
-        _checks.fail(TypeError, "groups", "an array that is not traced", "a traced value")
-    _checks.as_array("groups", groups)
-    ids = np.asarray(groups)  # Not what JAX holds, which under jit has no values.
-    if not np.issubdtype(ids.dtype, np.integer):
-        _checks.fail(TypeError, "groups", "integers, a group for each atom", f"dtype {ids.dtype}")
-    if ids.shape != (n,):
-        _checks.fail(
-            ValueError, "groups", f"shape {(n,)}, a group for each atom", f"shape {ids.shape}"
-        )
-    used = np.unique(ids)
-    if used[0] < 0 or used[-1] != len(used) - 1:
-        missing = np.setdiff1d(np.arange(n), used)  # Fewer than n ids are used, or all are right.
-        got = str(used[0]) if used[0] < 0 else f"no {missing[0]} beside {used[-1]}"
-        _checks.fail(ValueError, "groups", "all ids from 0 to the largest", got)
-    return jnp.asarray(ids, jnp.int32), len(used)

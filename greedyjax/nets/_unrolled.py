@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import real_dtype
-from greedyjax._types import ByIdentity, Recovery
+from greedyjax._types import ByIdentity, Matrix, Recovery
 from greedyjax.nets._hardened import Hardened
 from greedyjax.nets._parts import Temperature, Weights
 from greedyjax.policies import as_weighting
@@ -20,11 +20,12 @@ from greedyjax.pursuit import (
     Choices,
     Method,
     check_method,
+    checked_operator,
     recorded_choices,
     recover_layers,
     recover_soft,
 )
-from greedyjax.sorting import SoftSort
+from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 
 # What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
 Own = TypeVar("Own", bound="Unrolled")
@@ -39,10 +40,12 @@ class Unrolled(nnx.Module):
 
     Args:
         method: a `greedyjax.pursuit.Method`; each of its steps is a layer.
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, or an operator, as in `greedyjax.recover`.
         weights: `Weights`, or the array that they begin with, or a `greedyjax.policies.Policy`
             whose arrays are then trained. None means one weight per atom, from ones.
         tau: a `Temperature`, or a number > 0; one, or one per layer.
+        relaxation: of the sort, a class that is called with ``tau``, such as those of
+            `greedyjax.sorting`; its losses are those of `choice_loss`.
 
     Attributes:
         weights: ``nnx.Param``: shape ``(n,)`` or ``(G,)``, with a leading axis of layers where they
@@ -65,13 +68,21 @@ class Unrolled(nnx.Module):
     """
 
     def __init__(
-        self, method: Method, A: Inexact[ArrayLike, "m n"], *, weights: Any = None, tau: Any = 1e-3
+        self,
+        method: Method,
+        A: Matrix,
+        *,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
     ) -> None:
         check_method(method)
-        self.A: Any = _checks.inexact("A", A, ndim=2)
+        self._set_matrix(A, method)
         method = method.checked(self.A.shape, self.A.dtype)
         _checks.static_int("num_layers", method.num_steps, minimum=1)
         self._method = nnx.data(method)
+        rows_for = type(method).__name__ if method.uses_rows else None
+        self.relaxation = check_relaxation(relaxation, rows_for=rows_for)
         self._set_weights(weights)
         tau = tau if isinstance(tau, Temperature) else Temperature(tau)
         self.learn_tau = _checks.flag("tau.learned", tau.learned)
@@ -138,11 +149,11 @@ class Unrolled(nnx.Module):
 
     def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
         """Recovers one signal or a batch of any shape with the soft solver."""
-        return self._over_batch(recover_soft, Y, self.tau)
+        return self._over_batch(recover_soft, Y, self._relaxed)
 
     def layers(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch layers n"]:
         """The soft solver's answers if it stopped after each layer, from one run."""
-        return self._over_batch(recover_layers, Y, self.tau)
+        return self._over_batch(recover_layers, Y, self._relaxed)
 
     def harden(
         self, solver: Callable[..., Recovery] | Method | None = None
@@ -177,20 +188,19 @@ class Unrolled(nnx.Module):
         loss of what comes next.
         """
         taus = jnp.broadcast_to(self.tau, (self.num_layers,))
+        targets = self._method.structure.total(targets)
 
         def one(tau, met):
-            relaxation = SoftSort(tau)
-            if met.threshold is None:
-                return relaxation.next_loss(met.scores, targets)
+            relaxation = self.relaxation(tau)
             wanted = targets if met.closed is None else jnp.where(met.closed, 0, targets)
+            if met.threshold is None:
+                return relaxation.next_loss(met.scores, wanted)
             return relaxation.kept_loss(met.scores, wanted, met.threshold, met.kept)
 
         losses = [jax.vmap(one)(taus, met) for met in choices.met]
         return jnp.mean(jnp.concatenate(losses))
 
-    def rebuild(
-        self: Own, *, A: Inexact[ArrayLike, "m n"] | None = None, weights: Any = None
-    ) -> Own:
+    def rebuild(self: Own, *, A: Matrix | None = None, weights: Any = None) -> Own:
         """The same network on another matrix or with other weights.
 
         Args:
@@ -199,7 +209,7 @@ class Unrolled(nnx.Module):
         """
         net = nnx.clone(self)
         if A is not None:
-            net.A = _checks.inexact("A", A, ndim=2)
+            net._set_matrix(A, self._method)
             net._method = nnx.data(self._method.within(net.A.shape))
             self._check_atoms(net.A.shape)
         if net.learn_tau:
@@ -228,8 +238,16 @@ class Unrolled(nnx.Module):
         return [kind, *sorted(".".join(map(str, path)) for path in paths)]
 
     @property
+    def _relaxed(self) -> Relaxed:
+        return Relaxed(self.tau, self.relaxation)
+
+    @property
     def _real(self) -> jnp.dtype:
         return real_dtype(self.A.dtype)
+
+    def _set_matrix(self, A: Any, method: Method) -> None:
+        """Takes an array as it is, and an operator as a pytree."""
+        self.A: Any = nnx.data(checked_operator(A, uses_columns=method.uses_columns))
 
     def _set_weights(self, weights: Any) -> None:
         """Takes weights apart into what is trained and what that means."""
@@ -268,13 +286,13 @@ class Unrolled(nnx.Module):
         return jnp.asarray(array[: self.num_layers] if per_layer else array, self._real)
 
     def _over_batch(
-        self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "*batch m"], *tau: Array
+        self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "*batch m"], *relaxed: Relaxed
     ):
         """Applies a compiled function of many signals to a batch of any shape."""
         Y = _checks.batch("Y", Y, self.A.shape[0])
         weighting = as_weighting(self.policy, self.A.shape[1], self.num_layers, self.A.dtype)
         rows = Y if Y.ndim == 1 else Y.reshape(-1, Y.shape[-1])
-        found = solve(self.method, self.A, rows, weighting, *tau)
+        found = solve(self.method, self.A, rows, weighting, *relaxed)
         if Y.ndim <= 2:
             return found
         return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:-1], *leaf.shape[1:]), found)

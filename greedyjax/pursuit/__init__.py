@@ -4,6 +4,7 @@ Write an algorithm of your own as a `Method`; `recover`, `recover_batch` and
 `greedyjax.nets.Unrolled` take it as they take `OMP`.
 """
 
+from greedyjax._types import static
 from greedyjax.pursuit._batch import (
     cosamp_batch,
     htp_batch,
@@ -17,13 +18,15 @@ from greedyjax.pursuit._cosamp import cosamp, soft_cosamp
 from greedyjax.pursuit._htp import htp, soft_htp
 from greedyjax.pursuit._iht import iht, soft_iht
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
-from greedyjax.pursuit._method import Choice, Method, Turn, Turns, run, static, turns_of
+from greedyjax.pursuit._method import Choice, Method, Turn, Turns, run, turns_of
 from greedyjax.pursuit._omp import omp, soft_omp
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import Answer, Known, Problem, System, problem_of
+from greedyjax.pursuit._problem import checked_operator as checked_operator
 from greedyjax.pursuit._recover import check_method as check_method
 from greedyjax.pursuit._recover import checked as checked
 from greedyjax.pursuit._recover import recover, system_for
+from greedyjax.pursuit._recover import relaxed_of as relaxed_of
 from greedyjax.pursuit._recover import temperature_given as temperature_given
 from greedyjax.pursuit._subspace import soft_subspace_pursuit, subspace_pursuit
 from greedyjax.pursuit._system import relative_tau, stack_real

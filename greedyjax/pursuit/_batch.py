@@ -4,7 +4,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
 from greedyjax._types import Matrix, Recovery, Scalar
-from greedyjax.linalg.dictionary import Dictionary
+from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy
 from greedyjax.pursuit._blocks import recover_batch
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
@@ -12,6 +12,7 @@ from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._recover import rtol_given
 from greedyjax.pursuit._thresholding import HTP, IHT
 from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.structures import Plain, Structure
 
 
 def omp_batch(
@@ -23,6 +24,7 @@ def omp_batch(
     rtol: Scalar = 0.0,
     penalty: Float[ArrayLike, " n"] | None = None,
     batch_size: int | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """`omp` of many signals with one dictionary, by the form that is fastest for their sizes.
 
@@ -45,6 +47,7 @@ def omp_batch(
             know residuals to that accuracy, so anything but the number 0 is done by residuals.
         penalty: of the fit, as in `omp`, real and >= 0, shape ``(n,)``. None means 0.
         batch_size: signals in a block, static; None chooses.
+        structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``. First derivatives in ``A`` and
@@ -65,7 +68,7 @@ def omp_batch(
         Rubinstein, Zibulevsky and Elad, "Efficient implementation of the K-SVD algorithm using
         batch orthogonal matching pursuit", 2008; and those of `omp`.
     """
-    method = OMP(sparsity, rtol_given(rtol), LeastSquares(penalty))
+    method = OMP(sparsity, rtol_given(rtol), LeastSquares(penalty), structure=structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
@@ -80,6 +83,7 @@ def iht_batch(
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
     batch_size: int | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """`iht` of many signals with one matrix, in blocks that bound its memory.
 
@@ -94,6 +98,7 @@ def iht_batch(
         debias: static; True ends with least squares on the entries kept, as in `iht`.
         penalty: of that fit, shape ``(n,)``. None means 0.
         batch_size: signals in a block, static; None chooses.
+        structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
@@ -112,7 +117,14 @@ def iht_batch(
     References:
         Those of `iht`.
     """
-    method = IHT(sparsity, num_steps, step_size, fit=LeastSquares(penalty), debias=debias)
+    method = IHT(
+        sparsity,
+        num_steps,
+        step_size,
+        fit=LeastSquares(penalty),
+        debias=debias,
+        structure=structure,
+    )
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 

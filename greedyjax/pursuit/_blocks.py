@@ -13,13 +13,16 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax import _checks
 from greedyjax._numerics import matmul, power_of_two
 from greedyjax._types import Matrix, Recovery
-from greedyjax.linalg.dictionary import Dictionary
+from greedyjax.linalg.dictionary import GRAM_BYTES
+from greedyjax.linalg.operators import Dense, join, split
+from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy, Weighting
 from greedyjax.pursuit._method import Method, run, turns_of
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import problem_of
 from greedyjax.pursuit._recover import checked, recovery, solve, system_for
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
+from greedyjax.structures import Plain
 
 
 class Plan(NamedTuple):
@@ -95,12 +98,12 @@ def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Re
     prepared, by_gram = method.prepared(system), by_gram.prepared(system)
     # In one product for all signals, each at its own unit scale.
     units = power_of_two(Y, axis=-1)[:, None]
-    projections = lax.stop_gradient(matmul(Y / units, system.atoms.matrix.conj().astype(Y.dtype)))
+    projections = lax.stop_gradient(_projections(system.atoms, Y / units))
 
     def block(Y, projections):
         def pursue(y, projections):
             problem = problem_of(system, y, projections)
-            return run(by_gram, problem, turns_of(problem, weighting, None, by_gram.num_steps))[0]
+            return run(by_gram, problem, turns_of(problem, weighting, None, by_gram))[0]
 
         def fit(y, state):
             problem = problem_of(system, y)
@@ -113,11 +116,24 @@ def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Re
     return _in_blocks(block, plan.batch_size, Y, projections)
 
 
+def _projections(atoms: Any, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]:
+    """``a_j* y`` for all signals."""
+    if isinstance(atoms, Dense):
+        return matmul(Y, atoms.matrix.conj().astype(Y.dtype))
+    return jax.vmap(lambda y: join(atoms.adjoint_times(split(y))))(Y)
+
+
 def _plan_for(method: Method, A: Any, Y: Any) -> Plan:
     (m, n), itemsize, backend = A.shape, Y.dtype.itemsize, jax.default_backend()
-    if not isinstance(method, OMP) or not isinstance(method.fit, LeastSquares):
+    if not (
+        isinstance(method, OMP)
+        and isinstance(method.fit, LeastSquares)
+        and isinstance(method.structure, Plain)
+    ):
         return Plan(False, batch_that_fits(method.footprint((m, n)), Y.dtype))
     has_gram = isinstance(A, Dictionary) and A.gram is not None
+    if not has_gram and not isinstance(A.A if isinstance(A, Dictionary) else A, (Dense, jax.Array)):
+        return Plan(False, batch_that_fits(3 * n + 4 * m * method.sparsity, Y.dtype))
     return plan(
         m, n, method.sparsity, len(Y), itemsize,
         has_gram=has_gram, gram_serves=method.rtol is None, backend=backend,
@@ -152,13 +168,12 @@ def plan(
     if backend != "cpu":
         per_step *= 4
     pays = has_gram or num * sparsity * (saved - per_step) > 2 * n * n * m
-    fits = has_gram or n * n * itemsize <= _GRAM_BYTES
+    fits = has_gram or n * n * itemsize <= GRAM_BYTES
     if gram_serves and 2 * sparsity <= m and per_step < saved and pays and fits:
         return Plan(True, _block_of_gram(n * sparsity * itemsize, backend))
     return by_residuals
 
 
-_GRAM_BYTES = 2**30
 _CACHE_BYTES = 2**21
 _DEVICE_BYTES = 2**31
 

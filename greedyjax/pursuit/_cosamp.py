@@ -1,5 +1,7 @@
 """CoSaMP, hard and soft: one step with two selectors."""
 
+from typing import Any
+
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
@@ -8,6 +10,7 @@ from greedyjax.policies import Policy
 from greedyjax.pursuit._merging import CoSaMP
 from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.sorting import SoftSort
 
 
 def cosamp(
@@ -29,7 +32,8 @@ def cosamp(
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (whose columns are then computed once). Columns need not have norm 1.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
+            norms.
         y: measurements, shape ``(m,)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; with
             fewer than ``3 sparsity`` rows the merged atoms fit anything.
@@ -73,6 +77,7 @@ def soft_cosamp(
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
+    relaxation: Any = SoftSort,
 ) -> Recovery:
     """Soft-CoSaMP: `cosamp` with both choices made by rows of `softsort`.
 
@@ -84,7 +89,8 @@ def soft_cosamp(
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (whose columns are then computed once). Columns need not have norm 1.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
+            norms.
         y: measurements, shape ``(m,)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; as in `cosamp`.
         tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
@@ -95,6 +101,8 @@ def soft_cosamp(
         debias: static; True ends with least squares over the soft rows that keep.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
             of the dense ``x``.
+        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
+            `greedyjax.sorting`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.
@@ -113,4 +121,4 @@ def soft_cosamp(
     Source: this library's own, after `greedyjax.soft_omp`.
     """
     method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), debias)
-    return recover(method, A, y, weights=weights, tau=temperature_given(tau))
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

@@ -1,5 +1,7 @@
 """Hard thresholding pursuit, hard and soft: IHT whose every step ends with least squares."""
 
+from typing import Any
+
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
@@ -8,6 +10,7 @@ from greedyjax.policies import Policy
 from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit._thresholding import HTP
 from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.sorting import SoftSort
 
 
 def htp(
@@ -28,7 +31,7 @@ def htp(
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (whose columns are then computed once).
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`).
         y: measurements, shape ``(m,)``.
         sparsity: number of entries, static, between 1 and ``n``; an entry whose column depends on
             those of larger ones is 0.
@@ -68,6 +71,7 @@ def soft_htp(
     step_size: Scalar | None = None,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
+    relaxation: Any = SoftSort,
 ) -> Recovery:
     """Soft-HTP: `htp` with the choice of entries replaced by the first rows ``P`` of `softsort`.
 
@@ -84,6 +88,8 @@ def soft_htp(
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
         weights: shape ``(n,)`` or ``(num_steps, n)``, or a policy, as in `htp`.
         penalty: as in `htp`, of the dense ``x``.
+        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
+            `greedyjax.sorting`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.
@@ -102,4 +108,4 @@ def soft_htp(
     Source: this library's own, after `soft_iht`.
     """
     method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty))
-    return recover(method, A, y, weights=weights, tau=temperature_given(tau))
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

@@ -1,5 +1,7 @@
 """Iterative hard thresholding, hard and soft: one step with two selectors."""
 
+from typing import Any
+
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
@@ -8,6 +10,8 @@ from greedyjax.policies import Policy
 from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit._thresholding import IHT
 from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.sorting import SoftSort
+from greedyjax.structures import Plain, Structure
 
 
 def iht(
@@ -21,6 +25,7 @@ def iht(
     x0: Inexact[ArrayLike, " n"] | None = None,
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Weighted iterative hard thresholding.
 
@@ -40,6 +45,9 @@ def iht(
         x0: start, shape ``(n,)``; None means 0.
         debias: static; True ends with least squares on the entries that the last step keeps.
         penalty: of that fit, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
+            for as many atoms of each as the largest has.
 
     Returns:
         A `Recovery`; ``support`` lists the kept entries by falling score, -1 where they are 0.
@@ -59,7 +67,15 @@ def iht(
         Blumensath and Davies, "Iterative hard thresholding for compressed sensing", 2009; weighted
         selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
     """
-    method = IHT(sparsity, num_steps, step_size, x0, LeastSquares(penalty), debias=debias)
+    method = IHT(
+        sparsity,
+        num_steps,
+        step_size,
+        x0,
+        LeastSquares(penalty),
+        debias=debias,
+        structure=structure,
+    )
     return recover(method, A, y, weights=weights)
 
 
@@ -75,6 +91,8 @@ def soft_iht(
     x0: Inexact[ArrayLike, " n"] | None = None,
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
+    relaxation: Any = SoftSort,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Soft-IHT: `iht` with the 0-1 mask replaced by `soft_topk_mask`.
 
@@ -94,6 +112,11 @@ def soft_iht(
         x0: start, shape ``(n,)``; None means 0.
         debias: static; True ends with least squares over the soft rows of the last step.
         penalty: of that fit, as in `iht`.
+        relaxation: of the sort, a class that is called with ``tau`` and gives a mask, such as those
+            of `greedyjax.sorting`; a `greedyjax.sorting.Gate` is enough unless ``debias``.
+        structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
+            for as many atoms of each as the largest has.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step,
@@ -113,5 +136,13 @@ def soft_iht(
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
-    method = IHT(sparsity, num_steps, step_size, x0, LeastSquares(penalty), debias=debias)
-    return recover(method, A, y, weights=weights, tau=temperature_given(tau))
+    method = IHT(
+        sparsity,
+        num_steps,
+        step_size,
+        x0,
+        LeastSquares(penalty),
+        debias=debias,
+        structure=structure,
+    )
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

@@ -9,9 +9,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, magnitude_of, norm
+from greedyjax._numerics import eps, norm
+from greedyjax._types import static
 from greedyjax.linalg.operators import join
-from greedyjax.pursuit._method import Method, static
+from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._problem import Answer, Known, Problem
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import Indices
@@ -92,7 +93,7 @@ class _Merging(Method):
         merged = jax.tree.map(lambda *rows: jnp.concatenate(rows), now.rows, found)
         z, _ = self.fit.solve(problem, merged)
         known = Known(lambda: merged.union(n, dtype), lambda: join(z))
-        rows, keeping = turn.first(magnitude_of(z), self.sparsity, known, again=True)
+        rows, keeping = turn.first(join(z), self.sparsity, known, again=True)
         if self.refits:
             x, residual = self.fit.solve(problem, rows)
         else:

@@ -3,20 +3,19 @@
 import abc
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
+from greedyjax._types import static
 from greedyjax.policies import Context, Weighting, as_weighting
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
-from greedyjax.sorting import HardSort, Rows, SoftSort, temperature, threshold_of
-
-static = partial(dataclasses.field, metadata={"static": True})
+from greedyjax.sorting import HardSort, Relaxed, Rows, threshold_of
+from greedyjax.structures import Plain, Structure, check_structure
 
 # What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
 Own = TypeVar("Own", bound="Method")
@@ -29,11 +28,10 @@ class Choice:
 
     Attributes:
         magnitudes: what the policy multiplied, shape ``(n,)``, in the units of the problem.
-        scores: what was chosen by, shape ``(n,)``.
+        scores: what was chosen by, one for each candidate.
         context: what the policy saw.
-        closed: the atoms that were not to be chosen, a mask; None where all were open, or the
-            choice was that of the next atom alone.
-        kept: how many atoms were to be chosen; 0 where it was the next one alone.
+        closed: the candidates that were not to be chosen, a mask; None where all were open.
+        kept: how many candidates were to be chosen; 0 where it was the next one alone.
     """
 
     magnitudes: Any
@@ -49,71 +47,92 @@ class Choice:
 
 
 class Turn(NamedTuple):
-    """One step's number, its selector, and its weights.
+    """One step's number, its selector, its weights, and what is chosen together.
 
     Attributes:
         step: the number of the step, from 0 on.
         selector: makes the choices of this step, hard or soft.
         weights: multiply magnitudes in this step, ``(n,)``; None where the policy has to be asked.
         weighting: the policy.
+        structure: between correlations and scores.
     """
 
     step: Int[Array, ""]
     selector: Any
     weights: Any
     weighting: Weighting
+    structure: Structure
 
     @property
     def is_hard(self) -> bool:
         """Whether rows are indices, so that no derivative passes a choice."""
-        return self.selector.rows.constant
+        return isinstance(self.selector, HardSort)
 
-    def next(self, magnitudes: Float[Array, " n"], known: Known) -> tuple[Rows, Choice]:
-        """The next atom, and the choice as it was met.
+    def next(
+        self, correlations: Inexact[Array, "*snapshots n"], known: Known
+    ) -> tuple[Rows, Choice]:
+        """The row of the next candidate, and the choice as it was met.
 
         Args:
-            magnitudes: one number for each atom, not negative.
+            correlations: ``a_j* r`` of each atom, or other numbers whose magnitudes count.
             known: the atoms of before, which a hard selector leaves out.
         """
-        choice = self._choice(magnitudes, known)
-        return self.selector.next(choice.scores, known.chosen()), choice
+        choice = self._choice(correlations, known)
+        chosen = self.structure.met(known.chosen())
+        row = self.selector.next(choice.scores, chosen)
+        return row, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
     def first(
-        self, magnitudes: Float[Array, " n"], k: int, known: Known, *, again: bool = False
+        self,
+        correlations: Inexact[Array, "*snapshots n"],
+        k: int,
+        known: Known,
+        *,
+        again: bool = False,
     ) -> tuple[Rows, Choice]:
-        """The rows of the ``k`` largest scores, and the choice as it was met.
+        """The rows of the atoms of the ``k`` best candidates, and the choice as it was met.
 
         Args:
-            magnitudes: one number for each atom, not negative.
+            correlations: as for `next`.
             k: how many.
             known: the atoms of before.
             again: whether a hard selector may choose those again.
         """
-        choice = self._choice(magnitudes, known, k)
-        if again:
-            return self.selector.first(choice.scores, k), choice
-        chosen = known.chosen()
+        choice = self._choice(correlations, known, k)
+        chosen = None if again else self.structure.met(known.chosen())
         rows = self.selector.first(choice.scores, k, chosen)
+        rows, _ = self.structure.expand(rows, correlations.shape[-1])
         return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
     def keep(
-        self, magnitudes: Float[Array, " n"], k: int, known: Known
-    ) -> tuple[Float[Array, " n"], Int[Array, " k"], Choice]:
-        """The mask of the ``k`` largest scores, their indices, and the choice as it was met."""
-        choice = self._choice(magnitudes, known, k)
-        return *self.selector.keep(choice.scores, k), choice
+        self, values: Inexact[Array, "*snapshots n"], k: int, known: Known
+    ) -> tuple[Float[Array, " n"], Int[Array, " k*width"], Choice]:
+        """The mask of the atoms of the ``k`` best candidates, their indices, and the choice.
 
-    def scores(self, magnitudes: Float[Array, " n"]) -> Float[Array, " n"]:
-        """What atoms are chosen by, where the weights are known beforehand."""
-        return self.weights * magnitudes
+        The indices have -1 where a candidate has fewer atoms than others.
+        """
+        choice = self._choice(values, known, k)
+        return *self.kept(choice.scores, k, values.shape[-1]), choice
 
-    def _choice(self, magnitudes, known: Known, kept: int = 0) -> Choice:
+    def kept(self, scores: Float[Array, " candidates"], k: int, num_atoms: int):
+        """The mask of the atoms of the ``k`` best candidates, and their indices."""
+        mask, candidates = self.selector.keep(scores, k)
+        atoms, exist = self.structure.atoms(candidates, num_atoms)
+        return self.structure.spread(mask, num_atoms), jnp.where(exist, atoms, -1)
+
+    def scores(self, correlations: Inexact[Array, "*snapshots n"]) -> Float[Array, " candidates"]:
+        """What is chosen by, where the weights are known beforehand."""
+        return self.structure.pool(self.weights * self.structure.magnitudes(correlations))
+
+    def _choice(self, correlations, known: Known, kept: int = 0) -> Choice:
+        magnitudes = self.structure.magnitudes(correlations)
         chosen = lambda: jnp.asarray(known.chosen(), magnitudes.dtype)
         context = self.weighting.context(self.step, chosen, known.coefficients)
         weights = self.weights
         if weights is None:
             weights = self.weighting(context).astype(magnitudes.dtype)
-        return Choice(magnitudes, weights * magnitudes, context, kept=kept)
+        scores = self.structure.pool(weights * magnitudes)
+        return Choice(magnitudes, scores, context, kept=kept)
 
 
 @jax.tree_util.register_dataclass
@@ -126,6 +145,7 @@ class Turns:
         shared: weights of all steps alike, or None.
         of_steps: weights of each step, or None.
         weighting: the policy.
+        structure: what is chosen together.
         num_steps: how many.
         start: the number of the first.
     """
@@ -134,6 +154,7 @@ class Turns:
     shared: Any
     of_steps: Any
     weighting: Weighting
+    structure: Structure
     num_steps: int = static()
     start: int = static(default=0)
 
@@ -145,7 +166,8 @@ class Turns:
     def turn(self, step: Int[Array, ""], each: tuple) -> Turn:
         """The turn that one entry of ``each`` makes."""
         selector, weights = each
-        return Turn(step, selector, self.shared if weights is None else weights, self.weighting)
+        weights = self.shared if weights is None else weights
+        return Turn(step, selector, weights, self.weighting, self.structure)
 
     @property
     def first(self) -> Turn:
@@ -165,22 +187,19 @@ class Turns:
         )
 
 
-def turns_of(problem: Problem, weights: Any, tau: Any, num_steps: int) -> Turns:
-    """The turns of a soft solver at temperatures in the user's units, or of a hard one.
+def turns_of(problem: Problem, weights: Any, relaxed: Relaxed | None, method: "Method") -> Turns:
+    """The turns of a soft solver, with temperatures in the user's units, or of a hard one.
 
-    ``weights`` and ``tau`` are those of `greedyjax.recover`.
+    ``weights`` are those of `greedyjax.recover`.
     """
-    dtype = problem.y.dtype
-    dtype = dtype if len(problem.y) == 1 else jnp.result_type(dtype, jnp.complex64)
-    weighting = as_weighting(weights, problem.shape[1], num_steps, dtype)
-    selectors: Any = HardSort()
-    if tau is not None:
-        tau = jnp.broadcast_to(jnp.asarray(tau), (num_steps,))
-        selectors = SoftSort(temperature(tau, problem.unit))
-    shared, of_steps = weighting.magnitudes(problem.shape[1], num_steps, problem.y.dtype)
+    n, dtype, num_steps = problem.shape[1], problem.y.dtype, method.num_steps
+    full = dtype if len(problem.y) == 1 else jnp.result_type(dtype, jnp.complex64)
+    weighting = as_weighting(weights, n, num_steps, full)
+    selectors = relaxed.selectors(problem.unit, num_steps) if relaxed else HardSort()
+    shared, of_steps = weighting.magnitudes(n, num_steps, dtype)
     if weighting.is_fixed:
         weighting = Weighting(None, weighting.sees)  # It has said all that it says.
-    return Turns(selectors, shared, of_steps, weighting, num_steps)
+    return Turns(selectors, shared, of_steps, weighting, method.structure, num_steps)
 
 
 class Method(abc.ABC):
@@ -213,8 +232,12 @@ class Method(abc.ABC):
     rtol: Any = None
     #: Whether steps multiply by ``A`` itself, which is then brought to unit scale.
     uses_matrix = False
-    #: Whether steps read columns at norm 1, which a matrix-free operator then has to give.
+    #: Whether steps read columns at norm 1, whose norms a matrix-free operator then has to know.
     uses_columns = True
+    #: Whether steps choose by rows, or by masks alone, which a gate can give as well.
+    uses_rows = True
+    #: What is chosen together; a field, where a method takes one.
+    structure: Any = Plain()
 
     @property
     def uses_gram(self) -> bool:
@@ -223,45 +246,46 @@ class Method(abc.ABC):
 
     def most(self, shape: tuple[int, int]) -> int:
         """The largest sparsity for a matrix: no more atoms can be independent than it has rows."""
-        return min(shape)
+        num, width = self.structure.shape(shape[1])
+        return min(num, max(shape[0] // width, 1))
 
     def checked(self: Own, shape: tuple[int, int], dtype) -> Own:
         """The method with its settings checked for a problem, before anything is traced."""
         del dtype
+        _checks.instance("fit", self._fit, object, "greedyjax.pursuit.Fit")
+        _checks.instance("structure", self.structure, Structure, "greedyjax.structures.Structure")
+        missing = [name for name in ("checked", "prepared") if not hasattr(self._fit, name)]
+        if self._fit is not None and missing:
+            got = f"{type(self._fit).__name__}, which has no {missing[0]}"
+            _checks.fail(TypeError, "fit", "a greedyjax.pursuit.Fit", got)
+        own = self._with(structure=self.structure.checked(shape[1]))
+        if not isinstance(self.structure, Plain):
+            check_structure(own.structure, shape[1])
+        why = f" for A of shape {tuple(shape)}"
         sparsity = _checks.static_int(
-            "sparsity",
-            self.sparsity,
-            minimum=1,
-            maximum=self.most(shape),
-            why=f" for A of shape {tuple(shape)}",
+            "sparsity", self.sparsity, minimum=1, maximum=own.most(shape), why=why
         )
-        fit = self._fit
-        if isinstance(fit, type):
-            got = f"the class {fit.__name__}; make one: {fit.__name__}()"
-            _checks.fail(TypeError, "fit", "a greedyjax.pursuit.Fit", got)
-        missing = [name for name in ("checked", "prepared") if not hasattr(fit, name)]
-        if fit is not None and missing:
-            got = f"{type(fit).__name__}, which has no {missing[0]}"
-            _checks.fail(TypeError, "fit", "a greedyjax.pursuit.Fit", got)
-        return self._with(sparsity, None if fit is None else fit.checked(shape[1]))
+        return own._with(sparsity=sparsity, fit=self._fit and self._fit.checked(shape[1]))
 
     def prepared(self: Own, system: System) -> Own:
         """The method with what depends on the matrix alone, once for all signals."""
         if self._fit is None or not self.uses_columns:
             return self
-        return self._with(self.sparsity, self._fit.prepared(system))
+        return self._with(fit=self._fit.prepared(system))
 
     def within(self: Own, shape: tuple[int, int]) -> Own:
         """The method for a smaller matrix, with no more atoms than that allows."""
-        return self._with(min(self.sparsity, self.most(shape)), self._fit)
+        return self._with(sparsity=min(self.sparsity, self.most(shape)))
 
     @property
     def _fit(self) -> Any:
         return getattr(self, "fit", None)
 
-    def _with(self: Own, sparsity: int, fit: Any) -> Own:
-        changes = {"sparsity": sparsity} | ({} if fit is None else {"fit": fit})
-        return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
+    def _with(self: Own, **changes: Any) -> Own:
+        """With other values of those fields that the method has."""
+        fields = {field.name for field in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+        known = {name: value for name, value in changes.items() if name in fields}
+        return dataclasses.replace(self, **known)  # pyright: ignore[reportArgumentType]
 
     def footprint(self, shape: tuple[int, int]) -> int:
         """About how many numbers a step reads and writes for one signal, to size blocks by."""

@@ -1,5 +1,7 @@
 """Orthogonal matching pursuit, hard and soft: one step with two selectors."""
 
+from typing import Any
+
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
@@ -8,6 +10,8 @@ from greedyjax.policies import Policy
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._recover import recover, rtol_given, temperature_given
 from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.sorting import SoftSort
+from greedyjax.structures import Plain, Structure
 
 
 def omp(
@@ -18,6 +22,7 @@ def omp(
     weights: Float[ArrayLike, "*sparsity n"] | Policy | None = None,
     rtol: Scalar = 0.0,
     penalty: Float[ArrayLike, " n"] | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Weighted orthogonal matching pursuit.
 
@@ -29,7 +34,8 @@ def omp(
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (whose columns are then computed once). Columns need not have norm 1.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
+            norms.
         y: measurements, shape ``(m,)``.
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
@@ -40,6 +46,9 @@ def omp(
         penalty: real and >= 0, shape ``(n,)``, in the units of ``A^2``: the fit minimises
             ``||y - A x||^2 + sum_j penalty_j |x_j|^2`` on the atoms chosen, which a prior variance
             of ``1 / penalty_j`` times that of the noise makes the best estimate. None means 0.
+        structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
+            for as many atoms of each as the largest has.
 
     Returns:
         A `Recovery`; ``support`` is in the order of choice, with -1 in unused slots.
@@ -58,7 +67,7 @@ def omp(
         Pati, Rezaiifar and Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993; weighted
         selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
     """
-    method = OMP(sparsity, rtol_given(rtol), LeastSquares(penalty))
+    method = OMP(sparsity, rtol_given(rtol), LeastSquares(penalty), structure=structure)
     return recover(method, A, y, weights=weights)
 
 
@@ -71,6 +80,8 @@ def soft_omp(
     weights: Float[ArrayLike, "*sparsity n"] | Policy | None = None,
     remat: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
+    relaxation: Any = SoftSort,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Soft-OMP: `omp` with the argmax replaced by the first row of softsort.
 
@@ -93,6 +104,11 @@ def soft_omp(
             in the backward pass too. Memory then grows with ``sparsity * (m + sparsity)``, not
             with ``sparsity * n``, and a step with its gradient takes about 1.5 times as long.
         penalty: as in `omp`, of the dense ``x``.
+        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
+            `greedyjax.sorting`.
+        structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
+            for as many atoms of each as the largest has.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row.
@@ -110,5 +126,5 @@ def soft_omp(
     References:
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
-    method = OMP(sparsity, fit=LeastSquares(penalty), remat=remat)
-    return recover(method, A, y, weights=weights, tau=temperature_given(tau))
+    method = OMP(sparsity, fit=LeastSquares(penalty), remat=remat, structure=structure)
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

@@ -13,11 +13,13 @@ from jaxtyping import Array, Float
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul
+from greedyjax._types import static
 from greedyjax.linalg.basis import basis_derivative
 from greedyjax.linalg.operators import times_i
-from greedyjax.pursuit._method import Method, Turns, scan, static
+from greedyjax.pursuit._method import Method, Turns, scan
 from greedyjax.pursuit._problem import Answer, Problem
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares, Span
+from greedyjax.structures import Plain
 
 
 @jax.tree_util.register_dataclass
@@ -26,21 +28,23 @@ class OMP(Method):
     """Orthogonal matching pursuit: each step adds the atom of the largest score to the fit.
 
     Attributes:
-        sparsity: largest number of atoms.
+        sparsity: largest number of atoms, or of blocks of them.
         rtol: the hard solver stops once ``||r|| <= rtol ||y||``. None stops where nothing is left.
             Soft solvers never stop, so that gradients at ``r = 0`` are right.
         fit: on the chosen atoms.
         remat: whether soft rows are made again instead of kept.
+        structure: what is chosen together.
     """
 
     sparsity: int = static()
     rtol: Any = None
     fit: Any = LeastSquares()
     remat: bool = static(default=False)
+    structure: Any = Plain()
 
     @property
     def num_steps(self) -> int:
-        """One step for each atom."""
+        """One step for each atom, or block."""
         return self.sparsity
 
     def checked(self, shape: tuple[int, int], dtype) -> "OMP":
@@ -54,7 +58,8 @@ class OMP(Method):
 
     def init(self, problem: Problem, turn) -> Any:
         """No atom chosen."""
-        return self.fit.start(problem, turn, self.sparsity)
+        _, width = self.structure.shape(problem.shape[1])
+        return self.fit.start(problem, turn, self.sparsity * width)
 
     def step(self, problem: Problem, state, turn):
         """Chooses one atom, and adds it."""
@@ -62,17 +67,27 @@ class OMP(Method):
         active = fit.goes_on(problem, state, self.rtol) if turn.is_hard else True
         correlations = fit.correlations(problem, state)
         row, choice = turn.next(correlations, fit.known(problem, state))
-        return fit.add(problem, state, row, active), (choice,)
+        if isinstance(self.structure, Plain):
+            return fit.add(problem, state, row, active), (choice,)
+
+        def add(state, each):
+            row, exists = each
+            return fit.add(problem, state, row, active & exists), None
+
+        return lax.scan(add, state, self.structure.expand(row, problem.shape[1]))[0], (choice,)
 
     def answer(self, problem: Problem, state) -> Answer:
         """What the fit says."""
-        return self.fit.answer(problem, state)
+        answer = self.fit.answer(problem, state)
+        taken = jnp.any(answer.support.reshape(self.sparsity, -1) >= 0, axis=1)
+        return answer._replace(num_steps=jnp.sum(taken, dtype=jnp.int32))
 
     def all_steps(self, problem: Problem, turns: Turns):
         """By the derivative below, where weights do not depend on what was chosen."""
         if isinstance(self.fit, GramMatrix):
             return self.fit.all_steps(self, problem, turns), None
-        if not isinstance(self.fit, LeastSquares) or not turns.weighting.is_fixed:
+        plain = isinstance(self.fit, LeastSquares) and isinstance(self.structure, Plain)
+        if not plain or not turns.weighting.is_fixed:
             return _scan_again(self, problem, turns) if self.remat else None
         final, after = _take_steps(self, problem, turns)
 

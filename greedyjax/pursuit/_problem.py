@@ -8,24 +8,15 @@ of any units neither overflow nor vanish.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import magnitude_of, power_of_two, real_dtype
-from greedyjax._types import CheckedMatrix, CheckedOperator
-from greedyjax.linalg.dictionary import Dictionary, gram_of
-from greedyjax.linalg.operators import (
-    Dense,
-    checked_matrix,
-    columns_of,
-    dense,
-    operator_dtype,
-    split,
-    times,
-    unit_columns,
-)
+from greedyjax._numerics import power_of_two, real_dtype
+from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
+from greedyjax.linalg.dictionary import gram_of
+from greedyjax.linalg.operators import Dense, join, split, unit_columns
+from greedyjax.linalg.products import Dictionary, Products
 
 
 class System(NamedTuple):
@@ -39,7 +30,7 @@ class System(NamedTuple):
         gram: ``gram[j, i] = a_i* a_j`` over the atoms, where a fit reads it.
     """
 
-    A: CheckedOperator
+    A: Any
     scale: Float[Array, ""]
     atoms: Any = None
     column_scale: Any = None
@@ -75,7 +66,7 @@ class Problem(NamedTuple):
         return self.system.shape
 
     @property
-    def atoms(self) -> Dense:
+    def atoms(self) -> Any:
         """The columns at norm 1."""
         return self.system.atoms
 
@@ -84,13 +75,13 @@ class Problem(NamedTuple):
         """The unit of signals and temperatures: ``x`` of the problem given over ``x`` of this."""
         return self.scale / self.system.scale
 
-    def correlations(self, residual: Float[Array, "parts m"]) -> Float[Array, " n"]:
-        """``|a_j* r|`` over columns of norm 1, for a residual by parts."""
-        return magnitude_of(self.atoms.adjoint_times(residual))
+    def correlations(self, residual: Float[Array, "parts m"]) -> Inexact[Array, " n"]:
+        """``a_j* r`` over columns of norm 1, for a residual by parts."""
+        return join(self.atoms.adjoint_times(residual))
 
     def residual(self, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
         """``y - A x`` by parts."""
-        return self.y - times(self.system.A, x)
+        return self.y - self.system.A.times(x)
 
 
 class Known(NamedTuple):
@@ -124,7 +115,7 @@ class Answer(NamedTuple):
 
 
 def system_of(
-    A: CheckedMatrix, dtype, *, uses_matrix: bool, uses_columns: bool, uses_gram: bool = False
+    A: Any, dtype, *, uses_matrix: bool, uses_columns: bool, uses_gram: bool = False
 ) -> System:
     """Prepares a checked operator or `Dictionary` for problems of a dtype.
 
@@ -137,21 +128,17 @@ def system_of(
     """
     real = real_dtype(dtype)
     prepared = A if isinstance(A, Dictionary) else None
-    operator = prepared.A if prepared else A
-    if isinstance(operator, jax.Array):
-        operator = dense(operator)
+    operator = (prepared.A if prepared else as_operator(A)).astype(real)
     scale = jnp.ones((), real)
-    if isinstance(operator, Dense):
-        operator = Dense(operator.parts.astype(real))
-        if uses_matrix:
-            scale = power_of_two(operator.parts)
-            operator = Dense(operator.parts / scale)
+    if isinstance(operator, Dense) and uses_matrix:
+        scale = power_of_two(operator.parts)
+        operator = Dense(operator.parts / scale)
     if not uses_columns:
         return System(operator, scale)
     if prepared:
-        atoms, column_scale = Dense(prepared.unit.parts.astype(real)), prepared.column_scale * scale
+        atoms, column_scale = prepared.unit.astype(real), prepared.column_scale * scale
     else:
-        atoms, column_scale = unit_columns(columns_of(operator))
+        atoms, column_scale = unit_columns(operator)
     gram = None
     if uses_gram:
         gram = prepared.gram if prepared else None
@@ -166,9 +153,20 @@ def problem_of(system: System, y: Inexact[Array, " m"], projections=None) -> Pro
     return Problem(system, split(y / scale), scale, projections)
 
 
-def checked_operator(A: Any) -> Any:
-    """``A`` as what jitted functions take: an array, an operator, or a `Dictionary`."""
-    return A if isinstance(A, Dictionary) else checked_matrix(A)
+def checked_operator(A: Any, *, uses_columns: bool) -> Any:
+    """``A`` as what jitted functions take: an array, an operator, or a `Dictionary`.
+
+    Raises:
+        ValueError: an operator that does not know the norms of its columns, where they are used.
+    """
+    A = checked_matrix(A)
+    if uses_columns and isinstance(A, Products) and not A.has_norms:
+        raise ValueError(
+            "A: expected an operator with column_norms, as this solver scales columns to norm 1, "
+            "got one without; give them to greedyjax.operators.MatrixFree, or prepare the operator "
+            "once: greedyjax.dictionary(A)"
+        )
+    return A
 
 
 def checked_measurements(name: str, y: Any, A: Any, *, ndim: int) -> Inexact[Array, "..."]:
@@ -177,5 +175,4 @@ def checked_measurements(name: str, y: Any, A: Any, *, ndim: int) -> Inexact[Arr
     expected = (*y.shape[:-1], A.shape[0])
     if y.shape != expected:
         _checks.fail(ValueError, name, f"shape {expected}", f"shape {y.shape}")
-    operator = A.A if isinstance(A, Dictionary) else A
-    return y.astype(jnp.result_type(operator_dtype(operator), y.dtype))
+    return y.astype(jnp.result_type(operator_dtype(A), y.dtype))

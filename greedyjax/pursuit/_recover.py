@@ -21,6 +21,7 @@ from greedyjax.pursuit._problem import (
     problem_of,
     system_of,
 )
+from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 
 
 def recover(
@@ -30,6 +31,7 @@ def recover(
     *,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     tau: Scalar | Float[ArrayLike, " num_steps"] | None = None,
+    relaxation: Any = None,
 ) -> Recovery:
     """Recovers one signal by any method, hard or soft.
 
@@ -43,6 +45,8 @@ def recover(
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`. Only their magnitudes matter. None means ones.
         tau: temperature > 0; one, or one per step; traced. None means the hard solver.
+        relaxation: of the sort in the soft solver, a class that is called with ``tau``, such as
+            those of `greedyjax.sorting`. None means `greedyjax.sorting.SoftSort`.
 
     Returns:
         A `Recovery`.
@@ -59,9 +63,10 @@ def recover(
         [0.0, 2.0, 0.0]
     """
     method, A, y, weighting = checked(method, A, y, weights, name="y", ndim=1)
-    if tau is not None:
-        tau = _checks.scalar_or_steps("tau", tau, method.num_steps)
-    return _recover(method, A, y, weighting, tau)
+    if tau is None and relaxation is not None:
+        _checks.fail(TypeError, "tau", "a temperature, as there is a relaxation", "None")
+    relaxed = None if tau is None else relaxed_of(method, relaxation or SoftSort, tau)
+    return _recover(method, A, y, weighting, relaxed)
 
 
 def temperature_given(tau: Any) -> Any:
@@ -69,6 +74,13 @@ def temperature_given(tau: Any) -> Any:
     if tau is None:
         _checks.fail(TypeError, "tau", "a temperature > 0", "None")
     return tau
+
+
+def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
+    """A relaxation and temperatures, checked for a method."""
+    rows_for = type(method).__name__ if method.uses_rows else None
+    relaxation = check_relaxation(relaxation, rows_for=rows_for)
+    return Relaxed(_checks.scalar_or_steps("tau", tau, method.num_steps), relaxation)
 
 
 def rtol_given(rtol: Any) -> Any:
@@ -93,7 +105,7 @@ def check_method(method: Any) -> None:
 def checked(method: Any, A: Any, y: Any, weights: Any, *, name: str, ndim: int):
     """The arguments of a recovery, checked: method, operator, measurements, weighting."""
     check_method(method)
-    A = checked_operator(A)
+    A = checked_operator(A, uses_columns=method.uses_columns)
     y = checked_measurements(name, y, A, ndim=ndim)
     method = method.checked(A.shape, y.dtype)
     return method, A, y, as_weighting(weights, A.shape[1], method.num_steps, y.dtype)
@@ -111,14 +123,16 @@ def system_for(method: Method, A: Any, dtype) -> System:
 
 
 @jax.jit
-def _recover(method: Method, A, y, weighting: Weighting, tau) -> Recovery:
+def _recover(method: Method, A, y, weighting: Weighting, relaxed: Relaxed | None) -> Recovery:
     system = system_for(method, A, y.dtype)
-    return solve(method.prepared(system), problem_of(system, y), weighting, tau)
+    return solve(method.prepared(system), problem_of(system, y), weighting, relaxed)
 
 
-def solve(method: Method, problem: Problem, weighting: Weighting, tau=None) -> Recovery:
+def solve(
+    method: Method, problem: Problem, weighting: Weighting, relaxed: Relaxed | None = None
+) -> Recovery:
     """Runs a prepared method on a problem."""
-    turns = turns_of(problem, weighting, tau, method.num_steps)
+    turns = turns_of(problem, weighting, relaxed, method)
     state, *_ = run(method, problem, turns)
     return recovery(method, problem, method.answer(problem, state))
 

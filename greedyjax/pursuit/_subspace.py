@@ -1,5 +1,7 @@
 """Subspace pursuit, hard and soft: one step with two selectors."""
 
+from typing import Any
+
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
@@ -8,6 +10,7 @@ from greedyjax.policies import Policy
 from greedyjax.pursuit._merging import SubspacePursuit
 from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.sorting import SoftSort
 
 
 def subspace_pursuit(
@@ -29,7 +32,8 @@ def subspace_pursuit(
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (whose columns are then computed once). Columns need not have norm 1.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
+            norms.
         y: measurements, shape ``(m,)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; with
             fewer than ``2 sparsity`` rows the merged atoms fit anything.
@@ -69,6 +73,7 @@ def soft_subspace_pursuit(
     num_steps: int,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
+    relaxation: Any = SoftSort,
 ) -> Recovery:
     """Soft subspace pursuit: `subspace_pursuit` with both choices made by rows of `softsort`.
 
@@ -79,7 +84,8 @@ def soft_subspace_pursuit(
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (whose columns are then computed once). Columns need not have norm 1.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
+            norms.
         y: measurements, shape ``(m,)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; as in
             `subspace_pursuit`.
@@ -90,6 +96,8 @@ def soft_subspace_pursuit(
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
             of the dense ``x``.
+        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
+            `greedyjax.sorting`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.
@@ -109,4 +117,4 @@ def soft_subspace_pursuit(
     Source: this library's own, after `greedyjax.soft_omp`.
     """
     method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty))
-    return recover(method, A, y, weights=weights, tau=temperature_given(tau))
+    return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

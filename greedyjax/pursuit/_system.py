@@ -1,14 +1,18 @@
 """A problem's own units and structure: its real form, and a temperature that fits it."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._numerics import magnitude
 from greedyjax._types import Matrix, Scalar
+from greedyjax.linalg.checked import checked_matrix
+from greedyjax.linalg.products import Products, RealRows
 from greedyjax.policies import as_weighting
-from greedyjax.pursuit._method import turns_of
 from greedyjax.pursuit._problem import (
     checked_measurements,
     checked_operator,
@@ -18,19 +22,20 @@ from greedyjax.pursuit._problem import (
 
 
 def stack_real(
-    A: Inexact[ArrayLike, "m n"], y: Inexact[ArrayLike, "*batch m"]
-) -> tuple[Float[Array, "rows n"], Float[Array, "*batch rows"]]:
+    A: Matrix, y: Inexact[ArrayLike, "*batch m"]
+) -> tuple[Any, Float[Array, "*batch rows"]]:
     """The real system ``[Re A; Im A] x = [Re y; Im y]`` of a complex one whose ``x`` is real.
 
     It has twice the equations and the same column norms; solving it uses that ``x`` is real, which
     a complex solver does not know.
 
     Args:
-        A: shape ``(m, n)``, real or complex.
+        A: shape ``(m, n)``, real or complex, or an operator.
         y: shape ``(..., m)``, one or more measurement vectors.
 
     Returns:
-        Real arrays of shapes ``(2 m, n)`` and ``(..., 2 m)``; those given where both are real.
+        Real arrays of shapes ``(2 m, n)`` and ``(..., 2 m)``; those given where both are real. Of
+        an operator an operator.
 
     Raises:
         TypeError: integers.
@@ -42,13 +47,16 @@ def stack_real(
         >>> A_real.tolist(), y_real.tolist()
         ([[1.0, 0.0], [2.0, 3.0]], [4.0, -1.0])
     """
-    A = _checks.inexact("A", A, ndim=2)
+    matrix: Any = checked_matrix(A)
     y = _checks.inexact("y", y, ndim=max(_checks.as_array("y", y).ndim, 1))
-    if y.shape[-1] != len(A):
-        _checks.fail(ValueError, "y", f"shape (..., {len(A)})", f"shape {y.shape}")
-    if not (jnp.iscomplexobj(A) or jnp.iscomplexobj(y)):
-        return A, y
-    return jnp.concatenate([A.real, A.imag]), jnp.concatenate([y.real, y.imag], axis=-1)
+    if y.shape[-1] != matrix.shape[0]:
+        _checks.fail(ValueError, "y", f"shape (..., {matrix.shape[0]})", f"shape {y.shape}")
+    if not (jnp.issubdtype(matrix.dtype, jnp.complexfloating) or jnp.iscomplexobj(y)):
+        return matrix, y
+    stacked = jnp.concatenate([y.real, y.imag], axis=-1)
+    if not isinstance(matrix, jax.Array):
+        return Products(RealRows(matrix)), stacked
+    return jnp.concatenate([matrix.real, matrix.imag]), stacked
 
 
 def relative_tau(
@@ -82,7 +90,7 @@ def relative_tau(
         >>> float(gj.relative_tau(jnp.eye(2), jnp.array([0.5, -4.0]), 0.25))
         1.0
     """
-    operator = checked_operator(A)
+    operator = checked_operator(A, uses_columns=True)
     y = checked_measurements("y", y, operator, ndim=1)
     weighting = as_weighting(weights, operator.shape[1], 1, y.dtype)
     fraction = _checks.scalar("fraction", fraction, positive=True)
@@ -92,7 +100,8 @@ def relative_tau(
 @jax.jit
 def _relative_tau(A, y, fraction, weighting):
     problem = problem_of(system_of(A, y.dtype, uses_matrix=False, uses_columns=True), y)
-    weights = turns_of(problem, weighting, None, 1).first.weights
-    largest = jnp.max(weights * problem.correlations(problem.y))
+    magnitudes = magnitude(problem.correlations(problem.y))
+    weights, _ = weighting.magnitudes(problem.shape[1], 1, magnitudes.dtype)
+    largest = jnp.max(weights * magnitudes)
     fraction = fraction.astype(largest.dtype)
     return fraction * jnp.where(largest == 0, 1, problem.scale * largest)

@@ -10,13 +10,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, magnitude_of, norm
+from greedyjax._numerics import eps, norm
+from greedyjax._types import static
+from greedyjax.linalg.checked import operator_dtype
 from greedyjax.linalg.norms import step_size_of
-from greedyjax.linalg.operators import adjoint_times, join, operator_dtype, split
-from greedyjax.pursuit._method import Method, static
+from greedyjax.linalg.operators import join, split
+from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import HardSort, keep_only_order
+from greedyjax.structures import Plain
 
 
 class Estimate(NamedTuple):
@@ -90,8 +93,8 @@ class _Thresholding(Method):
         return dataclasses.replace(super().prepared(system), step_size=step)
 
     def most(self, shape: tuple[int, int]) -> int:
-        """Any number of entries."""
-        return shape[1]
+        """Any number of entries, or blocks."""
+        return self.structure.shape(shape[1])[0]
 
     def init(self, problem: Problem, turn) -> Estimate:
         """At ``x0``, with its own largest entries."""
@@ -100,11 +103,13 @@ class _Thresholding(Method):
         if self.x0 is not None:
             x0 = split(self.x0).astype(dtype) / problem.unit
             start = jnp.pad(x0, ((0, parts - len(x0)), (0, 0)))
-        scores = magnitude_of(start)
-        if turn.weights is not None and turn.weights.ndim == 1:
-            scores = turn.weights * scores
-        mask, support = HardSort().keep(scores, self.sparsity)
-        chosen = None if turn.weighting.is_fixed else jnp.where(scores > 0, mask, 0)
+        hard = turn._replace(selector=HardSort())
+        if hard.weights is None or hard.weights.ndim != 1:
+            hard = hard._replace(weights=jnp.ones(n, dtype))
+        scores = hard.scores(join(start))
+        mask, support = hard.kept(scores, self.sparsity, n)
+        started = turn.structure.spread(scores, n) > 0
+        chosen = None if turn.weighting.is_fixed else jnp.where(started, mask, 0)
         return Estimate(start, chosen, _used(turn, start, support), jnp.asarray(False))
 
     def step(self, problem: Problem, state: Estimate, turn):
@@ -114,7 +119,7 @@ class _Thresholding(Method):
             # What a fit leaves of y, where it is rounding, must not choose rows: it counts as 0.
             nothing = norm(residual) <= 64 * eps(dtype) * norm(problem.y)
             residual = residual - lax.stop_gradient(jnp.where(nothing, residual, 0))
-        u = state.x + self.step_size * adjoint_times(problem.system.A, residual)
+        u = state.x + self.step_size * problem.system.A.adjoint_times(residual)
         x, mask, support, choice = self.take(problem, state, u, turn)
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
         stationary = moved <= eps(dtype) ** 0.5 * length
@@ -130,12 +135,11 @@ class _Thresholding(Method):
         del problem
 
         def keep(u, chosen, x, turn):
-            size = magnitude_of(u)
             known = Known(lambda: chosen, lambda: join(x))
-            mask, support, choice = turn.keep(size, self.sparsity, known)
+            mask, support, choice = turn.keep(join(u), self.sparsity, known)
             return mask[None, :] * u, mask, support, choice
 
-        if not turn.is_hard:
+        if not turn.is_hard and getattr(turn.selector, "recomputed", True):
             # A backward pass keeps u and the order of its scores, and computes the mask again: that
             # takes less time than to store all it is made of, and a tenth of the memory. A hard
             # mask is made of nothing; and checkify cannot look for bad indices inside of a
@@ -145,11 +149,10 @@ class _Thresholding(Method):
 
     def fitted(self, problem: Problem, state: Estimate, u, turn):
         """Puts least squares on those entries in place of ``u`` itself."""
-        size = magnitude_of(u)
         known = Known(lambda: state.chosen, lambda: join(state.x))
-        rows, choice = turn.first(size, self.sparsity, known, again=True)
+        rows, choice = turn.first(join(u), self.sparsity, known, again=True)
         x, _ = self.fit.solve(problem, rows)
-        mask = rows.mask(len(size), size.dtype)
+        mask = rows.mask(problem.shape[1], problem.y.dtype)
         return problem.system.column_scale[None, :] * x, mask, rows.support, choice
 
     def answer(self, problem: Problem, state: Estimate) -> Answer:
@@ -170,12 +173,19 @@ class IHT(_Thresholding):
 
     Attributes:
         debias: whether the last step puts least squares in place of the entries that it keeps.
+        structure: what is kept together.
     """
 
     debias: bool = static(default=False)
+    structure: Any = Plain()
 
     @property
     def uses_columns(self) -> bool:
+        """For the last fit alone."""
+        return self.debias
+
+    @property
+    def uses_rows(self) -> bool:
         """For the last fit alone."""
         return self.debias
 
@@ -215,4 +225,5 @@ def _used(turn, x: Float[Array, "parts n"], support: Int[Array, " sparsity"]):
     """The support of a hard solver with -1 where ``x`` is 0; that of a soft one as it is."""
     if not turn.is_hard:
         return support
-    return jnp.where(jnp.any(x[:, support] != 0, axis=0), support, -1)
+    used = (support >= 0) & jnp.any(x[:, support] != 0, axis=0)
+    return jnp.where(used, support, -1)

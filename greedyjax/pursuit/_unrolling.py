@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from greedyjax.linalg.operators import dense
+from greedyjax._types import static
+from greedyjax.linalg.checked import operator_dtype
 from greedyjax.policies import Weighting
-from greedyjax.pursuit._method import Choice, Method, run, static, turns_of
+from greedyjax.pursuit._method import Choice, Method, run, turns_of
 from greedyjax.pursuit._problem import Problem, problem_of
 from greedyjax.pursuit._recover import solve, system_for
+from greedyjax.sorting import Relaxed
 
 
 @jax.tree_util.register_dataclass
@@ -25,11 +27,12 @@ class Met:
     """The choices of one kind that the steps of a hard solver met; a step may make several kinds.
 
     Attributes:
-        scores: shape ``(..., steps, n)``, in the units of the problem given; differentiable in the
-            weights and in nothing else.
+        scores: shape ``(..., steps, candidates)``, in the units of the problem given; each atom
+            is a candidate unless a structure says otherwise. Differentiable in the weights and in
+            nothing else.
         threshold: halfway between the scores chosen and the others, shape ``(..., steps)``; a
             constant. None where a step takes the largest score alone.
-        closed: the atoms that were not to be chosen, a mask ``(..., steps, n)``, or None.
+        closed: the candidates that were not to be chosen, a mask of the same shape, or None.
         kept: how many atoms a step takes; 0 where it is the next one.
     """
 
@@ -52,17 +55,19 @@ class Choices(NamedTuple):
 
 
 @jax.jit
-def recover_soft(method: Method, A: Array, Y: Array, weighting: Weighting, tau: Array) -> Array:
+def recover_soft(method: Method, A: Any, Y: Array, weighting: Weighting, relaxed: Relaxed) -> Array:
     """The answers of the soft solver."""
-    return _each(method, A, Y, lambda method, problem: solve(method, problem, weighting, tau).x)
+    return _each(method, A, Y, lambda method, problem: solve(method, problem, weighting, relaxed).x)
 
 
 @jax.jit
-def recover_layers(method: Method, A: Array, Y: Array, weighting: Weighting, tau: Array) -> Array:
+def recover_layers(
+    method: Method, A: Any, Y: Array, weighting: Weighting, relaxed: Relaxed
+) -> Array:
     """The answers of the soft solver if it stopped after each of its steps."""
 
     def one(method, problem):
-        turns = turns_of(problem, weighting, tau, method.num_steps)
+        turns = turns_of(problem, weighting, relaxed, method)
         x = lambda state: method.answer(problem, state).x
         return problem.unit * run(method, problem, turns, of_states=x)[1]
 
@@ -70,7 +75,7 @@ def recover_layers(method: Method, A: Array, Y: Array, weighting: Weighting, tau
 
 
 @jax.jit
-def recorded_choices(method: Method, A: Array, Y: Array, weighting: Weighting) -> Choices:
+def recorded_choices(method: Method, A: Any, Y: Array, weighting: Weighting) -> Choices:
     """The choices of the hard solver, and its answers.
 
     Nothing differentiates the path: only the weights that its magnitudes are scored by.
@@ -79,7 +84,7 @@ def recorded_choices(method: Method, A: Array, Y: Array, weighting: Weighting) -
     path_weighting = lax.stop_gradient(weighting)
 
     def one(method, problem):
-        turns = turns_of(problem, path_weighting, None, method.num_steps)
+        turns = turns_of(problem, path_weighting, None, method)
         kept: list[int] = []
 
         def seen(choices: tuple[Choice, ...]):
@@ -88,13 +93,14 @@ def recorded_choices(method: Method, A: Array, Y: Array, weighting: Weighting) -
 
         state, _, met = run(method, problem, turns, of_choices=seen)
         met, x = lax.stop_gradient((met, problem.unit * method.answer(problem, state).x))
-        each = [_met(weighting, problem, one, k) for one, k in zip(met, kept, strict=True)]
+        pairs = zip(met, kept, strict=True)
+        each = [_met(method, weighting, problem, one, k) for one, k in pairs]
         return Choices(tuple(each), x)
 
     return _each(frozen, A, Y, one)
 
 
-def _met(weighting: Weighting, problem: Problem, seen: tuple, kept: int) -> Met:
+def _met(method: Method, weighting: Weighting, problem: Problem, seen: tuple, kept: int) -> Met:
     magnitudes, threshold, closed, context = seen
     if weighting.is_fixed:
         num_steps, n = magnitudes.shape
@@ -102,15 +108,16 @@ def _met(weighting: Weighting, problem: Problem, seen: tuple, kept: int) -> Met:
         weights = of_steps if shared is None else shared[None, :]
     else:
         weights = jax.vmap(weighting)(context)
-    scores = problem.unit * (weights.astype(magnitudes.dtype) * magnitudes)
+    pool = jax.vmap(method.structure.pool)
+    scores = problem.unit * pool(weights.astype(magnitudes.dtype) * magnitudes)
     return Met(scores, None if threshold is None else problem.unit * threshold, closed, kept)
 
 
-def _each(method: Method, A: Array, Y: Array, one: Callable[[Method, Problem], Any]) -> Any:
+def _each(method: Method, A: Any, Y: Array, one: Callable[[Method, Problem], Any]) -> Any:
     """A function of a prepared method and a problem, for one signal or for each of many."""
-    dtype = jnp.result_type(A, Y)
+    dtype = jnp.result_type(operator_dtype(A), Y)
     Y = Y.astype(dtype)
-    system = system_for(method, dense(A), dtype)
+    system = system_for(method, A, dtype)
     prepared = method.prepared(system)
     of_signal = lambda y: one(prepared, problem_of(system, y))
     return of_signal(Y) if Y.ndim == 1 else jax.vmap(of_signal)(Y)

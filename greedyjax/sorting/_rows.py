@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax._numerics import first_argmax, matmul
-from greedyjax.linalg.operators import Dense
 
 
 class Indices(NamedTuple):
@@ -37,9 +36,9 @@ class Indices(NamedTuple):
         del num_atoms, dtype
         return cls(jnp.zeros(num, jnp.int32))
 
-    def join(self, chosen: Bool[Array, " n"]) -> Bool[Array, " n"]:
-        """What has been chosen once this row is."""
-        return chosen | (jnp.arange(len(chosen)) == self.index)
+    def join(self, chosen: Bool[Array, " n"], active: Any = True) -> Bool[Array, " n"]:
+        """What has been chosen once this row is, if it is ``active``."""
+        return chosen | ((jnp.arange(len(chosen)) == self.index) & active)
 
     def put(self, slot: Int[Array, ""], row: Any) -> "Indices":
         """These rows with another one in a place."""
@@ -49,7 +48,7 @@ class Indices(NamedTuple):
         """One of several rows."""
         return Indices(self.index[i])
 
-    def atom(self, A: Dense) -> Float[Array, "parts m"]:
+    def atom(self, A: Any) -> Float[Array, "parts m"]:
         """The parts of the column that one row selects."""
         return A.column_parts(self.index)
 
@@ -79,6 +78,11 @@ class Indices(NamedTuple):
         """``P^T z``: coefficients put where the rows point, added up where they coincide."""
         x = jnp.zeros((len(coefficients), num_atoms), coefficients.dtype)
         return x.at[:, self.index].add(coefficients, mode="promise_in_bounds")
+
+    def expanded(self, atoms: Int[Array, " k"], exist, members, num_atoms: int) -> "Indices":
+        """Rows over groups of atoms as rows over the atoms of those groups."""
+        del exist, members, num_atoms
+        return Indices(atoms)
 
     @property
     def support(self) -> Int[Array, "*k"]:
@@ -117,9 +121,10 @@ class SoftRows(NamedTuple):
         """Room for so many rows."""
         return cls(jnp.zeros((num, num_atoms), dtype))
 
-    def join(self, chosen: Float[Array, " n"]) -> Float[Array, " n"]:
-        """``1 - prod_i (1 - p_i)`` with this row among the ``p_i``."""
-        return 1 - (1 - chosen) * (1 - self.weight)
+    def join(self, chosen: Float[Array, " n"], active: Any = True) -> Float[Array, " n"]:
+        """``1 - prod_i (1 - p_i)`` with this row among the ``p_i``, if it is ``active``."""
+        joined = 1 - (1 - chosen) * (1 - self.weight)
+        return joined if active is True else jnp.where(active, joined, chosen)
 
     def put(self, slot: Int[Array, ""], row: Any) -> "SoftRows":
         """These rows with another one in a place."""
@@ -129,7 +134,7 @@ class SoftRows(NamedTuple):
         """One of several rows."""
         return SoftRows(self.weight[i])
 
-    def atom(self, A: Dense) -> Float[Array, "parts m"]:
+    def atom(self, A: Any) -> Float[Array, "parts m"]:
         """The parts of ``A p``, the mean of the atoms under one row."""
         return A.times(self.weight[None])
 
@@ -157,10 +162,30 @@ class SoftRows(NamedTuple):
         del num_atoms
         return matmul(coefficients, self.weight)
 
+    def expanded(
+        self,
+        atoms: Int[Array, " k"],
+        exist: Bool[Array, " k"],
+        members: Int[Array, "groups width"],
+        num_atoms: int,
+    ) -> "SoftRows":
+        """Rows over groups of atoms, each as one row for every place in a group; 0 beyond its end.
+
+        Entries ``num_atoms`` of ``members`` are no atoms.
+        """
+        del atoms
+        weight = jnp.atleast_2d(self.weight)
+        k, (_, width) = len(weight), members.shape
+        places = jnp.arange(width)[:, None]
+        each = jnp.broadcast_to(weight[:, None, :], (k, width, weight.shape[1]))
+        spread = jnp.zeros((k, width, num_atoms), weight.dtype)
+        spread = spread.at[:, places, members.T].set(each, mode="drop").reshape(-1, num_atoms)
+        return SoftRows(jnp.where(exist[:, None], spread, 0))
+
     @property
     def support(self) -> Int[Array, "*k"]:
-        """The largest entry of each row."""
-        return first_argmax(self.weight)
+        """The largest entry of each row, -1 where a row is 0."""
+        return jnp.where(jnp.any(self.weight != 0, axis=-1), first_argmax(self.weight), -1)
 
     def mask(self, num_atoms: int, dtype) -> Float[Array, " n"]:
         """The column sums of the rows."""

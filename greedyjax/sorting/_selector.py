@@ -12,13 +12,14 @@ class Gate(Protocol):
     """Chooses many entries at once, by a mask. Enough for iterative hard thresholding.
 
     Scores are real and not negative, shape ``(n,)``. A soft gate is made of a temperature and
-    scores alone: ``Gate(tau)``.
+    scores alone: ``Gate(tau)``. One whose mask is cheap to keep for a backward pass says so by
+    ``recomputed = False``; else the mask is made again there.
     """
 
     def keep(
         self, scores: Float[Array, " n"], k: int
     ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
-        """A mask with sum ``k`` that is largest at the ``k`` largest scores, and their indices."""
+        """A mask that is largest at the ``k`` largest scores, and the indices of these."""
         ...
 
     def kept_loss(

@@ -1,7 +1,8 @@
-"""Softsort (Prillo and Eisenschlos, ICML 2020), its top-k mask, and the soft selector."""
+"""Softsort (Prillo and Eisenschlos, ICML 2020), its top-k mask, and its selector."""
 
+import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,10 @@ from greedyjax import _checks
 from greedyjax._numerics import eps, matmul, power_of_two
 from greedyjax._types import Scalar
 from greedyjax.sorting._hardsort import check_scores, top_indices
+from greedyjax.sorting._relaxation import _FLOOR, Relaxation, temperature
 from greedyjax.sorting._rows import SoftRows
 
 _BLOCK = 32  # Entries of the soft mask that are compared with each other one by one.
-_FLOOR = 1e-6  # Keeps the loss of a step that can choose nothing right finite.
 
 
 def softsort(
@@ -88,21 +89,22 @@ def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Fl
     return _soft_topk_mask(scores, _checks.scalar("tau", tau, positive=True), k)
 
 
-class SoftSort(NamedTuple):
-    """The selector of the soft solvers: rows of `softsort`, and its mask."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SoftSort(Relaxation):
+    """The relaxation of the paper, and the default: rows of `softsort`, and its mask.
 
-    tau: Float[Array, ""]
+    Attributes:
+        tau: temperature > 0, in the units of the scores.
+    """
 
-    rows = SoftRows
+    tau: Any
 
     def next(self, scores: Float[Array, " n"], chosen: Array | None = None) -> SoftRows:
-        """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax.
-
-        An atom chosen before may be chosen again.
-        """
+        """The first row of softsort: ``-|max v - v_j|`` shifts to ``v_j``, so it is a softmax."""
         del chosen
         distance = lax.stop_gradient(jnp.max(scores)) - scores
-        return SoftRows(jax.nn.softmax(_cooled(distance, self.tau, _rounding(scores))))
+        return SoftRows(jax.nn.softmax(cooled(distance, self.tau, rounding_of(scores))))
 
     def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> SoftRows:
         """The first ``k`` rows of softsort."""
@@ -118,51 +120,10 @@ class SoftSort(NamedTuple):
     def next_loss(
         self, scores: Float[Array, " n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
-        """``-log sum_j p_j (t_j + 1e-6)`` with ``p = softmax(scores / tau)``.
-
-        The loss of choosing one atom next, where ``targets`` say how much of the signal's energy
-        each atom carries.
-        """
+        """``-log sum_j p_j (t_j + 1e-6)`` with ``p = softmax(scores / tau)``."""
         # The largest score has e = 1 and at least the floor for a target: neither sum can vanish.
         e = jnp.exp((scores - lax.stop_gradient(jnp.max(scores))) / self.tau)
         return jnp.log(jnp.sum(e)) - jnp.log(jnp.sum(e * (targets + _FLOOR)))
-
-    def kept_loss(
-        self,
-        scores: Float[Array, " n"],
-        targets: Float[Array, " n"],
-        threshold: Float[Array, ""],
-        k: int,
-    ) -> Float[Array, ""]:
-        """``-k sum_{j in S} t_j log s(z_j) - (k/n) sum_{j not in S} log s(-z_j)``.
-
-        The loss of keeping the ``k`` scores above a threshold, which is a constant to derivatives.
-        ``z = (scores - threshold) / tau``, ``s`` is the sigmoid, and ``S`` holds the ``k`` largest
-        nonzero targets.
-        """
-        n = len(scores)
-        z = (scores - lax.stop_gradient(threshold)) / self.tau
-        chosen = lax.top_k(targets, k)[1]
-        wanted = jnp.zeros(n, bool).at[chosen].set(True, unique_indices=True) & (targets > 0)
-        gain = _log_sigmoid(jnp.where(wanted, z, -z))
-        return -k * jnp.sum(jnp.where(wanted, targets, 1 / n) * gain)
-
-
-def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
-    """``tau / scale``, kept where its inverse square is finite.
-
-    For scores of unit scale that is far below their rounding, the hard limit, or far above them;
-    there the derivative with respect to ``tau`` is 0.
-    """
-    smallest = jnp.finfo(scale.dtype).tiny ** 0.4
-    # From above before the division, which would overflow, and forward derivatives with it.
-    tau = jnp.minimum(tau.astype(scale.dtype), scale / smallest)
-    return jnp.maximum(tau / scale, smallest)
-
-
-def _log_sigmoid(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    # Half the operations of jax.nn.log_sigmoid, which also cares for infinite z.
-    return jnp.minimum(z, 0) - jnp.log1p(jnp.exp(-jnp.abs(z)))
 
 
 @partial(jax.jit, static_argnames="k")
@@ -177,12 +138,12 @@ def _soft_topk_mask(scores, tau, k):
     return _soft_keep(scores / scale, k, temperature(tau, scale))[0]
 
 
-def _rounding(scores):
+def rounding_of(scores):
     """Differences of scores up to this are rounding, or none at all."""
     return 4 * eps(scores.dtype) * jnp.max(jnp.abs(lax.stop_gradient(scores)))
 
 
-def _cooled(distance, tau, rounding):
+def cooled(distance, tau, rounding):
     """``-distance / tau`` for distances >= 0, where those within rounding count as ties.
 
     XLA may compute a score twice, rounded differently, where it is sorted and where it is used. So
@@ -196,40 +157,46 @@ def _cooled(distance, tau, rounding):
     return (lax.stop_gradient(jnp.where(tied, distance, 0)) - distance) / tau
 
 
-def _top_values(scores, k):
+def top_values(scores, k):
     # top_k's own derivative is a scatter that XLA runs one element at a time on a CPU. Telling it
     # that the indices are distinct and in bounds makes it a hundred times faster.
     indices = top_indices(scores, k)
     return scores.at[indices].get(unique_indices=True, mode="promise_in_bounds"), indices
 
 
-def _rows(scores, k, tau):
-    largest, indices = _top_values(scores, k)
-    # |v_(i) - v_j| with its sign from the ranks, which rounding cannot change.
-    rank = (
-        jnp.full(len(scores), k)
-        .at[indices]
-        .set(jnp.arange(k), unique_indices=True, mode="promise_in_bounds")
-    )
-    above = rank[None, :] < jnp.arange(k)[:, None]
+def distances(scores, k):
+    """``|v_(i) - v_j|`` for the ``k`` largest, shape ``(k, n)``."""
+    largest, indices = top_values(scores, k)
+    # With its sign from the ranks, which rounding cannot change.
+    above = rank_of(indices, len(scores))[None, :] < jnp.arange(k)[:, None]
     difference = largest[:, None] - scores[None, :]
-    distance = jnp.where(above, -difference, difference)
-    return jax.nn.softmax(_cooled(distance, tau, _rounding(scores)))
+    return jnp.where(above, -difference, difference)
+
+
+def rank_of(indices, n: int):
+    """The place of each score among the largest, ``indices``; the number of those elsewhere."""
+    k = len(indices)
+    ranks = jnp.full(n, k)
+    return ranks.at[indices].set(jnp.arange(k), unique_indices=True, mode="promise_in_bounds")
+
+
+def _rows(scores, k, tau):
+    return jax.nn.softmax(cooled(distances(scores, k), tau, rounding_of(scores)))
 
 
 def _soft_keep(scores, k, tau):
     # With a_1 >= ... >= a_k the largest scores, Z_i the normaliser of row i and j below them all,
     # exp(-(a_i - v_j)/tau) = exp(-(a_i - a_k)/tau) exp(-(a_k - v_j)/tau) separates, so the rows
     # are never formed: f_i and t_j are those factors.
-    a, indices = _top_values(scores, k)
-    rounding = _rounding(scores)
+    a, indices = top_values(scores, k)
+    rounding = rounding_of(scores)
     below = jnp.ones(scores.shape, bool)
     below = below.at[indices].set(False, unique_indices=True, mode="promise_in_bounds")
 
     decayed_sums = _decayed_sums(a, tau, rounding)
-    f = jnp.exp(_cooled(a - a[-1], tau, rounding))
+    f = jnp.exp(cooled(a - a[-1], tau, rounding))
     # Inside the where, so that an entry above a_k never reaches exp with a positive argument.
-    t = jnp.exp(_cooled(jnp.where(below, a[-1] - scores, 0), tau, rounding))
+    t = jnp.exp(cooled(jnp.where(below, a[-1] - scores, 0), tau, rounding))
     t = jnp.where(below, t, 0)
     inverse_Z = 1 / (decayed_sums(jnp.ones_like(a)) + f * jnp.sum(t))
 
@@ -252,15 +219,15 @@ def _decayed_sums(a: Float[Array, " k"], tau, rounding):
     before = jnp.arange(size)[None, :] < jnp.arange(size)[:, None]
     difference = blocks[:, :, None] - blocks[:, None, :]
     distance = jnp.where(before[None], -difference, difference)
-    K = jnp.exp(_cooled(distance, tau, rounding))
+    K = jnp.exp(cooled(distance, tau, rounding))
     if len(blocks) == 1:
         return lambda b: matmul(K[0], b)
 
-    to_tail = jnp.exp(_cooled(blocks - blocks[:, -1:], tau, rounding))
-    from_head = jnp.exp(_cooled(blocks[:, :1] - blocks, tau, rounding))
+    to_tail = jnp.exp(cooled(blocks - blocks[:, -1:], tau, rounding))
+    from_head = jnp.exp(cooled(blocks[:, :1] - blocks, tau, rounding))
     above = jnp.arange(len(blocks))[None, :] < jnp.arange(len(blocks))[:, None]
     gaps = jnp.where(above, blocks[None, :, -1] - blocks[:, None, 0], 0)
-    between = jnp.where(above, jnp.exp(_cooled(gaps, tau, rounding)), 0)
+    between = jnp.where(above, jnp.exp(cooled(gaps, tau, rounding)), 0)
 
     def sums(b):
         b = jnp.pad(b, (0, -k % size)).reshape(-1, size)

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._folds import row_folds
-from greedyjax._numerics import abs_sq, matmul, safe_inverse
+from greedyjax._numerics import abs_sq, safe_inverse
+from greedyjax.linalg.checked import as_operator, restrict
 from greedyjax.metrics import squared_error
 from greedyjax.nets import Unrolled
 from greedyjax.pursuit import recover
@@ -107,9 +108,10 @@ def selection(
     The hard solver runs with the current weights, and nothing differentiates it. At each of its
     steps the weights should prefer the atoms that carry the signal's energy,
     ``t_j = |x_j|^2 / ||x||^2``: for OMP-Net ``-log sum_j p_j (t_j + 1e-6)`` with
-    ``p = softmax(|w_j a_j* r| / tau)``, for IHT-Net a logistic loss on either side of the
-    threshold. The gradient is local and bounded, where that of `reconstruction` passes through
-    every later choice.
+    ``p = softmax(|w_j a_j* r| / tau)``, where ``t_j`` is 0 for the atoms that are chosen already;
+    for IHT-Net a logistic loss on either side of the threshold. Another relaxation than
+    `greedyjax.sorting.SoftSort` has its own losses. The gradient is local and bounded, where that
+    of `reconstruction` passes through every later choice.
 
     Without ``X`` the targets are the energies of the solver's own answers, held constant: wrong
     atoms scatter over the signals, right ones recur, so the weights sharpen themselves.
@@ -175,7 +177,7 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
     folds = _checks.static_int("folds", folds, minimum=2)
 
     def loss(net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X=None) -> Float[Array, ""]:
-        num, m = jnp.shape(Y)[0], len(net.A)
+        num, m = jnp.shape(Y)[0], net.A.shape[0]
         if folds > m:
             _checks.fail(ValueError, "folds", f"at most the {m} rows of net.A", str(folds))
         hidden, kept = map(jnp.asarray, row_folds(m, folds))
@@ -185,8 +187,9 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
         parts = filled.reshape(-1, num_folds, m).swapaxes(0, 1)
 
         def one_fold(hidden, kept, Y):
-            X_hat = net.rebuild(A=net.A[kept])(Y[:, kept])
-            errors = abs_sq(Y[:, hidden] - matmul(X_hat, net.A[hidden].T))
+            X_hat = net.rebuild(A=restrict(net.A, kept))(Y[:, kept])
+            predicted = jax.vmap(as_operator(restrict(net.A, hidden)).matvec)(X_hat)
+            errors = abs_sq(Y[:, hidden] - predicted)
             share = len(hidden) / m
             return jnp.sum(errors, axis=1) * safe_inverse(share * jnp.sum(abs_sq(Y), axis=1))
 

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 
 import greedyjax as gj
-from greedyjax.linalg.operators import (
-    as_dense,
-    as_operator,
-    dense,
-    operator_dtype,
-    unit_columns,
-)
-from helpers import DTYPES, assert_close, random_problem
+from greedyjax.linalg import operators
+from greedyjax.linalg.checked import as_operator, operator_dtype
+from greedyjax.linalg.operators import dense, unit_columns
+from helpers import DTYPES, assert_close, jit
+from operator_kinds import Duck
 from oracles import finite_difference
 
 COMPLEX = {np.float32: np.complex64, np.float64: np.complex128}
@@ -25,20 +22,6 @@ def normal(*shape, dtype=np.float64, seed=0):
     if np.dtype(dtype).kind == "c":
         values = values + 1j * rng.standard_normal(shape)
     return values.astype(dtype)
-
-
-class MatrixFree:
-    """Products with a matrix that the library cannot see; `dtype` is optional in the protocol."""
-
-    def __init__(self, matrix):
-        self.shape = matrix.shape
-        self._matrix = jnp.asarray(matrix)
-
-    def matvec(self, x):
-        return self._matrix @ x
-
-    def rmatvec(self, y):
-        return self._matrix.conj().T @ y
 
 
 # --- Products ------------------------------------------------------------------------------------
@@ -144,55 +127,37 @@ def test_gradients_of_unit_columns():
 
 
 # --- Operators -----------------------------------------------------------------------------------
+# Of every kind: see `operators/test_kinds.py`.
 
 
-def test_operators_pass_through_and_arrays_are_wrapped():
+def test_arrays_are_wrapped():
     matrix = normal(5, 7)
-    operator = MatrixFree(matrix)
-    assert as_operator(operator).value is operator
-    assert as_operator(as_operator(operator)) == as_operator(operator)
-    assert_close(as_operator(matrix).matrix, matrix, rtol=0, atol=0)
-    assert_close(as_operator(matrix.tolist()).matrix, matrix, rtol=0, atol=0)
+    for given in (matrix, matrix.tolist(), jnp.asarray(matrix)):
+        assert_close(as_operator(given).matrix, matrix, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_operator_applied_to_the_identity_is_its_matrix(dtype):
-    matrix = normal(5, 7, dtype=dtype)
-    operator = MatrixFree(matrix)
-    assert operator_dtype(operator) == dtype
-    assert_close(as_dense(operator).matrix, matrix)
-    assert operator_dtype(dense(jnp.asarray(matrix))) == dtype
+def test_the_dtype_of_an_array_is_that_of_its_operator(dtype):
+    assert operator_dtype(as_operator(normal(5, 7, dtype=dtype))) == dtype
 
 
-def test_an_operators_own_dtype_wins():
-    operator = MatrixFree(normal(5, 7, dtype=np.float32))
-    operator.dtype = np.complex64
-    assert operator_dtype(operator) == np.complex64
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_norms_of_columns_that_are_computed_a_few_at_a_time(dtype, monkeypatch):
+    """Blocks of three columns: the last one is not full."""
+    monkeypatch.setattr(operators, "_BLOCK_NUMBERS", 21)
+    matrix = (normal(5, 7, dtype=dtype) * np.logspace(-15, 15, 7)).astype(dtype)
+    matrix[:, 4] = 0
+    norms = np.linalg.norm(matrix.astype(np.result_type(dtype, np.float64)), axis=0)
+    for A in (dense(jnp.asarray(matrix)), as_operator(Duck(jnp.asarray(matrix)))):
+        assert_close(operators.column_norms_of(A), norms, dtype, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
-@pytest.mark.parametrize(
-    "solver",
-    [
-        lambda A, y, w: gj.omp(A, y, sparsity=3, weights=w),
-        lambda A, y, w: gj.soft_omp(A, y, sparsity=3, tau=0.05, weights=w),
-        lambda A, y, w: gj.iht(A, y, sparsity=3, num_steps=10, weights=w),
-        lambda A, y, w: gj.soft_iht(A, y, sparsity=3, tau=0.05, num_steps=10, weights=w),
-    ],
-    ids=["omp", "soft_omp", "iht", "soft_iht"],
-)
-def test_solvers_take_operators(solver, dtype):
-    A, x, y = random_problem(0, 10, 16, 3, dtype, noise=0.05)
-    A = (3 * A * np.linspace(0.8, 1.2, 16)).astype(dtype)
-    w = np.linspace(0.5, 1.5, 16)
+def test_columns_that_are_computed_take_little_memory():
+    """Each takes a vector of length n on the way, however short it is itself."""
 
-    @jax.jit
-    def both(A, y, w):
-        return solver(A, y, w), solver(MatrixFree(A), y, w)
+    def norms(A):
+        return gj.dictionary(Duck(A)).column_scale
 
-    array, operator = both(A, y, w)
-    assert np.linalg.norm(array.x) > 0.01
-    # The operator's norm is not known beforehand, so the IHT family scales its problem otherwise,
-    # and power iteration stops at another rounding: 1e-8 of the answer.
-    for got, expected in zip(operator, array, strict=True):
-        assert_close(got, expected, rtol=1e-8, atol=1e-8)
+    wide = jax.ShapeDtypeStruct((4, 16_384), np.float32)
+    memory = jit(norms).lower(wide).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 16e6

@@ -97,14 +97,18 @@ def halfway(scores, k):
     return ordered[k - 1 : k + 1].mean()
 
 
+NONE = [[]] * LAYERS  # No atom is closed: each may be chosen again.
+
+
 def omp_by_hand(y, rows):
-    chosen, x, met = [], np.zeros(N), []
+    chosen, x, met, closed = [], np.zeros(N), [], []
     for w in rows:
         scores = w * np.abs(A.T @ (y - A @ x))
         met.append(scores)
+        closed.append(list(chosen))
         chosen.append(int(np.argmax(np.where(np.isin(np.arange(N), chosen), -1, scores))))
         x = fit(chosen, y)
-    return x, [(np.stack(met), None)]
+    return x, [(np.stack(met), None, closed)]
 
 
 def thresholding_by_hand(y, rows, fits_each):
@@ -114,7 +118,7 @@ def thresholding_by_hand(y, rows, fits_each):
         met.append(w * np.abs(u))
         kept = largest(met[-1], K)
         x = fit(kept, y) if fits_each else np.where(np.isin(np.arange(N), kept), u, 0)
-    return fit(kept, y), [(np.stack(met), K)]
+    return fit(kept, y), [(np.stack(met), K, NONE)]
 
 
 def merging_by_hand(y, rows, candidates, refits, penalty):
@@ -129,7 +133,7 @@ def merging_by_hand(y, rows, candidates, refits, penalty):
         x = fit(kept, y, penalty) if refits else np.where(np.isin(np.arange(N), kept), z, 0)
         found.append((np.linalg.norm(y - A @ x), kept))
     best = min(found, key=lambda one: one[0])[1]
-    return fit(best, y, penalty), [(np.stack(first), candidates), (np.stack(second), K)]
+    return fit(best, y, penalty), [(np.stack(first), candidates, NONE), (np.stack(second), K, NONE)]
 
 
 BY_HAND = {
@@ -144,11 +148,12 @@ BY_HAND = {
 def selection_by_hand(kinds, targets):
     """The mean loss of the choices of one signal, with thresholds as they were met."""
     each = []
-    for scores, k, thresholds in kinds:
-        for row, threshold in zip(scores, thresholds, strict=True):
+    for scores, k, closed, thresholds in kinds:
+        for row, before, threshold in zip(scores, closed, thresholds, strict=True):
             if k is None:
                 p = np.exp((row - row.max()) / TAU)
-                each.append(-np.log((p / p.sum()) @ (targets + 1e-6)))
+                wanted = np.where(np.isin(np.arange(N), before), 0, targets)
+                each.append(-np.log((p / p.sum()) @ (wanted + 1e-6)))
                 continue
             z = (row - threshold) / TAU
             wanted = np.isin(np.arange(N), largest(targets, k)) & (targets > 0)
@@ -164,12 +169,15 @@ def test_steps_choices_and_selection_with_weights_per_layer(name):
     answers, met = zip(*[BY_HAND[name](y, ROWS) for y in Y], strict=True)
     tied = np.stack([BY_HAND[name](y, np.tile(ROWS[0], (LAYERS, 1)))[0] for y in Y])
     assert np.abs(tied - answers).max() > 1e-3, "the rows change nothing here"
-    scores = np.stack([np.concatenate([each for each, _ in kinds]) for kinds in met])
+    scores = np.stack([np.concatenate([each for each, *_ in kinds]) for kinds in met])
     assert_close(np.concatenate([each.scores for each in choices.met], axis=1), scores)
     assert_close(choices.x, np.stack(answers))
 
     # Thresholds and what the weights multiply are constants; the scores move with the weights.
-    met = [[(s, k, [halfway(row, k or 1) for row in s]) for s, k in kinds] for kinds in met]
+    met = [
+        [(s, k, closed, [halfway(row, k or 1) for row in s]) for s, k, closed in kinds]
+        for kinds in met
+    ]
 
     def loss(weights):
         return np.mean(

@@ -74,12 +74,12 @@ def test_numbers_of_a_method_are_traced_and_differentiated():
     assert_close(gradient, by_hand, rtol=1e-5, atol=1e-7)  # Differences of step 1e-6.
 
 
-def by_hand(method, tau=None):
+def by_hand(method):
     """The parts of a recovery, one by one."""
     system = system_for(method, dense(jnp.asarray(A)), np.dtype(np.float64))
     problem = problem_of(system, jnp.asarray(Y))
     weighting = as_weighting(None, N, method.num_steps, np.dtype(np.float64))
-    return method.prepared(system), problem, turns_of(problem, weighting, tau, method.num_steps)
+    return method.prepared(system), problem, turns_of(problem, weighting, None, method)
 
 
 @every_method

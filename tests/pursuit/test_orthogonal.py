@@ -10,8 +10,9 @@ import pytest
 import greedyjax as gj
 from greedyjax.linalg.operators import dense
 from greedyjax.policies import as_weighting
-from greedyjax.pursuit import OMP, problem_of, system_for, turns_of
+from greedyjax.pursuit import OMP, problem_of, relaxed_of, system_for, turns_of
 from greedyjax.pursuit._orthogonal import _take_steps
+from greedyjax.sorting import SoftSort
 from helpers import assert_close, jit, random_problem
 
 M, N, K = 6, 9, 3
@@ -51,7 +52,8 @@ def steps(sparsity, soft, take, A, y, w, tau):
     system = system_for(method, dense(A), y.dtype)
     problem = problem_of(system, y)
     weighting = as_weighting(w, A.shape[1], sparsity, y.dtype)
-    turns = turns_of(problem, weighting, tau if soft else None, sparsity)
+    relaxed = relaxed_of(method, SoftSort, tau) if soft else None
+    turns = turns_of(problem, weighting, relaxed, method)
     final, after = take(method.prepared(system), problem, turns)
     fixed = {"support": None, "taken": None, "count": None, "chosen": None}
     return final._replace(**fixed, **({} if soft else {"rows": None})), after

@@ -5,14 +5,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+import block_oracles
 import fitting_oracles
 import greedyjax as gj
 import oracles
+import relaxation_oracles
 import rounding
 from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.sorting import BoundaryGate, NeuralSort, SparseSort
+from greedyjax.structures import Blocks
+from masked_fft import masked_fft
+from optimal_transport import OptimalTransport
+from pairs import Pairs
 
 STEPS = 6  # Of the IHT family.
 MERGES = 3  # Of CoSaMP and subspace pursuit.
@@ -151,6 +159,88 @@ _soft_generalised_omp = functools.partial(
     tau_units=lambda a, b: b,
     fits=True,
 )
+
+
+def _soft_omp_by(relaxation, sort):
+    """Soft-OMP by another relaxation."""
+    return Algorithm(
+        lambda A, y, w, tau, k: gj.soft_omp(
+            A, y, sparsity=k, tau=tau, weights=w, relaxation=relaxation
+        ),
+        lambda A, y, w, tau, k: oracles.soft_omp(A, y, k, tau, w, sort=sort),
+        tau_units=lambda a, b: b,
+        fits=True,
+    )
+
+
+def _soft_iht_by(relaxation, sort):
+    """Soft-IHT by another relaxation."""
+    return Algorithm(
+        lambda A, y, w, tau, k: gj.soft_iht(
+            A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w, relaxation=relaxation
+        ),
+        lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, _step_size(A), w, sort=sort),
+        tau_units=lambda a, b: b / a,
+    )
+
+
+def _blocks_omp(structure, blocks, soft=False):
+    """Blocks of two chosen together: one for each two atoms asked for."""
+
+    def solve(A, y, w, tau, k):
+        num = max(k // 2, 1)
+        if soft:
+            return gj.soft_omp(A, y, sparsity=num, tau=tau, weights=w, structure=structure)
+        return gj.omp(A, y, sparsity=num, weights=w, structure=structure)
+
+    def oracle(A, y, w, tau, k):
+        found = block_oracles.block_omp
+        return found(A, y, blocks, max(k // 2, 1), w, tau if soft else None)
+
+    return Algorithm(solve, oracle, (lambda a, b: b) if soft else None, fits=True)
+
+
+def _blocks_iht(structure, blocks, soft=False):
+    """Blocks kept together."""
+
+    def solve(A, y, w, tau, k):
+        settings = {"sparsity": min(k, 4), "num_steps": STEPS, "weights": w}
+        if soft:
+            return gj.soft_iht(A, y, tau=tau, structure=structure, **settings)
+        return gj.iht(A, y, structure=structure, **settings)
+
+    def oracle(A, y, w, tau, k):
+        settings = min(k, 4), STEPS, _step_size(A), w, tau if soft else None
+        return block_oracles.block_iht(A, y, blocks, *settings)
+
+    return Algorithm(solve, oracle, (lambda a, b: b / a) if soft else None)
+
+
+KEPT = np.random.default_rng(5).permutation(16)  # Of the frequencies of 4 x 4 pixels.
+
+
+def _masked_fft(A):
+    """The first frequencies, with the first row of A for the gains of the pixels."""
+    return masked_fft(jnp.asarray(KEPT[: A.shape[0]]), A[0], (4, 4))
+
+
+def _fourier_matrix(A):
+    """The same as a matrix, from the definition of the transform."""
+    place = np.arange(4)
+    F = np.exp(-2j * np.pi * np.outer(place, place) / 4) / 2
+    return np.kron(F, F)[KEPT[: A.shape[0]]] * A[0]
+
+
+def _by_fourier(iht, A, y, w, k):
+    matrix = _fourier_matrix(A)
+    return iht(matrix, y, k, STEPS, _step_size(matrix), w)
+
+
+# Of 16 atoms; their members in the order of their ids.
+UNEQUAL = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5, 2, 4, 6, 7])
+BLOCKS = [np.flatnonzero(i == UNEQUAL) for i in range(8)]
+PAIRS = [np.array([2 * i, 2 * i + 1]) for i in range(8)]
+
 ALGORITHMS = {
     "omp": _omp(lambda A, y, w, tau, k: gj.omp(A, y, sparsity=k, weights=w)),
     "soft_omp": _soft_omp(
@@ -186,6 +276,20 @@ ALGORITHMS = {
     # From outside of the package: a line for the hard solver, a line for its soft twin.
     "generalised OMP": _generalised_omp(lambda A, y, w, tau, k: _recover(A, y, w, None, k)),
     "soft generalised OMP": _soft_generalised_omp(_recover),
+    "soft_omp, NeuralSort": _soft_omp_by(NeuralSort, relaxation_oracles.neuralsort),
+    "soft_omp, SparseSort": _soft_omp_by(SparseSort, relaxation_oracles.sparsesort),
+    "soft_iht, NeuralSort": _soft_iht_by(NeuralSort, relaxation_oracles.neuralsort),
+    "soft_iht, SparseSort": _soft_iht_by(SparseSort, relaxation_oracles.sparsesort),
+    "soft_iht, BoundaryGate": _soft_iht_by(BoundaryGate, relaxation_oracles.boundary_gate),
+    "soft_omp, transport": _soft_omp_by(OptimalTransport, relaxation_oracles.transport),
+    "omp, pairs": _blocks_omp(Pairs(), PAIRS),
+    "soft_omp, pairs": _blocks_omp(Pairs(), PAIRS, soft=True),
+    "iht, masked FFT": _iht(
+        lambda A, y, w, tau, k: gj.iht(_masked_fft(A), y, sparsity=k, num_steps=STEPS, weights=w),
+        oracle=lambda A, y, w, tau, k: _by_fourier(oracles.iht, A, y, w, k),
+    ),
+    "iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS),
+    "soft_iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
     "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),
@@ -199,6 +303,10 @@ SOLVERS = [
 ]  # fmt: skip
 
 
+# Relaxations, structures and operators, from inside and outside of the package, in a solver.
+PARTS = [
+    name for name in ALGORITHMS if name.startswith(("omp, ", "soft_omp, ", "iht, ", "soft_iht, "))
+]
 # One of each kind of code, where all of them would take too long.
 KINDS = ["omp", "soft_omp", "soft_iht", "soft_cosamp"]
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from oracles import (
     Solution,
-    _column_norms,
-    _double,
-    _eps,
-    _fit,
-    _per_step,
+    column_norms,
     default_step_size,
+    double,
+    eps,
+    fit,
     hardsort,
+    per_step,
     softsort,
 )
 
@@ -24,12 +24,12 @@ class Atoms:
     """Columns brought to norm 1, those of zeros aside, and fits over means of them."""
 
     def __init__(self, A, y, penalty):
-        norms = _column_norms(A)
+        norms = column_norms(A)
         self.y, self.norms = y, norms
         self.scale = np.array([1 / norm if norm > 0 else 0.0 for norm in norms])
         self.unit = A * self.scale
         # Of coefficients over unit columns, which are norms times those over the columns given.
-        self.penalty = None if penalty is None else _double(penalty) * self.scale**2
+        self.penalty = None if penalty is None else double(penalty) * self.scale**2
         self.n = A.shape[1]
 
     def scores(self, r):
@@ -54,12 +54,12 @@ class Atoms:
             B = np.vstack([B, added])
             y = np.append(y, np.zeros(len(added)))
         # Closer to the span of others than this, a column has no derivative to speak of.
-        z, r = _fit(B, y, np.sqrt(_eps(B)))
+        z, r = fit(B, y, np.sqrt(eps(B)))
         return rows.T @ z, r[: len(self.y)]
 
 
 def _weights(weights, num_steps, n):
-    rows = np.ones(n) if weights is None else np.abs(_double(weights))
+    rows = np.ones(n) if weights is None else np.abs(double(weights))
     return rows if rows.ndim == 2 else [rows] * num_steps
 
 
@@ -72,7 +72,7 @@ def _solution(A, y, x, support, num_steps):
 
 def omp(A, y, sparsity, weights=None, penalty=None):
     """OMP, every fit a ridge, step i choosing by the weights of its own."""
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     atoms, r, rows = Atoms(A, y, penalty), y, []
     x = np.zeros(atoms.n, y.dtype)
     for w in _weights(weights, sparsity, atoms.n):
@@ -85,12 +85,10 @@ def omp(A, y, sparsity, weights=None, penalty=None):
 
 def soft_omp(A, y, sparsity, tau, weights=None, penalty=None):
     """Soft-OMP likewise."""
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     atoms, r, rows = Atoms(A, y, penalty), y, []
     x = np.zeros(atoms.n, y.dtype)
-    for w, tau_k in zip(
-        _weights(weights, sparsity, atoms.n), _per_step(tau, sparsity), strict=True
-    ):
+    for w, tau_k in zip(_weights(weights, sparsity, atoms.n), per_step(tau, sparsity), strict=True):
         rows.append(softsort(w * atoms.scores(r), tau_k, 1)[0])
         x, r = atoms.fit(rows)
     return _solution(A, y, atoms.scale * x, np.argmax(rows, axis=1), sparsity)
@@ -101,7 +99,7 @@ def soft_omp(A, y, sparsity, tau, weights=None, penalty=None):
 
 def _thresholding(A, y, num_steps, num_fitted, step_size, weights, penalty, select):
     """u = x + eta A*(y - A x); x is u times the gate or, the last ``num_fitted`` times, a fit."""
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     atoms = Atoms(A, y, penalty)
     eta = default_step_size(A) if step_size is None else step_size
     x, support = np.zeros(atoms.n, np.result_type(A, y)), None
@@ -126,7 +124,7 @@ def soft_htp(
 ):
     """The same with rows of softsort."""
     fitted = num_steps if num_fitted is None else num_fitted
-    taus = _per_step(tau, num_steps)
+    taus = per_step(tau, num_steps)
     select = lambda scores, step: softsort(scores, taus[step], sparsity)
     return _thresholding(A, y, num_steps, fitted, step_size, weights, penalty, select)
 
@@ -140,7 +138,7 @@ def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, re
     A row that is merged twice is one row. One residual is less than another if by more than
     rounding; the start counts where it is a fit.
     """
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     atoms = Atoms(A, y, penalty)
     num_candidates = min(candidates * sparsity, atoms.n)
     per_step = _weights(weights, num_steps, atoms.n)
@@ -161,7 +159,7 @@ def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, re
             x = kept.sum(axis=0) * v
             r = y - atoms.unit @ x
         length = np.linalg.norm(r)
-        if best is None or length < best[0] - 64 * _eps(y) * np.linalg.norm(y):
+        if best is None or length < best[0] - 64 * eps(y) * np.linalg.norm(y):
             best = length, x, kept
     _, x, kept = best
     if debias:
@@ -174,7 +172,7 @@ def _hard(scores, step, k):
 
 
 def _soft(tau, num_steps):
-    taus = _per_step(tau, num_steps)
+    taus = per_step(tau, num_steps)
     return lambda scores, step, k: softsort(scores, taus[step], k)
 
 

@@ -18,27 +18,35 @@ class Solution(NamedTuple):
     num_steps: int
 
 
-def _double(array):
+def double(array):
     array = np.asanyarray(array)  # The arrays of rounding.py go on as what they are.
     return array.astype(np.promote_types(array.dtype, np.float64))
 
 
-def _eps(array):
+def eps(array):
     """The rounding of its numbers; the arrays of rounding.py say themselves what theirs is."""
     return getattr(array, "rounding", np.finfo(array.dtype).eps)
 
 
-def _softmax(v):
+def rounded_as(A, scores):
+    """The same scores, with the rounding that ``A`` says its numbers have."""
+    same = scores.view(type(A))
+    if hasattr(A, "rounding"):
+        same.rounding = A.rounding
+    return same
+
+
+def softmax(v):
     e = np.exp(v - np.max(v))
     return e / np.sum(e)
 
 
-def _per_step(tau, num_steps):
+def per_step(tau, num_steps):
     """One temperature per step, from a scalar or from one value per step."""
     return np.broadcast_to(np.asarray(tau, dtype=np.float64), (num_steps,))
 
 
-def _column_norms(A):
+def column_norms(A):
     return np.array([np.linalg.norm(A[:, j]) for j in range(A.shape[1])])
 
 
@@ -50,21 +58,21 @@ def softsort(scores, tau, k=None):
 
     Scores within rounding of each other are tied.
     """
-    v = _double(scores)
-    tied = 4 * _eps(v) * np.max(np.abs(v))
+    v = double(scores)
+    tied = 4 * eps(v) * np.max(np.abs(v))
     n = v.size
     k = n if k is None else k
     descending = sorted(v, reverse=True)
     P = np.zeros((k, n))
     for i in range(k):
         distances = [abs(descending[i] - v[j]) for j in range(n)]
-        P[i] = _softmax(np.array([-d / tau if d > tied else 0.0 for d in distances]))
+        P[i] = softmax(np.array([-d / tau if d > tied else 0.0 for d in distances]))
     return P
 
 
 def hardsort(scores, k=None):
     """Row i is one-hot at the i-th largest score; of equal scores the lower index comes first."""
-    v = _double(scores)
+    v = double(scores)
     n = v.size
     k = n if k is None else k
     order = sorted(range(n), key=lambda j: (-v[j], j))
@@ -87,7 +95,7 @@ def topk_mask(scores, k):
 # --- Orthogonal matching pursuit -----------------------------------------------------------------
 
 
-def _omp_scores(A, r, weights):
+def omp_scores(A, r, weights):
     """|w_j a_j* r| / ||a_j||, and 0 for an atom that is all zeros."""
     scores = np.zeros(A.shape[1])
     for j in range(A.shape[1]):
@@ -97,7 +105,7 @@ def _omp_scores(A, r, weights):
     return scores
 
 
-def _fit(B, y, shortest=0.0):
+def fit(B, y, shortest=0.0):
     """Least squares of y over the columns of B: z, and the residual.
 
     A column within rounding of the span of those before it adds nothing: its coefficient is 0.
@@ -108,7 +116,7 @@ def _fit(B, y, shortest=0.0):
     where it is, would have one or not by chance.
     """
     m, k = B.shape
-    rounding, kept = 10 * _eps(B) * np.sqrt(m), []
+    rounding, kept = 10 * eps(B) * np.sqrt(m), []
     for i in range(k):
         if len(kept) == m:  # They span everything.
             break
@@ -124,7 +132,7 @@ def _fit(B, y, shortest=0.0):
             kept.append(i)
     z = np.zeros(k, np.result_type(B, y))
     z[kept] = np.linalg.lstsq(B[:, kept], y, rcond=None)[0]
-    z[np.abs(z) * _column_norms(B) <= rounding * np.linalg.norm(y)] = 0
+    z[np.abs(z) * column_norms(B) <= rounding * np.linalg.norm(y)] = 0
     # By an orthonormal basis again: of large coefficients that cancel, B z has the errors.
     Q, r = np.linalg.qr(B[:, kept])[0], y
     for _ in range(2):
@@ -132,30 +140,30 @@ def _fit(B, y, shortest=0.0):
     return z, r
 
 
-def _omp_path(A, y, sparsity, weights, rtol):
+def omp_path(A, y, sparsity, weights, rtol):
     """The chosen atoms, their coefficients, and the residuals before each step and at the end."""
     residuals, chosen = [y], []
-    norms = _column_norms(A)
+    norms = column_norms(A)
     norms[norms == 0] = 1.0
     z = np.zeros(0, A.dtype)
     for _ in range(sparsity):
         r = residuals[-1]
         if np.linalg.norm(r) <= rtol * np.linalg.norm(y):
             break
-        scores = _omp_scores(A, r, weights)
+        scores = omp_scores(A, r, weights)
         scores[chosen] = -np.inf
         chosen.append(int(np.argmax(scores)))
-        z, r = _fit(A[:, chosen] / norms[chosen], y)
+        z, r = fit(A[:, chosen] / norms[chosen], y)
         residuals.append(r)
     return chosen, z / norms[chosen], residuals
 
 
 def omp(A, y, sparsity, weights=None, rtol=0.0):
     """Weighted OMP: the best atom by normalised score, then least squares on all atoms so far."""
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     n = A.shape[1]
-    w = np.ones(n) if weights is None else _double(weights)
-    chosen, z, residuals = _omp_path(A, y, sparsity, w, rtol)
+    w = np.ones(n) if weights is None else double(weights)
+    chosen, z, residuals = omp_path(A, y, sparsity, w, rtol)
     x = np.zeros(n, np.result_type(A, y))
     x[chosen] = z
     support = np.full(sparsity, -1)
@@ -163,47 +171,43 @@ def omp(A, y, sparsity, weights=None, rtol=0.0):
     return Solution(x, support, np.linalg.norm(residuals[-1]), len(chosen))
 
 
-def soft_omp(A, y, sparsity, tau, weights=None):
-    """Soft-OMP on normalised columns: B gains the column A p, p = softmax(scores / tau).
+def soft_omp(A, y, sparsity, tau, weights=None, sort=softsort):
+    """Soft-OMP on normalised columns: B gains the column A p, p the first row of a soft sort.
 
-    A column of zeros has a share of p, as its score is 0, and the coefficient 0. Scores within
-    rounding of the largest are tied with it.
+    A column of zeros has a share of p, as its score is 0, and the coefficient 0.
     """
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     n = A.shape[1]
-    w = np.ones(n) if weights is None else _double(weights)
-    norms = _column_norms(A)
+    w = np.ones(n) if weights is None else double(weights)
+    norms = column_norms(A)
     scale = np.array([1 / norm if norm > 0 else 0.0 for norm in norms])
     A = A * scale
     P = np.zeros((0, n))
     z = np.zeros(0, A.dtype)
     r = y
-    for tau_k in _per_step(tau, sparsity):
-        scores = _omp_scores(A, r, w)
-        largest = scores.max()
-        scores[scores >= largest * (1 - 4 * _eps(A))] = largest
-        p = _softmax(scores / tau_k)
-        P = np.vstack([P, p])
-        z, r = _fit(A @ P.T, y)
+    for tau_k in per_step(tau, sparsity):
+        scores = omp_scores(A, r, w)
+        P = np.vstack([P, sort(rounded_as(A, scores), tau_k, 1)])
+        z, r = fit(A @ P.T, y)
     support = np.array([int(np.argmax(p)) for p in P])
     return Solution(scale * (P.T @ z), support, np.linalg.norm(r), sparsity)
 
 
 def generalised_omp(A, y, sparsity, weights=None, tau=None, at_a_time=2):
     """OMP that adds several atoms a step: the best that are left, or the first softsort rows."""
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     n = A.shape[1]
-    w = np.ones(n) if weights is None else _double(weights)
-    norms = _column_norms(A)
+    w = np.ones(n) if weights is None else double(weights)
+    norms = column_norms(A)
     scale = np.array([1 / norm if norm > 0 else 0.0 for norm in norms])
     P, z, r = np.zeros((0, n)), np.zeros(0, A.dtype), y
     while len(P) < sparsity and (tau is not None or np.linalg.norm(r) > 0):
-        scores = _omp_scores(A, r, w)
+        scores = omp_scores(A, r, w)
         if tau is None:
             scores[np.any(P > 0, axis=0)] = -1
         rows = hardsort(scores, at_a_time) if tau is None else softsort(scores, tau, at_a_time)
         P = np.vstack([P, rows[: sparsity - len(P)]])
-        z, r = _fit((A * scale) @ P.T, y)
+        z, r = fit((A * scale) @ P.T, y)
     support = np.full(sparsity, -1)
     support[: len(P)] = np.argmax(P, axis=1)
     return Solution(scale * (P.T @ z), support, np.linalg.norm(r), len(P))
@@ -218,13 +222,13 @@ def default_step_size(A):
     return 1.0 / norm**2 if norm > 0 else 1.0
 
 
-def _thresholding(A, y, num_steps, step_size, weights, x0, select):
+def thresholding(A, y, num_steps, step_size, weights, x0, select):
     """x <- gate * u with u = x + eta A*(y - A x); also every u, and the rows of the last gate."""
-    A, y = _double(A), _double(y)
+    A, y = double(A), double(y)
     n = A.shape[1]
-    w = np.ones(n) if weights is None else _double(weights)
+    w = np.ones(n) if weights is None else double(weights)
     eta = default_step_size(A) if step_size is None else step_size
-    x = np.zeros(n, np.result_type(A, y)) if x0 is None else _double(x0)
+    x = np.zeros(n, np.result_type(A, y)) if x0 is None else double(x0)
     gradient_steps, rows = [], None
     for step in range(num_steps):
         u = x + eta * (A.conj().T @ (y - A @ x))
@@ -237,151 +241,23 @@ def _thresholding(A, y, num_steps, step_size, weights, x0, select):
 def _thresholding_solution(A, y, x, rows, sparsity, num_steps):
     # After no step at all nothing has been chosen.
     support = np.full(sparsity, -1) if rows is None else np.argmax(rows, axis=1)
-    return Solution(x, support, np.linalg.norm(_double(y) - _double(A) @ x), num_steps)
+    return Solution(x, support, np.linalg.norm(double(y) - double(A) @ x), num_steps)
 
 
 def iht(A, y, sparsity, num_steps, step_size=None, weights=None, x0=None):
     """Weighted IHT: a gradient step, then only the `sparsity` largest |w_j u_j| are kept."""
-    x, rows, _ = _thresholding(
+    x, rows, _ = thresholding(
         A, y, num_steps, step_size, weights, x0, lambda v, step: hardsort(v, sparsity)
     )
     return _thresholding_solution(A, y, x, rows, sparsity, num_steps)
 
 
-def soft_iht(A, y, sparsity, tau, num_steps, step_size=None, weights=None, x0=None):
-    """Soft-IHT: a gradient step, then the column sums of the first softsort rows as a gate."""
-    taus = _per_step(tau, num_steps)
-    x, rows, _ = _thresholding(
-        A, y, num_steps, step_size, weights, x0, lambda v, step: softsort(v, taus[step], sparsity)
-    )
+def soft_iht(A, y, sparsity, tau, num_steps, step_size=None, weights=None, x0=None, sort=softsort):
+    """Soft-IHT: a gradient step, then the column sums of the first rows of a soft sort."""
+    taus = per_step(tau, num_steps)
+    select = lambda v, step: sort(v, taus[step], sparsity)
+    x, rows, _ = thresholding(A, y, num_steps, step_size, weights, x0, select)
     return _thresholding_solution(A, y, x, rows, sparsity, num_steps)
-
-
-# --- Learning ------------------------------------------------------------------------------------
-
-
-def _energy_fractions(x):
-    energy = np.abs(x) ** 2
-    total = energy.sum()
-    return energy / total if total > 0 else energy
-
-
-def omp_selection_loss(A, Y, X, weights, sparsity, tau, path_weights=None):
-    """Mean over signals of -(1/K) sum_i log sum_j p_ij (t_j + 1e-6) along the hard OMP path.
-
-    p_i = softmax(score(r_{i-1}) / tau) and t_j = |x_j|^2 / ||x||^2.
-
-    Args:
-        A: Dictionary (m, n).
-        Y: Measurements (num, m).
-        X: Signals (num, n), or None to take them from OMP's own answers.
-        weights: The weights (n,) that score each choice.
-        sparsity: Number of steps K.
-        tau: Temperature.
-        path_weights: The weights that drive the hard path; `weights` by default. Held fixed while
-            `weights` moves, they make finite differences the gradient that the library defines,
-            even where a moving path would jump.
-    """
-    A, Y, w = _double(A), _double(Y), _double(weights)
-    path_w = w if path_weights is None else _double(path_weights)
-    losses = []
-    for i, y in enumerate(Y):
-        _, _, residuals = _omp_path(A, y, sparsity, path_w, 0.0)
-        # A path that has reached r = 0 goes on with r = 0: K choices are scored in any case.
-        residuals += [residuals[-1]] * (sparsity + 1 - len(residuals))
-        x = omp(A, y, sparsity, path_w).x if X is None else _double(X[i])
-        t = _energy_fractions(x)
-        total = 0.0
-        for r in residuals[:sparsity]:
-            p = _softmax(_omp_scores(A, r, w) / tau)
-            total += np.log(np.sum(p * (t + 1e-6)))
-        losses.append(-total / sparsity)
-    return np.mean(losses)
-
-
-def iht_selection_loss(
-    A, Y, X, weights, sparsity, tau, num_layers, step_size=None, path_weights=None
-):
-    """Mean over signals and hard IHT layers of the weighted logistic loss of keeping S.
-
-    -s sum_{j in S} t_j log sigma(z_j) - (s/n) sum_{j not in S} log sigma(-z_j), where
-    z = (|w u| - theta) / tau, theta lies halfway between the s-th and the (s+1)-th largest |w u|,
-    S holds the s largest entries of x (fewer if x has fewer that are nonzero), and
-    t_j = |x_j|^2 / ||x||^2.
-
-    Args:
-        A: Dictionary (m, n).
-        Y: Measurements (num, m).
-        X: Signals (num, n), or None to take them from IHT's own answers.
-        weights: The weights (n,) that score each layer.
-        sparsity: Number of entries kept, below n.
-        tau: Temperature.
-        num_layers: Number of IHT steps.
-        step_size: Of the gradient step; 1/||A||^2 by default.
-        path_weights: The weights that drive the path and set theta, both of which the library
-            holds constant; `weights` by default.
-    """
-    A, Y, w = _double(A), _double(Y), _double(weights)
-    n = A.shape[1]
-    path_w = w if path_weights is None else _double(path_weights)
-    losses = []
-    for i, y in enumerate(Y):
-        answer, _, gradient_steps = _thresholding(
-            A, y, num_layers, step_size, path_w, None, lambda v, step: hardsort(v, sparsity)
-        )
-        x = answer if X is None else _double(X[i])
-        t = _energy_fractions(x)
-        in_S = (topk_mask(np.abs(x), sparsity) == 1) & (x != 0)
-        total = 0.0
-        for u in gradient_steps:
-            descending = sorted(np.abs(path_w * u), reverse=True)
-            theta = (descending[sparsity - 1] + descending[sparsity]) / 2
-            for j in range(n):
-                z = (abs(w[j] * u[j]) - theta) / tau
-                # log sigma(z) = -log(1 + e^-z), which logaddexp computes without overflow.
-                if in_S[j]:
-                    total += sparsity * t[j] * np.logaddexp(0.0, -z)
-                else:
-                    total += sparsity / n * np.logaddexp(0.0, z)
-        losses.append(total / num_layers)
-    return np.mean(losses)
-
-
-def count_weights(A, Y, sparsity, num_rounds=8, exponent=0.25, floor=1e-4):
-    """w_j = (mean energy fraction of atom j in OMP's answers + floor)^exponent, repeated from 1."""
-    n = np.shape(A)[1]
-    w = np.ones(n)
-    for _ in range(num_rounds):
-        counts = np.zeros(n)
-        for y in Y:
-            counts += _energy_fractions(omp(A, y, sparsity, w).x)
-        w = (counts / len(Y) + floor) ** exponent
-    return w
-
-
-def sparse_bayes(A, Y, num_rounds, noise=None):
-    """Prior variances and noise by posterior means and covariances, signal by signal.
-
-    From M = (A* A / noise + diag(1/v))^-1 and means mu = M A* y / noise the update of v_j is
-    v_j sqrt(mean |mu_j|^2 / (v_j - M_jj)), and noise's the root of that of residuals over the
-    degrees of freedom that the atoms leave.
-    """
-    A, Y = _double(A), _double(Y)
-    m, n = A.shape
-    energy = np.mean(np.abs(Y) ** 2)
-    v = np.array([energy * m / 2 / n / norm**2 for norm in _column_norms(A)])
-    variance = energy / 2 if noise is None else noise**2
-    for _ in range(num_rounds):
-        M = np.linalg.inv(A.conj().T @ A / variance + np.diag(1 / v))
-        means = [M @ A.conj().T @ y / variance for y in Y]
-        power = np.mean([np.abs(mu) ** 2 for mu in means], axis=0)
-        explained = 1 - np.diag(M).real / v
-        if noise is None:
-            pairs = zip(Y, means, strict=True)
-            left = np.mean([np.sum(np.abs(y - A @ mu) ** 2) for y, mu in pairs])
-            variance = np.sqrt(variance * left / (m - explained.sum()))
-        v = np.sqrt(v * power / explained)
-    return v, variance
 
 
 # --- Derivatives ---------------------------------------------------------------------------------
@@ -398,7 +274,7 @@ def finite_difference(f, x, eps=1e-6):
         x: Real or complex array of any shape.
         eps: Half the distance between the two points of each difference.
     """
-    x = _double(x)
+    x = double(x)
     gradient = np.zeros_like(x)
     directions = (1.0, 1j) if np.iscomplexobj(x) else (1.0,)
     for index in np.ndindex(x.shape):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import oracles
+import learning_oracles
 from greedyjax.problems import sparse_in_levels
 from greedyjax.pursuit import stack_real
 from greedyjax.training import Prior, sparse_bayes
@@ -28,7 +28,7 @@ compiled = jax.jit(sparse_bayes, static_argnames="num_rounds")
 def test_equals_the_posteriors_of_every_signal(dtype, noise):
     A, Y = measurements(dtype)
     got = compiled(A, Y, num_rounds=20, noise=noise)
-    variances, noise_variance = oracles.sparse_bayes(A, Y, 20, noise)
+    variances, noise_variance = learning_oracles.sparse_bayes(A, Y, 20, noise)
     assert got.deviations.dtype == got.noise.dtype == np.float64
     # The oracle's inverses are of matrices whose conditions reach 1e7.
     assert_close(got.deviations**2, variances, rtol=1e-7)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import oracles
+import learning_oracles
 from greedyjax.problems import sparse_in_levels
 from greedyjax.training import count_weights
 from helpers import assert_close, random_problem
@@ -38,7 +38,7 @@ SETTINGS = [
 def test_equals_the_loop(dtype, settings):
     A, Y = measurements(dtype)
     got = compiled(A, Y, **settings)
-    expected = oracles.count_weights(A, Y, K, **settings)
+    expected = learning_oracles.count_weights(A, Y, K, **settings)
     assert got.dtype == np.float64
     assert_close(got, expected)
     assert expected.std() > 0.05, "the weights are not all alike"
@@ -47,7 +47,7 @@ def test_equals_the_loop(dtype, settings):
 def test_the_batch_size_does_not_matter():
     A, Y = measurements(np.float64)
     got = compiled(A, Y, batch_size=3)  # Does not divide the seven signals.
-    assert_close(got, oracles.count_weights(A, Y, K))
+    assert_close(got, learning_oracles.count_weights(A, Y, K))
 
 
 def test_no_measurement_leaves_equal_weights():

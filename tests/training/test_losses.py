@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import learning_oracles
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import losses
@@ -36,8 +37,8 @@ def make(family, A, weights):
 
 def selection_oracle(family, A, Y, X, weights, path_weights=None):
     if family == "omp":
-        return oracles.omp_selection_loss(A, Y, X, weights, K, TAU, path_weights)
-    return oracles.iht_selection_loss(A, Y, X, weights, K, TAU, LAYERS, STEP, path_weights)
+        return learning_oracles.omp_selection_loss(A, Y, X, weights, K, TAU, path_weights)
+    return learning_oracles.iht_selection_loss(A, Y, X, weights, K, TAU, LAYERS, STEP, path_weights)
 
 
 def reconstruction_oracle(family, A, Y, X, weights):

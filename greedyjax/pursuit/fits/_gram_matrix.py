@@ -118,17 +118,17 @@ class GramMatrix(LeastSquares):
             start += width
         return state
 
-    def correlations(self, problem: Problem, state: Correlated) -> Float[Array, " n"]:
-        """``|a_j* r|`` over columns of norm 1, 0 for the atoms chosen."""
+    def correlations(self, problem: Problem, state: Correlated) -> Inexact[Array, " n"]:
+        """``a_j* r`` over columns of norm 1, 0 for the atoms chosen."""
         del problem
-        return jnp.where(state.chosen, 0, magnitude(state.correlations))
+        return jnp.where(state.chosen, 0, state.correlations)
 
     def goes_on(self, problem: Problem, state: Correlated, rtol: Any) -> Bool[Array, ""]:
         """Whether any correlation is more than rounding."""
         del rtol
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
         # Not `>`: a NaN must show.
-        return ~(jnp.max(self.correlations(problem, state)) <= nothing)
+        return ~(jnp.max(magnitude(self.correlations(problem, state))) <= nothing)
 
     def add(self, problem: Problem, state: Correlated, row: Indices, active: Any) -> Correlated:
         """The fit on one atom more."""
@@ -156,7 +156,7 @@ class GramMatrix(LeastSquares):
             nu_sq=state.nu_sq.at[slot].set(nu_sq),
             h=state.h.at[slot, : len(h)].set(h),
             taken=state.taken.at[slot].set(active),
-            chosen=row.join(state.chosen),
+            chosen=row.join(state.chosen, active),
             count=slot + 1,
         )
 
@@ -179,7 +179,7 @@ class GramMatrix(LeastSquares):
         """
         found = lax.stop_gradient(state)
         support, atoms, y = found.support, problem.atoms, join(problem.y)
-        B = join(atoms.parts.at[:, :, support].get(mode="promise_in_bounds")).astype(y.dtype)
+        B = jax.vmap(atoms.column, out_axes=1)(support).astype(y.dtype)
         penalty = 0 if self.penalty is None else _entry(self.penalty, support)
 
         z = _solve(found, found.projections)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul, norm, penalty_root
@@ -93,8 +93,8 @@ class LeastSquares:
             count=jnp.zeros((), jnp.int32),
         )
 
-    def correlations(self, problem: Problem, state: Span) -> Float[Array, " n"]:
-        """``|a_j* r|`` over columns of norm 1."""
+    def correlations(self, problem: Problem, state: Span) -> Inexact[Array, " n"]:
+        """``a_j* r`` over columns of norm 1."""
         return problem.correlations(self.measured(problem, state.residual))
 
     def goes_on(self, problem: Problem, state: Span, rtol: Any) -> Bool[Array, ""]:
@@ -116,7 +116,7 @@ class LeastSquares:
             rows=None if state.rows is None else state.rows.put(slot, row),
             support=state.support.at[slot].set(row.support),
             taken=state.taken.at[slot].set(active),
-            chosen=None if state.chosen is None else row.join(state.chosen),
+            chosen=None if state.chosen is None else row.join(state.chosen, active),
             count=slot + 1,
         )
 

@@ -1,0 +1,106 @@
+"""Sparse matrices, JAX's own and SciPy's, as operators."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact
+
+from greedyjax import _checks
+from greedyjax._numerics import abs_sq, power_of_two, safe_sqrt
+
+
+def is_sparse(A: Any) -> bool:
+    """Whether ``A`` is a sparse matrix of SciPy or JAX."""
+    return hasattr(A, "todense") and type(A).__module__.partition(".")[0] in ("scipy", "jax")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SparseMatrix:
+    """A matrix held by its entries.
+
+    Attributes:
+        matrix: a BCOO matrix of `jax.experimental.sparse`.
+    """
+
+    matrix: Any
+
+    @classmethod
+    def of(cls, A: Any) -> "SparseMatrix":
+        """From a BCOO or SciPy sparse matrix, checked."""
+        from jax.experimental import sparse  # Not loaded by those who need none.
+
+        if not isinstance(A, sparse.BCOO):
+            if hasattr(A, "tocsr"):
+                A = _of_scipy(A)
+            elif hasattr(A, "to_bcoo"):
+                A = A.to_bcoo()
+            else:
+                expected = "a BCOO matrix, or a sparse matrix of SciPy"
+                _checks.fail(TypeError, "A", expected, type(A).__name__)
+        _check_axes(A.shape)
+        if A.n_batch or A.n_dense:
+            got = f"n_batch={A.n_batch} and n_dense={A.n_dense}"
+            _checks.fail(ValueError, "A", "a BCOO matrix with two sparse axes", got)
+        _checks.inexact("A.data", A.data, ndim=1)
+        return cls(A)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        return self.matrix.shape
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """That of the entries."""
+        return self.matrix.dtype
+
+    @property
+    def column_norms(self) -> Float[Array, " n"]:
+        """From the entries, of which those in one place are added first."""
+        matrix = self.matrix
+        if not matrix.unique_indices:
+            matrix = matrix.sum_duplicates(nse=matrix.nse)
+        data, columns = matrix.data, matrix.indices[:, 1]
+        scale = power_of_two(data)
+        squares = jnp.zeros(self.shape[1], scale.dtype)
+        return scale * safe_sqrt(squares.at[columns].add(abs_sq(data / scale), mode="drop"))
+
+    has_norms = True
+
+    def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
+        """Returns ``A x``."""
+        matrix, x = self._promoted(x)
+        return matrix @ x
+
+    def rmatvec(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
+        """Returns ``A* y``."""
+        matrix, y = self._promoted(y)
+        return (y.conj() @ matrix).conj()
+
+    def _promoted(self, z: Inexact[Array, " l"]) -> tuple[Any, Inexact[Array, " l"]]:
+        """Both in one dtype: JAX has no derivative of a sparse product of two."""
+        dtype = jnp.result_type(self.dtype, z.dtype)
+        return self.matrix.astype(dtype), z.astype(dtype)
+
+
+def _of_scipy(A: Any) -> Any:
+    """As a BCOO matrix, with one entry in a place."""
+    from jax.experimental import sparse
+
+    _check_axes(A.shape)
+    A = A.tocsr()
+    if not A.has_canonical_format:
+        A = A.copy()
+        A.sum_duplicates()
+    A = A.tocoo()
+    data = _checks.as_array("A.data", A.data)
+    places = jnp.stack([jnp.asarray(A.row, jnp.int32), jnp.asarray(A.col, jnp.int32)], axis=1)
+    return sparse.BCOO((data, places), shape=A.shape, indices_sorted=True, unique_indices=True)
+
+
+def _check_axes(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or 0 in shape:
+        _checks.fail(ValueError, "A", "a sparse matrix of shape (m, n)", f"shape {tuple(shape)}")

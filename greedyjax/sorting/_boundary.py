@@ -1,0 +1,70 @@
+"""A gate that asks where the boundary is, and of no order among the scores on either side."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from greedyjax.sorting._hardsort import top_indices
+from greedyjax.sorting._relaxation import logistic_loss
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BoundaryGate:
+    """``d_j = s((v_j - theta) / tau)``, ``s`` the sigmoid and ``theta`` the middle of the boundary.
+
+    ``theta`` lies halfway between the ``k``-th and the next score, whose distance is the gap
+    ``g``. All entries are in (0, 1), and none is further than ``exp(-g / (2 tau))`` from the mask
+    of `topk_mask`, however close the scores on one side of the boundary are to each other; the mask
+    of softsort needs all ``k`` gaps. The price is that entries need not sum to ``k``: where all
+    scores are equal each one is a half. It has no rows, so it serves `soft_iht` and `IHTNet` alone.
+
+    Attributes:
+        tau: temperature > 0, in the units of the scores.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.sorting import BoundaryGate
+        >>> BoundaryGate(jnp.array(0.25)).keep(jnp.array([1.0, 3.0, 2.0]), 2)[0].round(3).tolist()
+        [0.119, 0.998, 0.881]
+
+    References:
+        The idea of a threshold between the scores: Struski, Bednarczyk, Podolak and Tabor,
+        "LapSum - one method to differentiate them all", ICML 2025. The bound is this library's own.
+    """
+
+    tau: Any
+
+    #: It takes less time to keep the mask for a backward pass than to make it again.
+    recomputed: ClassVar = False
+
+    def keep(
+        self, scores: Float[Array, " n"], k: int
+    ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
+        """The mask, and the indices of the ``k`` largest scores."""
+        n = len(scores)
+        if k == n:
+            return jnp.ones_like(scores), top_indices(scores, k)
+        # Without the barrier XLA sorts everything, on a CPU, where a part of the order is taken.
+        order = lax.optimization_barrier(top_indices(scores, k + 1))
+        place = jnp.arange(n)
+        edges = (place == order[k - 1]) | (place == order[k])
+        theta = jnp.sum(jnp.where(edges, scores, 0)) / 2
+        return jax.nn.sigmoid((scores - theta) / self.tau), order[:k]
+
+    def kept_loss(
+        self,
+        scores: Float[Array, " n"],
+        targets: Float[Array, " n"],
+        threshold: Float[Array, ""],
+        k: int,
+    ) -> Float[Array, ""]:
+        """``k sum_{j in S} t_j p(-z_j) + (k/n) sum_{j not in S} p(z_j)``, ``p`` softplus.
+
+        With ``z = (scores - threshold) / tau`` that is a cross-entropy with the gate itself.
+        """
+        return logistic_loss((scores - lax.stop_gradient(threshold)) / self.tau, targets, k)

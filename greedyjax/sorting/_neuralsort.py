@@ -1,0 +1,56 @@
+"""NeuralSort (Grover, Wang, Zweig and Ermon, ICLR 2019)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from greedyjax.sorting._relaxation import Relaxation
+from greedyjax.sorting._rows import SoftRows
+from greedyjax.sorting._softsort import cooled, rank_of, rounding_of, top_values
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NeuralSort(Relaxation):
+    """Row ``i`` is ``softmax(((n + 1 - 2 i) v_j - sum_l |v_j - v_l|) / tau)``.
+
+    With falling scores ``a`` and gaps ``g_t = a_t - a_{t+1}`` that is a softmax of
+    ``-sum_{t=i}^{j-1} (2 (t - i) + 1) g_t / tau`` below the ``i``-th largest score, and likewise
+    above: the nearest score counts as in softsort, and one further away the more, the more scores
+    lie between. Where all ``k`` gaps are positive the rows tend to those of `hardsort` as ``tau``
+    goes to 0; equal scores share a row's mass equally. A row costs a sort of all scores.
+
+    Attributes:
+        tau: temperature > 0, in the units of the scores.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.sorting import NeuralSort
+        >>> NeuralSort(jnp.array(0.5)).first(jnp.array([1.0, 3.0, 2.0]), 1).weight.round(3).tolist()
+        [[0.0, 0.881, 0.119]]
+
+    References:
+        Grover, Wang, Zweig and Ermon, "Stochastic optimization of sorting networks via continuous
+        relaxations", ICLR 2019.
+    """
+
+    tau: Any
+
+    def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> SoftRows:
+        """The first ``k`` rows."""
+        del chosen
+        n = len(scores)
+        a, order = top_values(scores, n)
+        # Sums of gaps, plain and weighted by twice their place, in the order of falling scores.
+        weighted = jnp.pad(jnp.cumsum(2 * jnp.arange(n - 1) * (a[:-1] - a[1:])), (1, 0))
+        ranks = rank_of(order, n)
+        at = weighted.at[ranks].get(unique_indices=True, mode="promise_in_bounds")
+        i = jnp.arange(k)[:, None]
+        distance = (at[None, :] - weighted[:k, None]) + (2 * i - 1) * (
+            scores[None, :] - a[:k, None]
+        )
+        # Sums of k gaps carry the rounding of so many scores.
+        return SoftRows(jax.nn.softmax(cooled(distance, self.tau, 2 * k * rounding_of(scores))))

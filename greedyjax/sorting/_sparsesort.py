@@ -1,0 +1,97 @@
+"""Softsort with sparsemax in place of softmax: rows that are exactly zero away from the choice."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from greedyjax._numerics import safe_inverse
+from greedyjax.sorting._relaxation import Relaxation, logistic_loss
+from greedyjax.sorting._rows import SoftRows
+from greedyjax.sorting._softsort import cooled, distances, rounding_of
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SparseSort(Relaxation):
+    """Row ``i`` is ``sparsemax_j(-|v_(i) - v_j| / tau)``, the nearest point of the simplex.
+
+    No score further than ``tau`` from the ``i``-th largest has any part in its row. So with gaps
+    above ``tau`` the rows are those of `hardsort` exactly, and their derivative is 0: a solver that
+    misses an atom has no gradient towards it. The losses of the choice are the Fenchel-Young losses
+    that belong to sparsemax, whose gradient ``p - t`` is not 0 there.
+
+    Attributes:
+        tau: temperature > 0, in the units of the scores.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.sorting import SparseSort
+        >>> SparseSort(jnp.array(2.0)).first(jnp.array([1.0, 3.0, 2.0]), 1).weight.tolist()
+        [[0.0, 0.75, 0.25]]
+
+    References:
+        Martins and Astudillo, "From softmax to sparsemax", ICML 2016; Prillo and Eisenschlos,
+        "SoftSort", ICML 2020; Blondel, Martins and Niculae, "Learning with Fenchel-Young losses",
+        JMLR 2020.
+    """
+
+    tau: Any
+
+    def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> SoftRows:
+        """The first ``k`` rows."""
+        del chosen
+        z = cooled(distances(scores, k), self.tau, rounding_of(scores))
+        return SoftRows(jax.vmap(sparsemax)(z))
+
+    def next_loss(
+        self, scores: Float[Array, " n"], targets: Float[Array, " n"]
+    ) -> Float[Array, ""]:
+        """``(|t|^2 + |z|^2 - |p - z|^2) / 2 - <z, t>`` with ``p = sparsemax(z)``.
+
+        With ``z = scores / tau`` and targets scaled to sum 1, or 0 where all targets are 0.
+        """
+        z = (scores - lax.stop_gradient(jnp.max(scores))) / self.tau
+        p = sparsemax(z)
+        total = jnp.sum(targets)
+        t = targets * safe_inverse(total)
+        loss = jnp.sum((p - t) * z) - jnp.sum(p * p) / 2 + jnp.sum(t * t) / 2
+        return jnp.where(total > 0, loss, 0)
+
+    def kept_loss(
+        self,
+        scores: Float[Array, " n"],
+        targets: Float[Array, " n"],
+        threshold: Float[Array, ""],
+        k: int,
+    ) -> Float[Array, ""]:
+        """`logistic_loss` with the sparse counterpart of softplus, whose slope is 0, then 1."""
+        z = (scores - lax.stop_gradient(threshold)) / self.tau
+        return logistic_loss(z, targets, k, jax.nn.sparse_plus)
+
+
+def sparsemax(z: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The point of the simplex that is nearest to ``z``, whose largest entry is 0.
+
+    It is ``max(z - theta, 0)`` with sum 1. Newton's method finds ``theta`` from below in as many
+    steps as entries leave the support; derivatives are those with the support held fixed.
+    """
+    fixed = lax.stop_gradient(z)
+
+    def mean_excess(inside):
+        return (jnp.sum(jnp.where(inside, fixed, 0)) - 1) / jnp.sum(inside)
+
+    def moving(state):
+        return state[1]
+
+    def refine(state):
+        inside, _ = state
+        fewer = inside & (fixed > mean_excess(inside))
+        return fewer, jnp.any(fewer != inside)
+
+    inside, _ = lax.while_loop(moving, refine, (fixed > -1, jnp.asarray(True)))
+    theta = (jnp.sum(jnp.where(inside, z, 0)) - 1) / jnp.sum(inside)
+    return jnp.where(inside, z - theta, 0)

@@ -1,0 +1,174 @@
+"""What a structure is, and the one in which each atom stands alone."""
+
+import abc
+import dataclasses
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from greedyjax import _checks
+from greedyjax._numerics import abs_sq, magnitude, safe_sqrt
+from greedyjax.sorting import Rows
+
+Own = TypeVar("Own", bound="Structure")
+
+
+def check_structure(structure: Any, num_atoms: int) -> None:
+    """Raises unless ``structure`` is one, whose candidates are disjoint groups of atoms.
+
+    Raises:
+        TypeError: no structure, or one that JAX does not know as a pytree.
+        ValueError: members that are no table of atoms, or a pool of another shape.
+    """
+    name = type(structure).__name__
+    if jax.tree_util.all_leaves([structure]):
+        expected = "a dataclass registered by jax.tree_util.register_dataclass"
+        _checks.fail(TypeError, "structure", expected, f"{name}, which is not")
+    members = structure.members(num_atoms)
+    shape = jnp.shape(members)
+    if len(shape) != 2 or 0 in shape or not jnp.issubdtype(jnp.result_type(members), jnp.integer):
+        expected = "integers of shape (candidates, width)"
+        got = f"{jnp.result_type(members)} of shape {shape}"
+        _checks.fail(ValueError, "structure.members(n)", expected, got)
+    if not _checks.is_traced(members):
+        table = np.asarray(members)
+        atoms = table[table != num_atoms]
+        if atoms.size and (atoms.min() < 0 or atoms.max() > num_atoms):
+            expected = f"atoms from 0 to {num_atoms - 1}, and {num_atoms} to fill up"
+            got = f"{atoms.min() if atoms.min() < 0 else atoms.max()}"
+            _checks.fail(ValueError, "structure.members(n)", expected, got)
+        values, counts = np.unique(atoms, return_counts=True)
+        if counts.size and counts.max() > 1:
+            got = f"atom {values[counts.argmax()]} {counts.max()} times"
+            _checks.fail(ValueError, "structure.members(n)", "each atom once at most", got)
+        if np.any(table[:, 0] == num_atoms):
+            expected = "at least one atom in each row, the first in the first place"
+            got = f"none in row {int(np.flatnonzero(table[:, 0] == num_atoms)[0])}"
+            _checks.fail(ValueError, "structure.members(n)", expected, got)
+    pooled = jax.eval_shape(structure.pool, jax.ShapeDtypeStruct((num_atoms,), jnp.float32))
+    if getattr(pooled, "shape", None) != shape[:1]:
+        got = f"shape {getattr(pooled, 'shape', type(pooled).__name__)}"
+        expected = f"shape ({shape[0]},), one score for each candidate"
+        _checks.fail(ValueError, "structure.pool(scores)", expected, got)
+
+
+class Structure(abc.ABC):
+    """Which atoms are chosen together. The candidates of a choice are disjoint groups of atoms.
+
+    A frozen dataclass that JAX knows as a pytree. Write `members`, and `pool` where the score of a
+    group is not the norm of its atoms' scores. A policy multiplies between the two functions of
+    correlations: ``scores = pool(weights * magnitudes(correlations))``.
+    """
+
+    @abc.abstractmethod
+    def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
+        """The atoms of each candidate; the number of atoms fills up the shorter ones."""
+
+    def shape(self, num_atoms: int) -> tuple[int, int]:
+        """How many candidates there are, and how many atoms the longest has."""
+        num, width = jax.eval_shape(lambda: self.table(num_atoms)).shape
+        return num, width
+
+    def checked(self: Own, num_atoms: int) -> Own:
+        """The structure for so many atoms, its settings checked."""
+        del num_atoms
+        return self
+
+    def magnitudes(self, correlations: Inexact[Array, "*snapshots n"]) -> Float[Array, " n"]:
+        """What counts of the correlations ``a_j* r``, one number for each atom, not negative."""
+        return magnitude(correlations)
+
+    def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
+        """The score of each candidate: the norm of the scores of its atoms."""
+        return safe_sqrt(self.total(abs_sq(scores)))
+
+    # What follows is the same for all structures.
+
+    def table(self, num_atoms: int) -> Int[Array, "candidates width"]:
+        """The members, by indices of one kind."""
+        return jnp.asarray(self.members(num_atoms), jnp.int32)
+
+    def total(self, values: Float[Array, " n"]) -> Float[Array, " candidates"]:
+        """The sum of a number of each atom over each candidate."""
+        members = self.table(len(values))
+        return jnp.sum(values.at[members].get(mode="fill", fill_value=0), axis=1)
+
+    def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
+        """For each atom the number of its candidate, 0 for an atom of none."""
+        members = self.table(num_atoms)
+        each = jnp.broadcast_to(values[:, None], members.shape)
+        return jnp.zeros(num_atoms, values.dtype).at[members].set(each, mode="drop")
+
+    def met(self, chosen: Array | None) -> Array | None:
+        """Which candidates have been chosen, from a mask of atoms."""
+        if chosen is None:
+            return None
+        return chosen.at[self.table(len(chosen))[:, 0]].get(mode="fill", fill_value=0)
+
+    def atoms(
+        self, candidates: Int[Array, " k"], num_atoms: int
+    ) -> tuple[Int[Array, " k*width"], Bool[Array, " k*width"]]:
+        """The atoms of candidates, one candidate after the other, and which of them there are.
+
+        Where a candidate has fewer atoms than others its first one fills the room.
+        """
+        members = self.table(num_atoms)[candidates]
+        exist = members < num_atoms
+        return jnp.where(exist, members, members[:, :1]).ravel(), exist.ravel()
+
+    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " k*width"]]:
+        """Rows over candidates as rows over atoms, and which of these there are.
+
+        A hard row becomes one row for each atom of its candidate. A soft row over candidates with
+        entries ``p_b`` becomes as many, of which row ``w`` has ``p_b`` at atom number ``w`` of each
+        candidate ``b``. So the order of atoms inside candidates matters to soft rows, and not to
+        their limit. The largest entry decides how many rows there are; the others are 0.
+        """
+        atoms, exist = self.atoms(jnp.atleast_1d(rows.support), num_atoms)
+        return rows.expanded(atoms, exist, self.table(num_atoms), num_atoms), exist
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Plain(Structure):
+    """Each atom is a candidate of its own."""
+
+    def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
+        """The atoms."""
+        return jnp.arange(num_atoms)[:, None]
+
+    def shape(self, num_atoms: int) -> tuple[int, int]:
+        """As many candidates as atoms."""
+        return num_atoms, 1
+
+    def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
+        """The scores as they are."""
+        return scores
+
+    def total(self, values: Float[Array, " n"]) -> Float[Array, " candidates"]:
+        """The numbers as they are."""
+        return values
+
+    def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
+        """The numbers as they are."""
+        del num_atoms
+        return values
+
+    def met(self, chosen: Array | None) -> Array | None:
+        """The mask as it is."""
+        return chosen
+
+    def atoms(
+        self, candidates: Int[Array, " k"], num_atoms: int
+    ) -> tuple[Int[Array, " k*width"], Bool[Array, " k*width"]]:
+        """The candidates as they are."""
+        del num_atoms
+        return candidates, jnp.ones(len(candidates), bool)
+
+    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " k*width"]]:
+        """The rows as they are."""
+        del num_atoms
+        return rows, jnp.ones(jnp.shape(rows.support) or (1,), bool)
