@@ -13,6 +13,15 @@ from greedyjax.linalg.operators import Dense, dense
 from greedyjax.linalg.products import Dictionary, Products
 from greedyjax.linalg.sparse import SparseMatrix, is_sparse
 
+# Tracers that no compiled function can take for a constant.
+_MOVING = ("BatchTracer", "JVPTracer", "LinearizeTracer")
+# What JAX raises where a function asks a traced array for its numbers.
+_NEEDS_VALUES = (
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.ConcretizationTypeError,
+)
+
 
 def checked_matrix(A: Any) -> Any:
     """Returns a checked array, a `Dictionary`, or the `Products` of an operator or sparse matrix.
@@ -61,7 +70,7 @@ def as_operator(A: Matrix | Dictionary) -> Any:
 
 
 def operator_dtype(operator: Any) -> jnp.dtype:
-    """The dtype of ``A x`` for a real ``x`` of low precision: that of the operator itself."""
+    """That of a checked matrix."""
     return jnp.dtype(operator.dtype)
 
 
@@ -142,10 +151,6 @@ def _dtype_of(tree: Any, leaves: tuple) -> Any:
     return dtypes[0]
 
 
-# Tracers that no compiled function can take for a constant.
-_MOVING = ("BatchTracer", "JVPTracer", "LinearizeTracer")
-
-
 def _look_at(operator: Any) -> jnp.dtype:
     """Checks an operator whose arrays are traced, and returns its dtype."""
     m, n = matrix_shape("A.shape", operator.shape)
@@ -196,10 +201,3 @@ def _product(operator: Any, name: str, vector: str, length: int | None, dtype: A
     if not hasattr(found, "shape"):
         _checks.fail(TypeError, call, "an array", type(found).__name__)
     return found
-
-
-_NEEDS_VALUES = (
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.ConcretizationTypeError,
-)

@@ -106,7 +106,7 @@ class Turn(NamedTuple):
 
     def keep(
         self, values: Inexact[Array, "*snapshots n"], k: int, known: Known
-    ) -> tuple[Float[Array, " n"], Int[Array, " k*width"], Choice]:
+    ) -> tuple[Float[Array, " n"], Int[Array, " places"], Choice]:
         """The mask of the atoms of the ``k`` best candidates, their indices, and the choice.
 
         The indices have -1 where a candidate has fewer atoms than others.

@@ -110,7 +110,7 @@ class Structure(abc.ABC):
 
     def atoms(
         self, candidates: Int[Array, " k"], num_atoms: int
-    ) -> tuple[Int[Array, " k*width"], Bool[Array, " k*width"]]:
+    ) -> tuple[Int[Array, " places"], Bool[Array, " places"]]:
         """The atoms of candidates, one candidate after the other, and which of them there are.
 
         Where a candidate has fewer atoms than others its first one fills the room.
@@ -119,7 +119,7 @@ class Structure(abc.ABC):
         exist = members < num_atoms
         return jnp.where(exist, members, members[:, :1]).ravel(), exist.ravel()
 
-    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " k*width"]]:
+    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " places"]]:
         """Rows over candidates as rows over atoms, and which of these there are.
 
         A hard row becomes one row for each atom of its candidate. A soft row over candidates with
@@ -163,12 +163,12 @@ class Plain(Structure):
 
     def atoms(
         self, candidates: Int[Array, " k"], num_atoms: int
-    ) -> tuple[Int[Array, " k*width"], Bool[Array, " k*width"]]:
+    ) -> tuple[Int[Array, " places"], Bool[Array, " places"]]:
         """The candidates as they are."""
         del num_atoms
         return candidates, jnp.ones(len(candidates), bool)
 
-    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " k*width"]]:
+    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " places"]]:
         """The rows as they are."""
         del num_atoms
         return rows, jnp.ones(jnp.shape(rows.support) or (1,), bool)

@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
+import greedyjax as gj
 import oracles
 from greedyjax import nets
 from greedyjax.training import fit, losses
@@ -49,6 +50,11 @@ def batch(pair="complex"):
 @jit
 def answers(net, Y):
     return net(Y), net.harden()(Y), net.layers(Y)
+
+
+def by_iht(A, y, *, sparsity, weights):
+    """A solver of the user's own, which gets the operator of the network."""
+    return gj.iht(A, y, sparsity=sparsity, num_steps=2, step_size=STEP, weights=weights)
 
 
 def test_a_network_takes_an_operator():
@@ -95,7 +101,7 @@ def everything(make, name, kind):
             return jax.value_and_grad(lambda p: loss(nnx.merge(graph, p, rest), Y, X))(params)
 
         found = {name: with_gradient(loss) for name, loss in LOSSES.items()}
-        return answers(net, Y), jax.tree.leaves(found)
+        return answers(net, Y), net.harden(by_iht)(Y), jax.tree.leaves(found)
 
     return of
 

@@ -238,19 +238,20 @@ def test_the_sparse_loss_of_the_next_choice_is_fenchel_young():
 
 def test_the_sparse_loss_of_what_is_kept_pulls_a_missed_atom_with_slope_one():
     v, t, threshold, tau = np.array([3.0, 4.0, 2.0, 1.0]), np.array([0.7, 0.0, 0.0, 0.3]), 2.5, 0.5
-    loss = lambda v: SparseSort(tau).kept_loss(v, t, threshold, 2)
+    both = jit(jax.value_and_grad(lambda v, t, at: SparseSort(tau).kept_loss(v, t, at, 2)))
+    value, gradient = both(v, t, threshold)
     z = (v - threshold) / tau
     plus = lambda z: np.where(z <= -1, 0, np.where(z >= 1, z, (z + 1) ** 2 / 4))
     expected = 2 * (0.7 * plus(-z[0]) + 0.3 * plus(-z[3]) + (plus(z[1]) + plus(z[2])) / 4)
-    assert_close(loss(v), expected)
-    assert_close(jax.grad(loss)(v)[3], np.asarray(-2 * 0.3 / tau))
+    assert_close(value, expected)
+    assert_close(gradient[3], np.asarray(-2 * 0.3 / tau))
 
 
 def test_the_gate_loses_what_softsort_loses():
     rng = np.random.default_rng(0)
-    v, t = rng.uniform(0, 2, N), rng.dirichlet(np.ones(N))
-    expected = SoftSort(0.3).kept_loss(v, t, 1.1, 3)
-    assert_close(BoundaryGate(0.3).kept_loss(v, t, 1.1, 3), np.asarray(expected))
+    args = *map(jnp.asarray, (rng.uniform(0, 2, N), rng.dirichlet(np.ones(N)), 1.1)), 3
+    expected = SoftSort(jnp.asarray(0.3)).kept_loss(*args)
+    assert_close(BoundaryGate(jnp.asarray(0.3)).kept_loss(*args), np.asarray(expected))
 
 
 # --- In networks ---------------------------------------------------------------------------------
@@ -275,14 +276,14 @@ def test_networks_run_and_harden_with_any_relaxation(name, net):
     assert_close(network.layers(Y)[-1], np.asarray(soft))
     hard = NETS[net](SoftSort).harden()(Y)
     np.testing.assert_array_equal(network.harden()(Y), hard)
-    targets = np.abs(X) ** 2 / np.sum(np.abs(X) ** 2)
+    targets = jnp.asarray(np.abs(X) ** 2 / np.sum(np.abs(X) ** 2))
     choices = network.choices(Y)
     made = relaxation(jnp.asarray(0.05))
     met = choices.met[0]
     each = []
     for i in range(network.num_layers):
         if met.threshold is None:
-            open_targets = np.where(met.closed[i], 0, targets)
+            open_targets = jnp.where(met.closed[i], 0, targets)
             each.append(made.next_loss(met.scores[i], open_targets))
         else:
             each.append(made.kept_loss(met.scores[i], targets, met.threshold[i], 3))
