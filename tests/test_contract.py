@@ -210,7 +210,10 @@ def test_units_do_not_matter(row):
     assert not failing(row, same)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in SOLVERS],
+)
 def test_compiled_one_by_one_equals_batched(name):
     """Not their supports: where the residual is rounding error, so is what is chosen next."""
     row = Row(name, np.complex128)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import draws
 import sorting_properties
-from algorithms import ALGORITHMS, SOLVERS
+from algorithms import ALGORITHMS, KINDS, SOLVERS
 from properties import PROPERTIES, Setting
 
 NUM, SHAPE = 32, (8, 16, 3)  # One shape for all, so that JAX compiles little.
@@ -25,8 +25,8 @@ def examples(max_examples):
     )
 
 
-# The solvers in double precision, real and complex in turn; slow, both, and all of them in single.
-quick = set(zip(SOLVERS, [np.float64, np.complex128] * len(SOLVERS), strict=False))
+# One of each kind in double precision, real and complex in turn; slow, all of them.
+quick = set(zip(KINDS, [np.float64, np.complex128] * len(KINDS), strict=False))
 quick_and_slow = [
     pytest.param(name, dtype, marks=() if (name, dtype) in quick else pytest.mark.slow)
     for name in ALGORITHMS

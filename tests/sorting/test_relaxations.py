@@ -266,7 +266,13 @@ NETS = {
 
 
 @pytest.mark.parametrize("net", NETS)
-@by_rows
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(each, marks=() if each == "SparseSort" else pytest.mark.slow)
+        for each in BY_ROWS
+    ],
+)
 def test_networks_run_and_harden_with_any_relaxation(name, net):
     relaxation = BY_ROWS[name][0]
     network = NETS[net](relaxation)

@@ -20,7 +20,9 @@ IDS = {
     "unequal": np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5, 2, 4, 6, 7, 7, 1]),
 }
 every_ids = pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
-every_dtype = pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+every_dtype = pytest.mark.parametrize(
+    "dtype", [np.float64, pytest.param(np.complex128, marks=pytest.mark.slow)]
+)
 
 
 def members(ids):
@@ -79,6 +81,7 @@ def test_iht_keeps_whole_blocks(ids, dtype):
     assert_close(soft.x, block_oracles.block_iht(A, y, members(ids), K, 5, step, w, 0.1).x)
 
 
+@pytest.mark.slow  # Nine programs.
 def test_a_debiased_answer_fits_the_blocks_that_are_kept():
     A, y, _ = problem(np.float64)
     for ids in IDS.values():
@@ -117,6 +120,7 @@ def test_the_order_inside_a_block_matters_to_soft_rows_and_not_to_their_limit():
     assert cold < 1e-10
 
 
+@pytest.mark.slow  # Eight programs.
 def test_blocks_of_one_atom_are_no_blocks():
     A, y, w = problem(np.complex128)
     for solve in (
