@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import draws
 import sorting_properties
-from algorithms import ALGORITHMS, KINDS, SOLVERS
+from algorithms import ALGORITHMS, KINDS, PLACED, SOLVERS
 from properties import PROPERTIES, Setting
 
 NUM, SHAPE = 32, (8, 16, 3)  # One shape for all, so that JAX compiles little.
@@ -31,7 +31,7 @@ quick_and_slow = [
     pytest.param(name, dtype, marks=() if (name, dtype) in quick else pytest.mark.slow)
     for name in ALGORITHMS
     for dtype in (np.float64, np.complex128, np.float32)
-    if name in SOLVERS or dtype is np.float32
+    if name not in PLACED and (name in SOLVERS or dtype is np.float32)
 ]
 
 
