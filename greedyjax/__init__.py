@@ -15,6 +15,7 @@ from greedyjax.linalg.dictionary import dictionary
 from greedyjax.linalg.products import Dictionary
 from greedyjax.linalg.whitening import Whitened, whiten
 from greedyjax.pursuit import (
+    GaussianPrior,
     cosamp,
     cosamp_batch,
     htp,
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Dictionary",
+    "GaussianPrior",
     "Recovery",
     "Whitened",
     "certificates",

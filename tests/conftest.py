@@ -4,6 +4,7 @@ import os
 
 import jax
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from helpers import forget_programs
 
@@ -46,6 +47,20 @@ def _compile_in_a_hurry():
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{emitters}=false"
 
 
+class _ByAlgorithm(LoadFileScheduling):
+    """What one process runs: a file, but of the contract, the longest, one algorithm."""
+
+    def _split_scope(self, nodeid):
+        file, _, case = nodeid.partition("[")
+        if "test_contract.py" not in file:
+            return super()._split_scope(nodeid)
+        return case.rstrip("]").split("-float")[0].split("-complex")[0]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return _ByAlgorithm(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
     """Annotations are checked on calls that are meant to be right: others fail there too early."""
     if not config.option.jaxtyping_packages:
@@ -61,7 +76,5 @@ def pytest_configure(config):
     config.pluginmanager.register(_DoctestsAsUsersRunThem(), "doctests-as-users-run-them")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _forget_what_was_compiled():
-    yield
+def pytest_runtest_teardown():
     forget_programs()

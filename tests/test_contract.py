@@ -42,7 +42,7 @@ class Row(NamedTuple):
 def _rows():
     """Every dtype and every extreme of sparsity and of m, and whether it is quick.
 
-    What only calls a solver meets two of them.
+    What only calls a solver meets two of them, a part of a solver one more.
     """
     for name in ALGORITHMS:
         if name in UNSCALED:
@@ -51,12 +51,11 @@ def _rows():
             continue
         yield Row(name, np.float32, sparsity=M), name in KINDS
         yield Row(name, np.complex128), name in KINDS
-        if name not in SOLVERS and name not in PARTS:
-            continue
-        yield Row(name, np.complex64), False
-        yield Row(name, np.float64), False
-        yield Row(name, np.float32, m=1, sparsity=1), name in ("soft_omp", "soft_cosamp")
-        yield Row(name, np.float32, sparsity=1), False
+        if name in SOLVERS or name in PARTS:
+            yield Row(name, np.float32, m=1, sparsity=1), name in ("soft_omp", "soft_cosamp")
+        if name in SOLVERS:
+            yield Row(name, np.complex64, sparsity=1), False
+            yield Row(name, np.float64), False
 
 
 def rows_where(holds):

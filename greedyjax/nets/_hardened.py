@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
 from greedyjax._types import ByIdentity, Recovery
-from greedyjax.pursuit import Method, batch_that_fits, recover_batch, static
+from greedyjax.pursuit import GaussianPrior, Method, batch_that_fits, recover_batch, static
 
 
 @jax.tree_util.register_dataclass
@@ -22,24 +22,31 @@ class Hardened:
         method: the hard method.
         A: matrix, shape ``(m, n)``, or an operator.
         policy: what it takes as ``weights=``.
+        prior: by which all coefficients are fitted once the atoms are chosen, or None.
         function: a solver of the user's in place of the method, or None.
     """
 
     method: Method
     A: Any
     policy: Any
+    prior: GaussianPrior | None = None
     function: ByIdentity | None = static(default=None)
 
     @classmethod
-    def of(cls, method: Method, solver: Any, A: Any, policy: Any) -> "Hardened":
+    def of(
+        cls, method: Method, solver: Any, A: Any, policy: Any, prior: GaussianPrior | None = None
+    ) -> "Hardened":
         """That of a method, or of another solver with the same weights."""
+        m, n = A.shape
+        if prior is not None:
+            _checks.instance("prior", prior, GaussianPrior, "greedyjax.GaussianPrior")
+            prior = prior.checked(n)
         if solver is None:
-            return cls(method, A, policy)
+            return cls(method, A, policy, prior)
         if isinstance(solver, Method):
-            m, n = A.shape
-            return cls(solver.checked((m, n), A.dtype), A, policy)
+            return cls(solver.checked((m, n), A.dtype), A, policy, prior)
         _checks.function("solver", solver)
-        return cls(method, A, policy, ByIdentity(solver))
+        return cls(method, A, policy, prior, ByIdentity(solver))
 
     def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
         """Recovers one signal or a batch of any shape."""
@@ -47,9 +54,10 @@ class Hardened:
         Y = _checks.batch("Y", Y, m)
         rows = Y.reshape(-1, m)
         if self.function is None:
-            X = recover_batch(self.method, self.A, rows, weights=self.policy).x
+            found = recover_batch(self.method, self.A, rows, weights=self.policy)
         else:
-            X = _by_function(self, rows)
+            found = _by_function(self, rows)
+        X = found.x if self.prior is None else self.prior.refit(self.A, rows, found.support)
         return X.reshape(*Y.shape[:-1], n)
 
     def __repr__(self) -> str:
@@ -60,7 +68,7 @@ class Hardened:
 
 
 @jax.jit
-def _by_function(hardened: Hardened, Y: Array) -> Array:
+def _by_function(hardened: Hardened, Y: Array) -> Recovery:
     """Signal by signal under vmap, in blocks that bound the memory."""
     assert hardened.function is not None
     solver: Any = hardened.function.value
@@ -71,7 +79,7 @@ def _by_function(hardened: Hardened, Y: Array) -> Array:
         if not isinstance(found, Recovery):
             got = f"one that returns {type(found).__name__}"
             _checks.fail(TypeError, "solver", "a function that returns a Recovery", got)
-        return found.x
+        return found
 
     size = batch_that_fits(4 * A.shape[1] + 4 * A.shape[0] * sparsity, Y.dtype)
     return lax.map(one, Y, batch_size=size)

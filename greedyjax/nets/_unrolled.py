@@ -18,6 +18,7 @@ from greedyjax.nets._parts import Temperature, Weights
 from greedyjax.policies import as_weighting
 from greedyjax.pursuit import (
     Choices,
+    GaussianPrior,
     Method,
     check_method,
     checked_operator,
@@ -156,7 +157,10 @@ class Unrolled(nnx.Module):
         return self._over_batch(recover_layers, Y, self._relaxed)
 
     def harden(
-        self, solver: Callable[..., Recovery] | Method | None = None
+        self,
+        solver: Callable[..., Recovery] | Method | None = None,
+        *,
+        prior: GaussianPrior | None = None,
     ) -> Callable[[Inexact[ArrayLike, "*batch m"]], Inexact[Array, "*batch n"]]:
         """The hard solver with the weights as they are now: same shapes in and out.
 
@@ -167,6 +171,8 @@ class Unrolled(nnx.Module):
                 ``functools.partial(gj.iht, num_steps=50)``. A function is called with the
                 network's matrix, sparsity and weights, signal by signal under `jax.vmap`. Both
                 work in blocks that bound their memory. None means the network's own.
+            prior: a last fit of all coefficients, once the solver has chosen its atoms. None means
+                the solver's own.
 
         Returns:
             A `Hardened`, which is a pytree, pickles, and is called with measurements.
@@ -175,7 +181,7 @@ class Unrolled(nnx.Module):
             TypeError: ``solver`` is no function; when called, it returns no `Recovery`.
         """
         now = self.rebuild()
-        return Hardened.of(now.method, solver, now.A, now.policy)
+        return Hardened.of(now.method, solver, now.A, now.policy, prior)
 
     def choices(self, Y: Inexact[ArrayLike, "*batch m"]) -> Choices:
         """The scores before each choice of the hard solver with the current weights."""

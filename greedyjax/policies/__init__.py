@@ -4,8 +4,9 @@ An array given as ``weights=`` becomes `PerAtom` or `PerStep`. Anything else tha
 `Context` and returns one number per atom is a policy as well.
 """
 
+from greedyjax.policies._interactions import Interactions
 from greedyjax.policies._policies import Context, PerAtom, PerStep, Policy
 from greedyjax.policies._weighting import Weighting as Weighting
 from greedyjax.policies._weighting import as_weighting as as_weighting
 
-__all__ = ["Context", "PerAtom", "PerStep", "Policy"]
+__all__ = ["Context", "Interactions", "PerAtom", "PerStep", "Policy"]

@@ -28,6 +28,7 @@ from greedyjax.pursuit._recover import checked as checked
 from greedyjax.pursuit._recover import recover, system_for
 from greedyjax.pursuit._recover import relaxed_of as relaxed_of
 from greedyjax.pursuit._recover import temperature_given as temperature_given
+from greedyjax.pursuit._refit import GaussianPrior
 from greedyjax.pursuit._subspace import soft_subspace_pursuit, subspace_pursuit
 from greedyjax.pursuit._system import relative_tau, stack_real
 from greedyjax.pursuit._thresholding import HTP, IHT
@@ -46,6 +47,7 @@ __all__ = [
     "Choices",
     "CoSaMP",
     "Fit",
+    "GaussianPrior",
     "GramMatrix",
     "Known",
     "LeastSquares",

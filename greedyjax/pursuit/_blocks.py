@@ -90,7 +90,7 @@ def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Re
     if not plan.by_gram:
         system = system_for(method, A, Y.dtype)
         prepared = method.prepared(system)
-        return _in_blocks(by_residuals, plan.batch_size, Y)
+        return in_blocks(by_residuals, plan.batch_size, Y)
 
     assert isinstance(method, OMP)
     by_gram = dataclasses.replace(method, fit=GramMatrix(method.fit.penalty))
@@ -113,7 +113,7 @@ def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Re
         fitted = lambda: jax.vmap(fit)(Y, states)
         return lax.cond(states.accurate, fitted, lambda: by_residuals(Y))
 
-    return _in_blocks(block, plan.batch_size, Y, projections)
+    return in_blocks(block, plan.batch_size, Y, projections)
 
 
 def _projections(atoms: Any, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]:
@@ -198,7 +198,7 @@ def _power_of_two_below(number: float) -> int:
     return 1 << max(int(number).bit_length() - 1, 0)
 
 
-def _in_blocks(solve, size: int, *rows: Array) -> Recovery:
+def in_blocks(solve, size: int, *rows: Array) -> Any:
     """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block."""
     num = len(rows[0])
     size = min(size, max(num, 1))

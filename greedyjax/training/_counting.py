@@ -1,5 +1,7 @@
 """Weights by iterated counting: the baseline that needs no gradient."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -58,13 +60,18 @@ def count_weights(
     num_rounds = _checks.static_int("num_rounds", num_rounds, minimum=1)
     exponent_ = _checks.scalar("exponent", exponent, positive=True)
     floor_ = _checks.scalar("floor", floor, positive=True)
-    dtype = real_dtype(jnp.result_type(A, Y))
-    prepared = dictionary(A, gram=False)
+    settings = {"sparsity": sparsity, "num_rounds": num_rounds, "batch_size": batch_size}
+    return _counted(dictionary(A, gram=False), Y, exponent_, floor_, **settings)
+
+
+@partial(jax.jit, static_argnames=("sparsity", "num_rounds", "batch_size"))
+def _counted(A, Y, exponent, floor, *, sparsity, num_rounds, batch_size) -> Float[Array, " n"]:
+    dtype = real_dtype(jnp.result_type(A.dtype, Y))
 
     def one_round(weights, _):
-        answers = omp_batch(prepared, Y, sparsity=sparsity, weights=weights, batch_size=batch_size)
+        answers = omp_batch(A, Y, sparsity=sparsity, weights=weights, batch_size=batch_size)
         energy = abs_sq(answers.x)
         fractions = energy * safe_inverse(jnp.sum(energy, axis=1, keepdims=True))
-        return ((jnp.mean(fractions, axis=0) + floor_) ** exponent_).astype(dtype), None
+        return ((jnp.mean(fractions, axis=0) + floor) ** exponent).astype(dtype), None
 
     return jax.lax.scan(one_round, jnp.ones(A.shape[1], dtype), length=num_rounds)[0]

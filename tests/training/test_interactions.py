@@ -1,0 +1,125 @@
+"""Learning interactions: what they find, when they are kept, and that nothing is lost by trying."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from greedyjax import metrics
+from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.policies import Interactions
+from greedyjax.training import learn_interactions
+
+M, HALF, K = 16, 16, 6
+N = 2 * HALF
+KEY = jax.random.key(0)
+QUICK = {"num_epochs": 10, "rank": 16, "batch_size": 64, "learning_rate": 3e-2, "progress": False}
+
+
+def signals(rng, num, paired):
+    """Half as many atoms as K, drawn evenly; each comes with its partner, or others do at random.
+
+    Every atom is as likely as every other, so weights per atom say nothing.
+    """
+    X = np.zeros((num, N))
+    for x in X:
+        first = rng.choice(HALF, K // 2, replace=False)
+        second = HALF + (first if paired else rng.choice(HALF, K // 2, replace=False))
+        x[np.concatenate([first, second])] = rng.standard_normal(K)
+    return X
+
+
+def problem(paired, num=2000, seed=0):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((M, N)) / np.sqrt(M)
+    X, X_test = signals(rng, num, paired), signals(rng, 400, paired)
+    return A, (X @ A.T, X), (X_test @ A.T, X_test)
+
+
+def error(solver, test):
+    Y, X = test
+    return float(jnp.mean(metrics.nmse(solver(Y), X)))
+
+
+def net_of(A, tau=0.1):
+    return OMPNet(A, sparsity=K, tau=tau)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    A, train, test = problem(paired=True)
+    net = net_of(A)
+    return net, train, test, learn_interactions(net, train, key=KEY, **QUICK)
+
+
+def test_pairs_are_found_and_used(learned):
+    net, _, test, found = learned
+    assert found.kept.startswith("interactions")
+    matrix = np.asarray(found.policy.matrix)
+    partners = np.concatenate([np.arange(HALF, N), np.arange(HALF)])
+    assert np.mean(np.argmax(matrix, axis=1) == partners) > 0.5  # Chance is one in 32.
+    assert error(found.solver, test) < 0.8 * error(net.harden(), test)
+
+
+def test_errors_are_those_of_the_signals_held_out(learned):
+    net, (Y, X), _, found = learned
+    cut = len(Y) - len(Y) // 10
+    held = Y[cut:], X[cut:]
+    assert found.errors["w = 1"] == pytest.approx(error(net.harden(), held), rel=1e-6)
+    assert found.errors[found.kept] == pytest.approx(error(found.solver, held), rel=1e-6)
+    assert min(found.errors.values()) >= 0.7 * found.errors[found.kept]
+
+
+def test_the_network_given_is_not_changed(learned):
+    assert np.all(learned[0].weights[...] == 1)
+
+
+def test_without_structure_nothing_is_lost():
+    A, train, test = problem(paired=False)
+    net = net_of(A)
+    found = learn_interactions(net, train, key=KEY, **QUICK)
+    assert error(found.solver, test) <= 1.05 * error(net.harden(), test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paired", [True, False])
+def test_from_measurements_alone(paired, tmp_path):
+    A, (Y, _), test = problem(paired)
+    net = net_of(A, tau=0.02)
+    settings = {**QUICK, "num_rounds": 3, "checkpoint_dir": tmp_path}
+    found = learn_interactions(net, (Y, None), key=KEY, **settings)
+    assert error(found.solver, test) <= 1.05 * error(net.harden(), test)
+    expected = float(
+        metrics.hidden_measurement_error(A, Y[-256:], lambda A, Y: net.rebuild(A=A).harden()(Y))
+    )
+    # Of each signal there, and of all together here.
+    assert found.errors["w = 1"] == pytest.approx(expected**2, rel=0.5)
+    again = learn_interactions(net, (Y, None), key=KEY, **settings)
+    assert again.errors == found.errors
+    assert sorted(path.name for path in tmp_path.iterdir())[0] == "round-1"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"net": np.eye(3)}, TypeError, "net: expected a network of greedyjax.nets"),
+        ({"train": np.eye(3)}, TypeError, "train: expected a pair (Y, X) or (Y, None)"),
+        ({"num_rounds": 0}, ValueError, "num_rounds: expected an int >= 1"),
+        ({"rank": -1}, ValueError, "rank: expected an int >= 0"),
+        ({"key": 3}, TypeError, "key: expected"),
+    ],
+)
+def test_bad_calls_say_what_is_wrong(change, error, message):
+    A, train, _ = problem(paired=True, num=4)
+    call = {"net": net_of(A), "train": train, "key": KEY, **QUICK, **change}
+    with pytest.raises(error, match=re.escape(message)):
+        learn_interactions(call.pop("net"), call.pop("train"), **call)
+
+
+def test_a_network_that_has_a_policy_is_refused_with_a_reason():
+    A, train, _ = problem(paired=True, num=4)
+    net = IHTNet(A, sparsity=K, num_layers=3, weights=Interactions.initial(KEY, N, rank=2))
+    with pytest.raises(ValueError, match="one weight per atom"):
+        learn_interactions(net, train, key=KEY, **QUICK)
