@@ -259,6 +259,22 @@ def ecg() -> str:
     return "\n".join(lines)
 
 
+def interactions() -> str:
+    """Test SNR in dB on the person learned from and on another, means over the draws."""
+    rows = load_result("interactions")["rows"]
+    sizes = list(dict.fromkeys(row["m"] for row in rows))
+    lines = [f"| learned | {' | '.join(f'm = {m}' for m in sizes)} | learning, s |"]
+    lines.append("|---" * (len(sizes) + 2) + "|")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = {m: [row for row in rows if (row["m"], row["method"]) == (m, method)] for m in sizes}
+        means = lambda field, mine=mine: [sum(r[field] for r in s) / len(s) for s in mine.values()]
+        pairs = zip(means("snr_db"), means("snr_second_db"), strict=True)
+        cells = " | ".join(f"{same:.1f}, {other:.1f}" for same, other in pairs)
+        seconds = median(row["seconds"] for rows in mine.values() for row in rows)
+        lines.append(f"| {method} | {cells} | {seconds:.1f} |")
+    return "\n".join(lines)
+
+
 def _decibels(errors) -> float:
     errors = list(errors)
     return -10 * math.log10(sum(errors) / len(errors))
@@ -288,6 +304,7 @@ TABLES = {
         "solvers": solvers,
         "blind": blind,
         "ecg": ecg,
+        "interactions": interactions,
         "objectives": objectives,
         "objectives time": objectives_time,
     },

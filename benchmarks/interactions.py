@@ -1,0 +1,148 @@
+"""What is selection worth that sees what has been chosen, on a real electrocardiogram?
+
+Windows of `problems.ecg`, m random measurements of each, several draws of the matrix; everything is
+learned on the first seconds of one person, and tested on later seconds of that person and on all
+windows of another. Of the training windows the last 96 choose epochs and last fits; from
+measurements alone, the error of predicting hidden measurements does. Test windows choose nothing.
+
+    python benchmarks/interactions.py [--draws N] [--measurements 32 48 64 96]
+"""
+
+import argparse
+from time import perf_counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from common import write_result
+from flax import nnx
+
+import greedyjax as gj
+from greedyjax import metrics, problems, training
+from greedyjax.nets import OMPNet
+
+# Atoms, where true signals are known and where they are not.
+SPARSITY = {32: (18, 12), 48: (26, 18), 64: (36, 24), 96: (48, 36)}
+TAU = 0.005  # Of the mean largest first score.
+VAL, BATCH, EPOCHS = 96, 64, 20
+MLP_WIDTH, MLP_EPOCHS, MLP_RATE = 512, 100, 1e-3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--measurements", type=int, nargs="+", default=list(SPARSITY))
+    options = parser.parse_args()
+    rows = []
+    for m in options.measurements:
+        for draw in range(options.draws):
+            found = one_draw(m, draw)
+            rows += [{"m": m, "draw": draw, "method": name, **row} for name, row in found.items()]
+            for name, row in found.items():
+                print(m, draw, name, *(round(value, 1) for value in row.values()), flush=True)
+    config = {
+        "sparsity": SPARSITY, "tau": TAU, "num_val": VAL, "batch": BATCH, "epochs": EPOCHS,
+        "mlp": {"width": MLP_WIDTH, "epochs": MLP_EPOCHS, "rate": MLP_RATE},
+    }  # fmt: skip
+    metric = "test SNR in dB, of the mean relative squared error over the windows of a person"
+    write_result("interactions", {"config": config, "metric": metric, "rows": rows})
+
+
+def one_draw(m: int, draw: int) -> dict[str, dict]:
+    """Test SNR of each method on either person, and the seconds that learning took."""
+    key = jax.random.key(draw)
+    first = problems.ecg(key, num_measurements=m)
+    second = problems.second_ecg(key, num_measurements=m)
+    A, Y, X = first.A, first.Y_train, first.X_train
+    train, val = (Y[:-VAL], X[:-VAL]), (Y[-VAL:], X[-VAL:])
+    many, few = SPARSITY[m]
+
+    def net(sparsity):
+        tau = TAU * jnp.mean(jax.vmap(lambda y: gj.relative_tau(A, y, 1.0))(Y))
+        return OMPNet(A, sparsity=sparsity, tau=tau)
+
+    def interacting():
+        learned = training.learn_interactions(net(many), train, val, key=key, progress=False)
+        by_policy = net(many).rebuild(weights=learned.policy).harden()
+        return {"interactions, least squares": by_policy, "interactions": learned.solver}
+
+    def blind():
+        learned = training.learn_interactions(net(few), (Y, None), key=key, progress=False)
+        return {"interactions, measurements alone": learned.solver}
+
+    ways = (
+        lambda: {"OMP": net(many).harden()},
+        lambda: {"one weight per atom": weights(net(many), train, val, key)},
+        interacting,
+        blind,
+        lambda: {"linear MMSE": linear(A, train[1])},
+        lambda: {"MLP": mlp(A, train, val, key)},
+    )
+    found = {}
+    for learn in ways:
+        start = perf_counter()
+        solvers = learn()
+        seconds = perf_counter() - start
+        for name, solve in solvers.items():
+            found[name] = {
+                "snr_db": snr(solve(first.Y_test), first.X_test),
+                "snr_second_db": snr(solve(second.Y_test), second.X_test),
+                "seconds": seconds,
+            }
+    return found
+
+
+def snr(X_hat, X) -> float:
+    return float(-10 * np.log10(np.mean(metrics.nmse(X_hat, X))))
+
+
+def adam(rate: float, epochs: int, num: int):
+    schedule = optax.cosine_decay_schedule(rate, epochs * (num // BATCH))
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+
+def weights(net, train, val, key):
+    """The selection loss and a hard validation, as for interactions."""
+    fitted = training.fit(
+        net, train, val, optimizer=adam(3e-2, EPOCHS, len(train[0])), num_epochs=EPOCHS,
+        batch_size=BATCH, key=key, val_loss=training.losses.hard_reconstruction, progress=False,
+    )  # fmt: skip
+    return fitted.net.harden()
+
+
+def linear(A, X):
+    """The linear estimator of least mean squared error."""
+    covariance = X.T @ X / len(X)
+    measured = A @ covariance @ A.T
+    ridge = 1e-6 * jnp.trace(measured) / len(A)
+    estimator = jnp.linalg.solve(measured + ridge * jnp.eye(len(A)), A @ covariance)
+    return lambda Y: Y @ estimator
+
+
+class MLP(nnx.Module):
+    """A generic network: the linear estimator, plus two hidden layers of GELU."""
+
+    def __init__(self, estimator, key):
+        (m, n), rngs = estimator.shape, nnx.Rngs(key)
+        self.estimator = nnx.Param(estimator)
+        self.first = nnx.Linear(m, MLP_WIDTH, rngs=rngs)
+        self.second = nnx.Linear(MLP_WIDTH, MLP_WIDTH, rngs=rngs)
+        self.last = nnx.Linear(MLP_WIDTH, n, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+
+    def __call__(self, Y):
+        hidden = jax.nn.gelu(self.second(jax.nn.gelu(self.first(Y))))
+        return Y @ self.estimator[...] + self.last(hidden)
+
+
+def mlp(A, train, val, key):
+    estimator = linear(A, train[1])(jnp.eye(len(A)))
+    error = lambda net, Y, X: jnp.mean(jnp.sum((net(Y) - X) ** 2, axis=1))
+    return training.fit(
+        MLP(estimator, key), train, val, loss=error, num_epochs=MLP_EPOCHS, batch_size=BATCH,
+        optimizer=adam(MLP_RATE, MLP_EPOCHS, len(train[0])), key=key, progress=False,
+    ).net  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
