@@ -96,7 +96,7 @@ def test_finds_nan_and_nothing_else(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"),  # In turn: nothing that a solver divides by depends on both.
-    zip(SOLVERS, itertools.cycle([np.float32, np.complex128]), strict=False),
+    list(zip(SOLVERS, itertools.cycle([np.float32, np.complex128]), strict=False)),
 )
 def test_every_solver(name, dtype):
     solver, errors = SOLVERS[name]

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_factor, cho_solve
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact, Int
 
@@ -116,7 +116,7 @@ def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
         gram = gram + more**2 * inner
         level = jnp.mean(jnp.diagonal(gram).real)
         gram = gram * safe_inverse(level) + noise * jnp.eye(len(y), dtype=dtype)
-        z = cho_solve(cho_factor(gram), y) * safe_inverse(level)
+        z = _solved(gram, y) * safe_inverse(level)
         into = lambda v, values: v.at[chosen].add(jnp.where(used, values, 0))
         ahead = into(elsewhere * A.rmatvec(z), more * matmul(atoms.conj().T, z))
         x = matmul(C, ahead)
@@ -125,3 +125,26 @@ def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
     m, k = len(AC), support.shape[1]
     size = batch_that_fits(3 * m * m + 3 * m * k + 2 * len(C), dtype)
     return in_blocks(jax.vmap(one), size, Y, support)
+
+
+def _solved(S: Array, y: Array) -> Array:
+    """``S^-1 y`` for a positive definite matrix, by elimination, which needs no pivots there.
+
+    Not by LAPACK: on a CPU, several batches of its factorisations in one compiled function can wait
+    for each other forever, as JAX 0.10 and the threads of LAPACK share the processors.
+    """
+
+    def eliminated(S, y):
+        def step(j, system):
+            row = system[j] / system[j, j]
+            return (system - system[:, j][:, None] * row[None, :]).at[j].set(row)
+
+        system = jnp.concatenate([S, y[:, None]], axis=1)
+        return lax.fori_loop(0, len(y), step, system)[:, -1]
+
+    return lax.custom_linear_solve(
+        lambda x: matmul(S, x),
+        y,
+        lambda _, y: eliminated(S, y),
+        transpose_solve=lambda _, y: eliminated(S.T, y),
+    )

@@ -125,7 +125,7 @@ def test_solvers_take_every_kind(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "name"),
-    zip(PAIRS, ["MatrixFree, prepared", "BCOO"] * 2, strict=True),
+    list(zip(PAIRS, ["MatrixFree, prepared", "BCOO"] * 2, strict=True)),
 )
 def test_every_solver_takes_real_and_complex_numbers(pair, name):
     assert_solves(TRACED[name], pair)
