@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from greedyjax import _checks
 from greedyjax._numerics import magnitude, safe_inverse, safe_sqrt
-from greedyjax.policies._policies import Context
 
 # Of the entries of `seen` before training.
 _SCALE = 0.05
@@ -92,10 +91,10 @@ class Interactions:
     @property
     def matrix(self) -> Float[Array, "n n"]:
         """Entry ``(i, j)``: what atom ``i``, chosen, adds to the log of the weight of ``j``."""
-        return self.seen[: len(self.bias)] @ self.calls
+        return jnp.asarray(self.seen)[: len(self.bias)] @ self.calls
 
-    def __call__(self, context: Context) -> Float[Array, " n"]:
-        """The weights of a step."""
+    def __call__(self, context: Any) -> Float[Array, " n"]:
+        """The weights of a step, from its `Context`."""
         features = context.chosen
         if len(self.seen) > len(self.bias):
             size = magnitude(context.coefficients)

@@ -76,6 +76,7 @@ def test_begins_as_the_weights_given():
     assert_close(got, 2.0 * np.ones(N))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
