@@ -17,6 +17,7 @@ from greedyjax._folds import row_folds
 from greedyjax._numerics import abs_sq, safe_inverse
 from greedyjax._types import Recovery
 from greedyjax.linalg.checked import as_operator, restrict
+from greedyjax.metrics import nmse
 from greedyjax.nets import Unrolled
 from greedyjax.nets._hardened import Hardened
 from greedyjax.policies import Interactions
@@ -92,8 +93,9 @@ def learn_interactions(
         net: its method, matrix, temperature and weights are where training starts; the weights of
             a network trained before serve it well. It is not changed.
         train: ``(Y, X)`` of shapes ``(num, m)`` and ``(num, n)``, or ``(Y, None)``.
-        val: the same, to choose by. None means the last tenth of ``train``, which is then not
-            trained on, and, from measurements alone, all of it.
+        val: the same, to choose by, with signals exactly where ``train`` has them. None means the
+            last tenth of ``train``, which is then not trained on; from measurements alone, the last
+            256 of ``train``, which are trained on as well.
         key: random key, of the first interactions and of the shuffles.
         rank: of the interactions.
         num_epochs: of each training; half of them in a round.
@@ -233,6 +235,9 @@ def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
     """What is trained on, and what candidates are compared on."""
     Y, X = train
     if val is not None:
+        if (val[1] is None) != (X is None):
+            expected = "(Y, X)" if X is not None else "(Y, None)"
+            _checks.fail(ValueError, "val", f"a pair {expected}, as train is", "the other")
         return train, val
     if X is None:
         return train, (Y[-_JUDGED:], None)
@@ -284,7 +289,7 @@ def _errors(method, A, policy, covariance, Y, X) -> Float[Array, "ways num"]:
         return jnp.concatenate([found.x[None], lax.map(one, settings)])
 
     if X is not None:
-        return _energy(answers(A, Y) - X[None]) * safe_inverse(_energy(X))[None]
+        return jax.vmap(nmse, (0, None))(answers(A, Y), X)
 
     def one_fold(rows):
         hidden, kept = rows

@@ -106,6 +106,7 @@ def test_from_measurements_alone(paired, tmp_path):
     [
         ({"net": np.eye(3)}, TypeError, "net: expected a network of greedyjax.nets"),
         ({"train": np.eye(3)}, TypeError, "train: expected a pair (Y, X) or (Y, None)"),
+        ({"val": (np.ones((2, M)), None)}, ValueError, "val: expected a pair (Y, X), as train is"),
         ({"num_rounds": 0}, ValueError, "num_rounds: expected an int >= 1"),
         ({"rank": -1}, ValueError, "rank: expected an int >= 0"),
         ({"key": 3}, TypeError, "key: expected"),
