@@ -248,11 +248,15 @@ def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
 
 
 def _weights(net: Unrolled, pairs: Checked) -> Float[Array, " n"]:
-    """Those of the network; where they are ones and no signals are known, those of counting."""
+    """Those of the network; where they are ones and no signals are known, those of counting.
+
+    Counting needs a matrix: with an operator they stay ones.
+    """
     weights = jnp.abs(net.atom_weights)
     if weights.ndim == 2:
         _checks.fail(ValueError, "net", "one weight per atom", "weights of each layer")
-    if pairs[1] is None and bool(jnp.all(weights == 1)):
+    is_matrix = isinstance(net.A, jax.Array)
+    if pairs[1] is None and is_matrix and bool(jnp.all(weights == 1)):
         return count_weights(net.A, pairs[0], sparsity=net.sparsity)
     return jnp.maximum(weights, 1e-6 * jnp.max(weights))
 

@@ -150,6 +150,7 @@ A = problem()[0]
     [
         ({"covariance": np.eye(3)}, ValueError, "covariance: expected shape (14, 14)"),
         ({"elsewhere": -0.1}, ValueError, "elsewhere: expected a finite number >= 0"),
+        ({"elsewhere": 2.0}, ValueError, "elsewhere: expected a number between 0 and 1, got 2.0"),
         ({"noise": 0.0}, ValueError, "noise: expected a positive, finite number"),
         ({"Y": np.ones((2, 5))}, ValueError, "Y: expected shape (..., 8)"),
         ({"support": np.zeros((3, 2), int)}, ValueError, "support: expected shape (2, 'k')"),
