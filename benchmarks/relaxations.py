@@ -9,6 +9,7 @@ from the same few fractions of the mean largest score; test signals choose nothi
 - the error that training reaches, of the soft network and of its hard solver, over ten draws.
 
     python benchmarks/relaxations.py [--draws N] [--epochs N] [--parts paper-omp paper-iht ecg]
+                                     [--relaxations SoftSort NeuralSort SparseSort BoundaryGate]
 """
 
 import argparse
@@ -72,10 +73,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    names = [each.__name__ for each in (*ROWS, BoundaryGate)]
+    parser.add_argument("--relaxations", nargs="+", default=names, choices=names)
     options = parser.parse_args()
     rows = []
     for part in options.parts:
         draw, make, relaxations, loss_names = PARTS[part]
+        relaxations = [each for each in relaxations if each.__name__ in options.relaxations]
         tuned = {}
         for relaxation in relaxations:
             for loss_name in loss_names:
@@ -88,6 +92,7 @@ def main() -> None:
                 learn(draw(seed), make, relaxation, loss_name, fraction, options.epochs)
                 for seed in range(options.draws)
             ]
+            jax.clear_caches()  # A process may hold only so many compiled programs.
             row = {
                 "problem": part, "relaxation": relaxation.__name__, "loss": loss_name,
                 "fraction": fraction, **times[relaxation, loss_name],

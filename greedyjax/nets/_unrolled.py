@@ -32,6 +32,9 @@ from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 Own = TypeVar("Own", bound="Unrolled")
 
 
+_CLOSED = -50.0  # Temperatures below any score of an atom that may be chosen.
+
+
 class Unrolled(nnx.Module):
     """A soft solver unrolled into layers, with trainable weights.
 
@@ -197,11 +200,12 @@ class Unrolled(nnx.Module):
         targets = self._method.structure.total(targets)
 
         def one(tau, met):
-            relaxation = self.relaxation(tau)
-            wanted = targets if met.closed is None else jnp.where(met.closed, 0, targets)
+            relaxation, scores, wanted = self.relaxation(tau), met.scores, targets
+            if met.closed is not None:  # No score is below 0: these are out of the running.
+                scores, wanted = jnp.where(met.closed, _CLOSED * tau, scores), targets * ~met.closed
             if met.threshold is None:
-                return relaxation.next_loss(met.scores, wanted)
-            return relaxation.kept_loss(met.scores, wanted, met.threshold, met.kept)
+                return relaxation.next_loss(scores, wanted)
+            return relaxation.kept_loss(scores, wanted, met.threshold, met.kept)
 
         losses = [jax.vmap(one)(taus, met) for met in choices.met]
         return jnp.mean(jnp.concatenate(losses))

@@ -1,5 +1,6 @@
 """Selection that sees what has been chosen: learned, and kept only where it is worth something."""
 
+import dataclasses
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from greedyjax.nets import Unrolled
 from greedyjax.nets._hardened import Hardened
 from greedyjax.policies import Interactions
 from greedyjax.pursuit import GaussianPrior, batch_that_fits, recover
-from greedyjax.training import _arguments, losses
+from greedyjax.training import _arguments
 from greedyjax.training._arguments import Checked, Data
 from greedyjax.training._counting import count_weights
 from greedyjax.training._fit import fit
@@ -87,15 +88,15 @@ def learn_interactions(
     the policy, each with the solver's own fit and with the last one; a later one takes the place of
     the one before where its error is smaller by more than the standard error of the difference.
     The error is that of the validation signals; from measurements alone, that of predicting
-    measurements that were hidden from the solver, and nothing else is looked at.
+    measurements that were hidden from the solver, and nothing else is looked at. Once the choice
+    is made, what was kept is learned once more from all pairs, those of validation too.
 
     Args:
         net: its method, matrix, temperature and weights are where training starts; the weights of
             a network trained before serve it well. It is not changed.
         train: ``(Y, X)`` of shapes ``(num, m)`` and ``(num, n)``, or ``(Y, None)``.
         val: the same, to choose by, with signals exactly where ``train`` has them. None means the
-            last tenth of ``train``, which is then not trained on; from measurements alone, the last
-            256 of ``train``, which are trained on as well.
+            last tenth of ``train``; from measurements alone, the last 256.
         key: random key, of the first interactions and of the shuffles.
         rank: of the interactions.
         num_epochs: of each training; half of them in a round.
@@ -132,6 +133,7 @@ def learn_interactions(
     if not isinstance(net, Unrolled):
         _checks.fail(TypeError, "net", "a network of greedyjax.nets", type(net).__name__)
     num_rounds = _checks.static_int("num_rounds", num_rounds, minimum=1)
+    num_epochs = _checks.static_int("num_epochs", num_epochs, minimum=1)
     data = _arguments.data("train", train, net)
     pairs, judged = _parts(data, None if val is None else _arguments.data("val", val, net))
     judge, known = _Judge(net, *judged), data[1] is not None
@@ -146,20 +148,27 @@ def learn_interactions(
         return fit(
             net.rebuild(weights=fixed(w)),
             pairs,
-            judged if known else pairs,
+            pairs,
             optimizer=_optimizer(learning_rate, num_steps, decay),
             num_epochs=epochs,
             batch_size=batch_size,
             key=shuffles,
-            # The epoch that serves the hard solver best, where that can be measured; else the last.
-            val_loss=losses.hard_reconstruction if known else _no_loss,
-            val_every=1 if known else epochs,
+            val_loss=_no_loss,
+            val_every=max(epochs, 1),
             checkpoint_dir=checkpoint_dir and Path(checkpoint_dir) / folder,
             progress=progress,
         ).net.policy
 
     if known:
-        best = judge.better(best, "interactions", trained(pairs, num_epochs, "pairs"), pairs)
+        every = _joined(pairs, judged)
+        # As many signals as in the last training, some of them twice: so both compile once.
+        policy = trained(_resized(pairs, len(every[0])), num_epochs, "pairs")
+        best = judge.better(best, "interactions", policy, pairs)
+        if best.policy is policy:
+            best = best._replace(policy=trained(every, num_epochs, "all"))
+        if best.prior is not None:
+            covariance = _covariance(every[1])
+            best = best._replace(prior=dataclasses.replace(best.prior, covariance=covariance))
     else:
         # From the answers of w = 1: those of learned weights are all alike, and lock in.
         policy, before = ones.policy, None
@@ -245,6 +254,16 @@ def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
     if cut < 1:
         _checks.fail(ValueError, "train Y", "at least 2 signals, one to choose by", str(len(Y)))
     return (Y[:cut], X[:cut]), (Y[cut:], X[cut:])
+
+
+def _joined(*pairs: Checked) -> Checked:
+    """All signals of several pairs."""
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pairs)
+
+
+def _resized(pairs: Checked, num: int) -> Checked:
+    """The signals again and again, until there are so many."""
+    return jax.tree.map(lambda each: jnp.resize(each, (num, *each.shape[1:])), pairs)
 
 
 def _weights(net: Unrolled, pairs: Checked) -> Float[Array, " n"]:

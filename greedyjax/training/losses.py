@@ -108,8 +108,8 @@ def selection(
     The hard solver runs with the current weights, and nothing differentiates it. At each of its
     steps the weights should prefer the atoms that carry the signal's energy,
     ``t_j = |x_j|^2 / ||x||^2``: for OMP-Net ``-log sum_j p_j (t_j + 1e-6)`` with
-    ``p = softmax(|w_j a_j* r| / tau)``, where ``t_j`` is 0 for the atoms that are chosen already;
-    for IHT-Net a logistic loss on either side of the threshold. Another relaxation than
+    ``p = softmax(|w_j a_j* r| / tau)``, both over the atoms that are not chosen yet; for IHT-Net a
+    logistic loss on either side of the threshold. Another relaxation than
     `greedyjax.sorting.SoftSort` has its own losses. The gradient is local and bounded, where that
     of `reconstruction` passes through every later choice.
 

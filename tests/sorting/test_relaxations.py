@@ -289,11 +289,13 @@ def test_networks_run_and_harden_with_any_relaxation(name, net):
     each = []
     for i in range(network.num_layers):
         if met.threshold is None:
-            open_targets = jnp.where(met.closed[i], 0, targets)
-            each.append(made.next_loss(met.scores[i], open_targets))
+            still = np.flatnonzero(~met.closed[i])  # As if the atoms chosen before did not exist.
+            each.append(made.next_loss(met.scores[i][still], targets[still]))
         else:
             each.append(made.kept_loss(met.scores[i], targets, met.threshold[i], 3))
-    assert_close(network.choice_loss(choices, targets), np.mean(each))
+    # Sorting by transport weighs the far-away scores of those atoms a little.
+    rtol = 1e-5 if name == "transport" else None
+    assert_close(network.choice_loss(choices, targets), np.mean(each), rtol=rtol)
     assert np.isfinite(losses.selection(network, Y[None], X[None]))
 
 

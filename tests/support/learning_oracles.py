@@ -24,8 +24,8 @@ def _energy_fractions(x):
 def omp_selection_loss(A, Y, X, weights, sparsity, tau, path_weights=None):
     """Mean over signals of -(1/K) sum_i log sum_j p_ij (t_j + 1e-6) along the hard OMP path.
 
-    p_i = softmax(score(r_{i-1}) / tau) and t_j = |x_j|^2 / ||x||^2,
-    0 for the atoms chosen before.
+    t_j = |x_j|^2 / ||x||^2 and p_i = softmax(score(r_{i-1}) / tau), both 0 for the atoms chosen
+    before.
 
     Args:
         A: Dictionary (m, n).
@@ -49,10 +49,9 @@ def omp_selection_loss(A, Y, X, weights, sparsity, tau, path_weights=None):
         t = _energy_fractions(x)
         total = 0.0
         for step, r in enumerate(residuals[:sparsity]):
-            p = softmax(omp_scores(A, r, w) / tau)
-            wanted = t.copy()
-            wanted[chosen[:step]] = 0  # Atoms that are chosen already are no longer to be found.
-            total += np.log(np.sum(p * (wanted + 1e-6)))
+            open_ = np.setdiff1d(np.arange(len(t)), chosen[:step])
+            p = softmax(omp_scores(A, r, w)[open_] / tau)
+            total += np.log(np.sum(p * (t[open_] + 1e-6)))
         losses.append(-total / sparsity)
     return np.mean(losses)
 
