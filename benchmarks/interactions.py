@@ -2,9 +2,9 @@
 
 Windows of `problems.ecg`, m random measurements of each, several draws of the matrix; everything is
 learned on the first seconds of one person, and tested on later seconds of that person and on all
-windows of another. Of the training windows the last 96 choose epochs and last fits; from
-measurements alone, the error of predicting hidden measurements does. The generic network gets all
-training windows, which serves it better. Test windows choose nothing.
+windows of another. Of the training windows the last 96 choose what is kept, and are trained on
+after that; from measurements alone, the error of predicting hidden measurements chooses. The
+generic network gets all training windows. Test windows choose nothing.
 
     python benchmarks/interactions.py [--draws N] [--measurements 32 48 64 96]
 """

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from greedyjax import _checks
 
-__all__ = ["plot_recovery", "plot_training", "plot_weights"]
+__all__ = ["plot_interactions", "plot_recovery", "plot_training", "plot_weights"]
 
 BLACK, ORANGE, BLUE, GREEN, RED = "#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00"
 GREY = "#BBBBBB"
@@ -70,7 +70,7 @@ def plot_weights(
     for axes, (title, values) in zip(panels, weights.items(), strict=True):
         values = np.abs(np.asarray(values))
         if groups is not None:
-            _bands(axes, np.asarray(groups), group_names or {})
+            _bands(axes, np.asarray(groups), group_names)
         axes.vlines(np.arange(len(values)), 0, values, color=BLUE, linewidth=1.2, label="weight")
         if support is not None:
             marked = np.asarray(support)
@@ -84,6 +84,72 @@ def plot_weights(
         axes.set_xlim(-1, len(values))
         axes.set_ylim(0, 1.18 * max(values.max(), 1e-12))
     panels[-1].set_xlabel(atoms)
+    return figure
+
+
+def plot_interactions(
+    matrix: Any,
+    *,
+    groups: Any = None,
+    group_names: dict[int, str] | None = None,
+    title: str = "",
+    figure: Figure | None = None,
+) -> Figure:
+    """Which atoms call for which: the factor that choosing an atom puts on the weight of another.
+
+    Blue atoms become likelier, red ones less likely. The colours reach the factor that one pair in
+    a hundred exceeds, and go no further.
+
+    Args:
+        matrix: of the logarithms of the factors, shape ``(n, n)``, as in
+            `greedyjax.policies.Interactions`: row ``i`` is what choosing atom ``i`` adds.
+        groups: group of each atom, shape ``(n,)``; atoms of a group are adjacent.
+        group_names: names of the groups.
+        title: what was learned, and from what.
+        figure: where to draw.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: shapes that do not fit, NaN or infinity.
+
+    Example:
+        >>> import numpy as np
+        >>> from greedyjax.plotting import plot_interactions
+        >>> plot_interactions(np.eye(3)).axes[0].get_ylabel()
+        'atom that has been chosen'
+    """
+    values = np.asarray(matrix)
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        _checks.fail(ValueError, "matrix", "shape (n, n)", f"shape {values.shape}")
+    if not np.isfinite(values).all():
+        _checks.fail(ValueError, "matrix", "finite numbers", "NaN or infinity")
+    n = len(values)
+    if groups is not None and np.shape(groups) != (n,):
+        _checks.fail(ValueError, "groups", f"shape ({n},)", f"shape {np.shape(groups)}")
+    figure = figure or Figure(layout="constrained")
+    figure.set_size_inches(7, 6)
+    axes = figure.subplots()
+    largest = max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
+    picture = axes.imshow(values, cmap="RdBu", vmin=-largest, vmax=largest, interpolation="nearest")
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, extend="both")
+    bar.set_label("factor on its weight")
+    ticks = np.linspace(-largest, largest, 5)
+    bar.set_ticks(ticks.tolist(), labels=[f"{np.exp(tick):.2g}" for tick in ticks])
+    axes.set_ylabel("atom that has been chosen")
+    axes.set_xlabel("atom that may be chosen next")
+    axes.set_title(title, loc="left", fontsize=10)
+    if groups is not None:
+        starts, ends = _runs(groups)
+        names = [_name(groups[start], group_names) for start in starts]
+        centres = ((starts + ends - 1) / 2).tolist()
+        axes.set_xticks(centres, labels=names, fontsize=8)
+        axes.set_yticks(centres, labels=names, fontsize=8)
+        axes.tick_params(length=0)
+        for edge in starts[1:] - 0.5:
+            axes.axhline(edge, color=BLACK, linewidth=0.5)
+            axes.axvline(edge, color=BLACK, linewidth=0.5)
     return figure
 
 
@@ -228,11 +294,19 @@ def _fits(name: str, arrays: dict[str, Any], length: int) -> None:
 
 
 def _bands(axes, groups, names):
-    edges = np.flatnonzero(np.diff(groups)) + 1
-    starts, ends = np.r_[0, edges], np.r_[edges, len(groups)]
-    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    for i, (start, end) in enumerate(zip(*_runs(groups), strict=True)):
         if i % 2:
             axes.axvspan(start - 0.5, end - 0.5, color=GREY, alpha=0.3, linewidth=0)
-        name = names.get(int(groups[start]), str(groups[start]))
+        name = _name(groups[start], names)
         axes.text((start + end - 1) / 2, 0.97, name, ha="center", va="top", fontsize=7,
                   transform=axes.get_xaxis_transform())  # fmt: skip
+
+
+def _runs(groups) -> tuple[np.ndarray, np.ndarray]:
+    """Where each group of adjacent atoms starts and ends."""
+    edges = np.flatnonzero(np.diff(groups)) + 1
+    return np.r_[0, edges], np.r_[edges, len(groups)]
+
+
+def _name(group, names: dict[int, str] | None) -> str:
+    return (names or {}).get(int(group), str(group))

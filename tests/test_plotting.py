@@ -77,6 +77,37 @@ def test_weights_that_are_all_zero():
     assert axes.get_ylim()[1] > 0
 
 
+def test_interactions_in_named_groups(tmp_path):
+    matrix = np.diag([0.5, -0.5, 1.0, 0.0])
+    groups = np.array([0, 0, 1, 2])
+    figure = plotting.plot_interactions(matrix, groups=groups, group_names={0: "a"}, title="t")
+    axes, bar = figure.axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), matrix)
+    # A scale that is as far from 0 on either side, and says what a weight is multiplied by.
+    low, high = axes.images[0].get_clim()
+    assert low == -high
+    ticks = [text.get_text() for text in bar.get_yticklabels()]
+    assert ticks[2] == "1"
+    assert float(ticks[-1]) == pytest.approx(np.exp(high), rel=0.05)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "1", "2"]
+    np.testing.assert_array_equal(axes.get_xticks(), [0.5, 2, 3])
+    assert axes.get_title(loc="left") == "t"
+    png(figure, tmp_path / "interactions.png")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "settings", "message"),
+    [
+        (np.zeros((2, 3)), {}, "matrix: expected shape"),
+        (np.full((2, 2), np.nan), {}, "matrix: expected finite"),
+        (np.zeros((2, 2)), {"groups": [0]}, "groups: expected shape"),
+    ],
+)
+def test_interactions_that_cannot_be_drawn(matrix, settings, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.plot_interactions(matrix, **settings)
+
+
 def test_training(tmp_path):
     figure = plotting.plot_training(HISTORY)
     (axes,) = figure.axes
@@ -148,6 +179,8 @@ def test_every_plot_draws_on_the_figure_given():
     assert plotting.plot_weights(WEIGHTS, figure=given) is given
     given = Figure()
     assert plotting.plot_training(HISTORY, figure=given) is given
+    given = Figure()
+    assert plotting.plot_interactions(np.eye(3), figure=given) is given
     given = Figure()
     settings = {"titles": ["", ""], "unit": "", "figure": given}
     assert plotting.plot_recovery(TIME, WINDOWS, **settings) is given

@@ -1,10 +1,10 @@
-"""`greedyjax demo`: weights learned on one part of a real ECG, tested on the rest."""
+"""`greedyjax demo`: structure learned on one part of a real ECG, tested on the rest."""
 
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,12 @@ import numpy as np
 
 from greedyjax import metrics
 from greedyjax.commands import _files, _learning
+from greedyjax.commands._baselines import generic_network, linear_mmse
 from greedyjax.commands._files import CommandError
 from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.training import count_weights, fit
+from greedyjax.training import fit, learn_interactions
 
-OUTPUTS = ("metrics.json", "recovery.png", "weights.png")
+OUTPUTS = ("metrics.json", "recovery.png", "weights.png", "interactions.png")
 NUM_MEASUREMENTS = 64
 SPARSITY = 28
 # Of the largest score: cold, because the levels of a wavelet basis differ by degrees.
@@ -26,53 +27,64 @@ BATCH_SIZE = 64
 NUM_EPOCHS = 25
 LEARNING_RATE = 3e-2
 IHT_LAYERS = 30
-IHT_EPOCHS = 6
+GENERIC_EPOCHS = 150
 
-PICTURED = (
+WEIGHTS = (
     "learned from true signals",
     "learned from measurements alone",
-    "counted from measurements alone",
     "per-level RMS of the true signals",
 )
 LEVEL_NAMES = {0: "a5", 1: "d5", 2: "d4", 3: "d3", 4: "d2", 5: "d1"}
 ATOMS = "wavelet coefficient (a5: coarse approximation; d5 to d1: details, coarse to fine)"
 
 
+class Pictured(NamedTuple):
+    """Structure that was learned: weights by where they are from, and what calls for what."""
+
+    weights: dict[str, np.ndarray]
+    interactions: Any
+
+
 def demo(options: Namespace) -> None:
     """Runs every method on each draw of the measurement matrix, and writes the comparison."""
     try:
         from greedyjax import plotting
-        from greedyjax.problems import ecg
+        from greedyjax.problems import ecg, second_ecg
     except ImportError as error:
         raise CommandError(f'the demo needs pip install "greedyjax[demo]": {error}') from error
     folder = Path(options.out)
     _files.claim_folder(folder, OUTPUTS, "demo")
 
     start = perf_counter()
-    answers: list[dict[str, np.ndarray]] = []  # For each draw, method to recovered coefficients.
+    answers: list[dict[str, Any]] = []  # For each draw, method to the coefficients of either.
     seconds: dict[str, float] = {}
-    problem, weights = None, {}
+    problem, second, learned = None, None, None
     for draw in range(options.draws):
         key = jax.random.fold_in(jax.random.key(options.seed), draw)
         try:
             drawn = ecg(key, num_measurements=NUM_MEASUREMENTS)
+            other = second_ecg(key, num_measurements=NUM_MEASUREMENTS)
         except ImportError as error:
             raise CommandError(str(error)) from error
-        found, spent, learned = _run(drawn, key)
+        found, spent, structure = _run(drawn, other, key)
         answers.append(found)
         for method, value in spent.items():
             seconds[method] = seconds.get(method, 0.0) + value
         if draw == 0:
-            problem, weights = drawn, learned
+            problem, second, learned = drawn, other, structure
         print(f"draw {draw + 1} of {options.draws} done after {perf_counter() - start:.0f} s")
     assert problem is not None
 
-    rows = [_row(method, problem.X_test, answers, seconds) for method in answers[0]]
+    assert second is not None
+    assert learned is not None
+    true = problem.X_test, second.X_test
+    rows = [_row(method, true, answers, seconds) for method in answers[0]]
     _print_table(rows)
     signals = {
         "true": problem.X_test,
-        "plain OMP": answers[0]["OMP"],
-        "learned": answers[0]["OMP (learned weights)"],
+        "plain OMP": answers[0]["OMP"][0],
+        "weights": answers[0]["OMP (learned weights)"][0],
+        "interactions": answers[0]["OMP (interactions)"][0],
     }
     time, windows, titles = _pictured(problem, signals)
     _files.draw(
@@ -81,10 +93,18 @@ def demo(options: Namespace) -> None:
     _files.draw(
         folder / "weights.png",
         plotting.plot_weights,
-        weights,
+        learned.weights,
         groups=problem.levels,
         group_names=LEVEL_NAMES,
         atoms=ATOMS,
+    )
+    _files.draw(
+        folder / "interactions.png",
+        plotting.plot_interactions,
+        learned.interactions,
+        groups=problem.levels,
+        group_names=LEVEL_NAMES,
+        title="which wavelets call for which, learned from true signals",
     )
     total = perf_counter() - start
     content = {
@@ -112,79 +132,83 @@ def _config(options: Namespace, problem) -> dict[str, Any]:
         "num_val": NUM_VAL,
         "num_test": len(problem.X_test),
         "iht_layers": IHT_LAYERS,
-        "iht_epochs": IHT_EPOCHS,
+        "generic_epochs": GENERIC_EPOCHS,
     }
 
 
-def _run(problem, key):
-    """Recovers the test windows of one draw with every method.
+def _run(problem, second, key):
+    """Recovers the test windows of one draw, and another person's, with every method.
 
     Returns:
-        Method to recovered coefficients, method to seconds (learning and recovery), and the
-        weights worth a picture.
+        Method to recovered coefficients, of either person; method to seconds of learning and
+        recovery; and what is worth a picture.
     """
-    A, Y_test = problem.A, problem.Y_test
-    Y, X = problem.Y_train, problem.X_train
+    A, Y, X = problem.A, problem.Y_train, problem.X_train
     train, val = slice(0, len(Y) - NUM_VAL), slice(len(Y) - NUM_VAL, None)
     answers, seconds = {}, {}
 
-    def record(method: str, learn: Callable[[], Any], recover: Callable[[Any], Any]):
+    def record(method: str, learn: Callable[[], Any], solver: Callable[[Any], Any] = _itself):
+        """Recovers with ``solver(learn())``, and returns what was learned."""
         start = perf_counter()
         learned = learn()
-        learned_after = perf_counter()
-        answers[method] = np.asarray(recover(learned))
+        solve = solver(learned)
+        first = np.asarray(solve(problem.Y_test))
         seconds[method] = perf_counter() - start
-        return learned, learned_after - start
+        answers[method] = first, np.asarray(solve(second.Y_test))
+        return learned
 
-    def learn(net, X, num_epochs, fraction=TAU):
-        scale = _learning.score_scale_of(net, Y)
-        net.tau = jnp.full_like(net.tau, fraction * scale)
-        pairs = [(Y[part], None if X is None else X[part]) for part in (train, val)]
-        steps = num_epochs * (len(pairs[0][0]) // BATCH_SIZE)
-        settings = {"num_epochs": num_epochs, "batch_size": BATCH_SIZE, "key": key}
-        fitted = fit(net, *pairs, optimizer=_learning.adam(LEARNING_RATE, steps), **settings)
-        if len(fitted.history["val_loss"]) <= num_epochs:
+    def pairs(known: bool):
+        return [(Y[part], X[part] if known else None) for part in (train, val)]
+
+    def omp_net(weights=None, fraction=TAU):
+        net = OMPNet(A, sparsity=SPARSITY, weights=weights)
+        net.tau = jnp.full_like(net.tau, fraction * _learning.score_scale_of(net, Y))
+        return net
+
+    def weights(known: bool):
+        steps = NUM_EPOCHS * (len(Y[train]) // BATCH_SIZE)
+        fitted = fit(
+            omp_net(), *pairs(known), optimizer=_learning.adam(LEARNING_RATE, steps),
+            num_epochs=NUM_EPOCHS, batch_size=BATCH_SIZE, key=key,
+        )  # fmt: skip
+        if len(fitted.history["val_loss"]) <= NUM_EPOCHS:
             raise KeyboardInterrupt  # A table of methods that were cut short says nothing.
-        fitted.net.tau = jnp.full_like(net.tau, _learning.SOFT_TAU * scale)
         return fitted.net
 
-    def omp_net(weights=None):
-        return OMPNet(A, sparsity=SPARSITY, weights=weights)
+    def interactions(known: bool):
+        given = pairs(True) if known else [(Y, None)]
+        return learn_interactions(omp_net(), *given, key=key, batch_size=BATCH_SIZE)
 
-    def iht_net(weights=None):
-        return IHTNet(A, sparsity=SPARSITY, num_layers=IHT_LAYERS, weights=weights)
+    def generic():
+        return generic_network(A, (Y, X), num_epochs=GENERIC_EPOCHS, batch_size=BATCH_SIZE, key=key)
 
-    def soft(net):
-        return _learning.solve_soft(net, Y_test)
-
-    def hard(net):
-        return _learning.solve_hard(net, Y_test, net.atom_weights)
-
-    record("OMP", omp_net, hard)
-    record("IHT", iht_net, hard)
-    supervised, spent = record("OMP-Net", lambda: learn(omp_net(), X, NUM_EPOCHS), soft)
-    record("OMP (learned weights)", lambda: supervised, hard)
-    seconds["OMP (learned weights)"] += spent  # The same training as the row above.
-    blind, _ = record(
-        "OMP (weights from measurements alone)", lambda: learn(omp_net(), None, NUM_EPOCHS), hard
+    record("OMP", omp_net, _hard)
+    record("IHT", lambda: IHTNet(A, sparsity=SPARSITY, num_layers=IHT_LAYERS), _hard)
+    supervised = record("OMP (learned weights)", lambda: weights(True), _hard)
+    blind = record("OMP (weights from measurements alone)", lambda: weights(False), _hard)
+    of_levels = record(
+        "OMP (per-level RMS weights)", lambda: omp_net(_level_rms(X, problem.levels)), _hard
     )
-    counted, _ = record(
-        "OMP (counting, measurements alone)", lambda: omp_net(_count(A, Y[train])), hard
-    )
-    trained, spent = record("IHT-Net", lambda: learn(iht_net(), X, IHT_EPOCHS), soft)
-    record("IHT (learned weights)", lambda: trained, hard)
-    seconds["IHT (learned weights)"] += spent
-    rms = lambda: omp_net(_level_rms(X, problem.levels))  # noqa: E731
-    by_level, _ = record("OMP (per-level RMS weights)", rms, hard)
-    record("linear MMSE", lambda: _linear_mmse(A, X), lambda estimator: Y_test @ estimator)
+    seeing = record("OMP (interactions)", lambda: interactions(True), _solver)
+    record("OMP (interactions from measurements alone)", lambda: interactions(False), _solver)
+    record("linear MMSE", lambda: linear_mmse(A, X), lambda estimator: lambda Y: Y @ estimator)
+    record("generic network", generic)
 
-    pictured = dict(zip(PICTURED, (supervised, blind, counted, by_level), strict=True))
-    return answers, seconds, {name: _unit(net.atom_weights) for name, net in pictured.items()}
+    pictured = dict(zip(WEIGHTS, (supervised, blind, of_levels), strict=True))
+    weights_of = {name: _unit(net.atom_weights) for name, net in pictured.items()}
+    return answers, seconds, Pictured(weights_of, seeing.policy.matrix)
 
 
-@jax.jit
-def _count(A, Y):
-    return count_weights(A, Y, sparsity=SPARSITY)
+def _itself(learned):
+    return learned
+
+
+def _hard(net):
+    return lambda Y: _learning.solve_hard(net, Y, net.atom_weights)
+
+
+def _solver(found):
+    return found.solver
 
 
 def _level_rms(X, levels):
@@ -194,26 +218,23 @@ def _level_rms(X, levels):
     return jnp.sqrt(sums / jnp.bincount(levels))[levels]
 
 
-def _linear_mmse(A, X):
-    """The linear estimator ``Y -> X`` of least mean squared error, from training signals."""
-    covariance = X.T @ X / len(X)
-    measured = A @ covariance @ A.T
-    ridge = 1e-6 * jnp.trace(measured) / len(A)
-    return jnp.linalg.solve(measured + ridge * jnp.eye(len(A)), A @ covariance)
-
-
 def _unit(weights):
     weights = np.abs(np.asarray(weights))
     return weights / weights.max()
 
 
-def _row(method, X, answers, seconds) -> dict[str, Any]:
-    errors = np.array([np.asarray(metrics.nmse(found[method], X)) for found in answers])
-    per_draw = -10 * np.log10(errors.mean(axis=1))
+def _row(method, true, answers, seconds) -> dict[str, Any]:
+    """What a method reaches on either person, for each draw."""
+    found = [each[method] for each in answers]
+    errors, others = (
+        np.array([np.asarray(metrics.nmse(each[i], true[i])) for each in found]) for i in (0, 1)
+    )
+    per_draw, second = (-10 * np.log10(each.mean(axis=1)) for each in (errors, others))
     return {
         "method": method,
         "snr_db": float(per_draw.mean()),
         "snr_db_median": float(-10 * np.log10(np.median(errors))),
+        "snr_db_second": float(second.mean()),
         "seconds": seconds[method] / len(answers),
         "snr_db_draws": [float(value) for value in per_draw],
     }
@@ -221,24 +242,25 @@ def _row(method, X, answers, seconds) -> dict[str, Any]:
 
 def _print_table(rows) -> None:
     width = max(len(row["method"]) for row in rows)
-    print(f"\n{'method':{width}}  SNR (dB)  median  seconds  each draw (dB)")
+    print(f"\n{'method':{width}}  SNR (dB)  median  2nd person  seconds  each draw (dB)")
     best = max(row["snr_db"] for row in rows)
     for row in rows:
         draws = "  ".join(f"{value:5.1f}" for value in row["snr_db_draws"])
         mark = "*" if row["snr_db"] == best else " "
         print(
             f"{row['method']:{width}}  {row['snr_db']:7.1f}{mark} {row['snr_db_median']:7.1f}"
-            f"  {row['seconds']:7.1f}  {draws}"
+            f"  {row['snr_db_second']:10.1f}  {row['seconds']:7.1f}  {draws}"
         )
     print(
         "SNR: of the mean error over the held-out windows, averaged over the draws of the matrix; "
-        "* the best.\nseconds: learning and recovery for one draw, compilation shared by the draws."
+        "* the best.\n2nd person: the same, on the heart of somebody of whom nothing was learned.\n"
+        "seconds: learning and recovery for one draw, compilation shared by the draws."
     )
 
 
 def _pictured(problem, signals):
-    """Three test windows whose learned recovery is good, typical and poor among all."""
-    errors = np.asarray(metrics.nmse(signals["learned"], signals["true"]))
+    """Three test windows whose recovery is good, typical and poor among all."""
+    errors = np.asarray(metrics.nmse(signals["interactions"], signals["true"]))
     chosen = np.argsort(errors)[[len(errors) // 10, len(errors) // 2, 9 * len(errors) // 10]]
     synthesis, scale = np.asarray(problem.synthesis), np.asarray(problem.scale_test)
     windows, titles = [], []

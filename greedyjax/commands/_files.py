@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from greedyjax import policies
+from greedyjax import GaussianPrior, policies
 
 _MARK = "written_by"
-# 1 has one weight per atom, 2 a policy of greedyjax.policies: its name, and its arrays.
-_WEIGHTS, _POLICY = 1, 2
+# 1 has one weight per atom, 2 a policy of greedyjax.policies: its name, and its arrays. 3 is 1 or 2
+# with the prior of a last fit.
+_WEIGHTS, _POLICY, _PRIOR = 1, 2, 3
 
 
 class CommandError(Exception):
@@ -39,6 +40,7 @@ class Model(NamedTuple):
         real: whether the real system ``[Re A; Im A]`` is solved.
         num_layers: steps of IHT; 0 for OMP.
         step_size: of IHT; 0 for OMP.
+        prior: of the last fit, or None.
     """
 
     A: np.ndarray
@@ -49,6 +51,7 @@ class Model(NamedTuple):
     real: bool
     num_layers: int
     step_size: float
+    prior: GaussianPrior | None = None
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -119,38 +122,51 @@ def _extremes(array: np.ndarray) -> list[list[float]]:
 def write_model(path: Path, model: Model) -> None:
     """Writes a model; it loads without pickle."""
     arrays = {**model._asdict(), "format": _WEIGHTS}
+    prior = arrays.pop("prior")
     if callable(model.weights):
         policy = arrays.pop("weights")
-        arrays |= {"format": _POLICY, "policy": type(policy).__name__}
-        for field in dataclasses.fields(policy):
-            arrays[f"policy.{field.name}"] = getattr(policy, field.name)
+        arrays |= {"format": _POLICY, "policy": type(policy).__name__, **_fields("policy", policy)}
+    if prior is not None:
+        arrays |= {"format": _PRIOR, **_fields("prior", prior)}
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
+
+
+def _fields(name: str, value: Any) -> dict[str, Any]:
+    """The arrays of a dataclass under names of their own."""
+    return {
+        f"{name}.{field.name}": getattr(value, field.name) for field in dataclasses.fields(value)
+    }
 
 
 def read_model(path: str | Path) -> Model:
     """Reads and checks what `write_model` wrote."""
     arrays = read_npz(path)
-    names = {*Model._fields, "format"} - {"weights"}
+    names = {*Model._fields, "format"} - {"weights", "prior"}
     model_format = _setting(path, arrays, "format", int) if "format" in arrays else _WEIGHTS
-    names |= {"policy"} if model_format == _POLICY else {"weights"}
+    has_policy = model_format == _POLICY or "policy" in arrays
+    names |= {"policy"} if has_policy else {"weights"}
     if not names <= set(arrays):
         missing = sorted(names - set(arrays))
         raise CommandError(f"{path}: expected a model of greedyjax train, got no {missing[0]!r}")
-    if model_format not in (_WEIGHTS, _POLICY):
-        raise CommandError(f"{path}: expected model format 1 or 2, got {model_format}")
+    if model_format not in (_WEIGHTS, _POLICY, _PRIOR):
+        raise CommandError(f"{path}: expected model format 1, 2 or 3, got {model_format}")
     settings = {
         name: _setting(path, arrays, name, kind)
         for name, kind in Model.__annotations__.items()
-        if name not in ("A", "weights")
+        if name not in ("A", "weights", "prior")
     }
     A = numbers(f"{path}: A", arrays["A"], ("m", "n"))
     if settings["method"] not in ("omp", "iht"):
         raise CommandError(f"{path}: expected method omp or iht, got {settings['method']!r}")
-    if model_format == _POLICY:
-        return Model(A=A, weights=_policy(path, arrays), **settings)
-    weights = numbers(f"{path}: weights", arrays["weights"], (A.shape[1],))
-    return Model(A=A, weights=weights, **settings)
+    if has_policy:
+        weights = _policy(path, arrays)
+    else:
+        weights = numbers(f"{path}: weights", arrays["weights"], (A.shape[1],))
+    prior = None
+    if model_format == _PRIOR:
+        prior = GaussianPrior(**_read_fields(path, arrays, "prior", GaussianPrior))
+    return Model(A=A, weights=weights, prior=prior, **settings)
 
 
 def _policy(path, arrays: dict[str, np.ndarray]) -> Any:
@@ -159,14 +175,19 @@ def _policy(path, arrays: dict[str, np.ndarray]) -> Any:
     kind: Any = getattr(policies, name, None) if name in policies.__all__ else None
     if not dataclasses.is_dataclass(kind):
         raise CommandError(f"{path}: expected a policy of greedyjax.policies, got {name!r}")
+    make: Any = kind
+    return make(**_read_fields(path, arrays, "policy", kind))
+
+
+def _read_fields(path, arrays: dict[str, np.ndarray], name: str, kind: Any) -> dict[str, Any]:
+    """What `_fields` wrote, checked."""
     fields = {}
     for field in dataclasses.fields(kind):
-        key = f"policy.{field.name}"
+        key = f"{name}.{field.name}"
         if key not in arrays:
-            raise CommandError(f"{path}: expected the key {key!r} of {name}, got none")
+            raise CommandError(f"{path}: expected the key {key!r} of {kind.__name__}, got none")
         fields[field.name] = numbers(f"{path}: {key}", arrays[key], ("...",) * arrays[key].ndim)
-    make: Any = kind
-    return make(**fields)
+    return fields
 
 
 def _setting(path, arrays: dict[str, np.ndarray], name: str, kind: type) -> Any:

@@ -12,6 +12,9 @@ from greedyjax.nets import IHTNet, OMPNet
 # Of the largest score: the temperature at which a soft solver recovers. On the paper's problem it
 # is the 1e-3 of the paper.
 SOFT_TAU = 2e-3
+# The temperature of the choices that interactions are trained by: where supports depend on each
+# other, coefficients mostly fall off by degrees, and the colder choices are the better teachers.
+INTERACTIONS_TAU = 1e-2
 
 
 @lru_cache

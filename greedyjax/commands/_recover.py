@@ -37,18 +37,19 @@ def recover(options: Namespace) -> None:
         raise CommandError("--num-steps: only with --solver; the model has its own steps")
 
     @jax.jit
-    def solve(net, A, batch):
+    def solve(net, A, prior, batch):
         batch = stack_real(A, batch)[1] if model.real else batch
-        return (net if options.soft else net.harden(solver))(batch)
+        return (net if options.soft else net.harden(solver, prior=prior))(batch)
 
     try:
         net = _network(model, A)
-        jax.eval_shape(solve, net, A, Y[:1])
+        jax.eval_shape(solve, net, A, model.prior, Y[:1])
     except (TypeError, ValueError) as error:
         raise CommandError(f"{options.model}: {error}") from error
 
+    prior = jax.tree.map(jnp.asarray, model.prior)
     found = streaming.batches(
-        partial(solve, net, A), Y, batch_size=options.batch_size, progress=True
+        partial(solve, net, A, prior), Y, batch_size=options.batch_size, progress=True
     )
     with _files.replacing(out) as file:
         for start, X in found:

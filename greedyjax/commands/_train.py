@@ -15,9 +15,26 @@ from greedyjax.commands import _files, _learning
 from greedyjax.commands._data import Data, read_data
 from greedyjax.commands._files import CommandError, Model
 from greedyjax.nets import IHTNet, OMPNet
-from greedyjax.training import FitResult, Loss, fit, hidden_error, losses
+from greedyjax.training import (
+    FitResult,
+    Learned,
+    Loss,
+    fit,
+    hidden_error,
+    learn_interactions,
+    losses,
+)
 
-OUTPUTS = ("metrics.json", "model.npz", "history.csv", "training.png", "weights.png")
+OUTPUTS = (
+    "metrics.json",
+    "model.npz",
+    "history.csv",
+    "training.png",
+    "weights.png",
+    "interactions.png",
+)
+# Atoms up to which a picture shows which of them call for which.
+_PICTURED = 1024
 
 
 class Recipe(NamedTuple):
@@ -40,7 +57,7 @@ RECIPES = {
 
 
 def train(options: Namespace) -> None:
-    """Learns weights, compares the hard solver with and without them, and writes everything."""
+    """Learns weights and interactions, keeps what pays, and writes everything."""
     data = read_data(options)
     recipe = RECIPES[options.loss]
     temperature = options.tau or recipe.tau
@@ -81,12 +98,20 @@ def train(options: Namespace) -> None:
     val_loss = _val_loss(net, data) if data.val[1] is not None else None
 
     kept = learned if keeps_learned else jnp.ones_like(learned)
-    model = _model(net, options, data, kept, soft_temperature * scale)
+    found = None
+    if options.learn == "interactions" and len(fitted.history["tau"]) > num_epochs:
+        net.tau = jnp.full_like(net.tau, _learning.INTERACTIONS_TAU * scale)
+        found = _interactions(net.rebuild(weights=kept), data, config, checkpoint_dir)
+    policy = found.policy if found and found.kept.startswith("interactions") else kept
+    prior = found.prior if found else None
+    model = _model(net, options, data, policy, soft_temperature * scale, prior)
     content = {
         "finished": True,
         "val_loss": val_loss,
         "val_residual": val_residual,
         "weights_kept": "learned" if keeps_learned else "ones",
+        "kept": found.kept if found else None,
+        "errors": found.errors if found else None,
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.history["val_loss"]) - 1,
         "skipped_steps": int(np.sum(fitted.history["skipped_steps"])),
@@ -98,6 +123,8 @@ def train(options: Namespace) -> None:
     _files.write_csv(folder / "history.csv", history, index="epoch")
     title = "learned weights" + ("" if keeps_learned else ", not kept: the model has w = 1")
     pictures = _draw(folder, history, fitted.best_epoch, by_error, {title: learned}, data.support)
+    if pictures and callable(policy) and data.A.shape[1] <= _PICTURED:
+        _draw_interactions(folder, policy)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
 
@@ -125,18 +152,36 @@ def _fitted(
         )
 
 
-def _model(net, options: Namespace, data: Data, weights, tau: float) -> Model:
+def _interactions(net, data: Data, config: dict[str, Any], checkpoint_dir) -> Learned | None:
+    """What is worth its cost beyond the weights; None where Ctrl-C ended it."""
+    try:
+        with _errors_of_checkpoints():
+            return learn_interactions(
+                net,
+                data.train,
+                data.val,
+                key=jax.random.key(config["seed"]),
+                num_epochs=config["epochs"],
+                batch_size=min(config["batch_size"], config["num_train"]),
+                checkpoint_dir=checkpoint_dir and checkpoint_dir.parent / "interactions",
+            )
+    except KeyboardInterrupt:  # The weights are there, and are not to be lost.
+        return None
+
+
+def _model(net, options: Namespace, data: Data, weights, tau: float, prior) -> Model:
     """What is stored: the network's settings in the user's units, and the weights that are kept."""
     is_iht = options.method == "iht"
     return Model(
         A=data.A_given,
-        weights=np.asarray(weights),
+        weights=weights if callable(weights) else np.asarray(weights),
         method=options.method,
         sparsity=options.sparsity,
         tau=tau * data.unit,
         real=options.real,
         num_layers=options.num_layers if is_iht else 0,
         step_size=float(net.step_size) if is_iht else 0.0,
+        prior=prior,
     )
 
 
@@ -159,8 +204,10 @@ def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | Non
     """
     if folder is None:
         return None
-    names = sorted(set(config) - {"command", "data", "out", "checkpoint_dir", "checkpoint_every"})
-    wanted = {name: str(config[name]) for name in names}
+    settings = sorted(
+        set(config) - {"command", "data", "out", "checkpoint_dir", "checkpoint_every"}
+    )
+    wanted = {name: str(config[name]) for name in settings}
     path = Path(folder) / "settings.json"
     found = _files.read_json(path) or {}
     for name, value in wanted.items():
@@ -169,7 +216,8 @@ def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | Non
                 f"{folder}: expected checkpoints of this training, got {name} {found[name]} "
                 f"instead of {value}; choose another --checkpoint-dir"
             )
-    _files.claim_folder(Path(folder), (path.name, "epochs"), "train", mark=path.name)
+    names = (path.name, "epochs", "interactions")
+    _files.claim_folder(Path(folder), names, "train", mark=path.name)
     _files.write_json(path, wanted, "train")
     return path.parent / "epochs"
 
@@ -236,6 +284,12 @@ def _draw(folder, history, best_epoch: int, by_error: bool, weights, support) ->
     return _files.draw(folder / "training.png", plotting.plot_training, history, **settings)
 
 
+def _draw_interactions(folder: Path, policy) -> None:
+    from greedyjax import plotting
+
+    _files.draw(folder / "interactions.png", plotting.plot_interactions, policy.matrix)
+
+
 def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
     config = content["config"]
     print(
@@ -251,9 +305,12 @@ def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
     for name, value in content["val_residual"].items():
         print(f"  {_METHODS[name]:34} {value:.4g}")
     if content["weights_kept"] == "ones":
-        print(
-            "the learned weights do not predict hidden measurements better: the model keeps w = 1"
-        )
+        print("the learned weights do not predict hidden measurements better: w = 1 is kept")
+    if content["errors"]:
+        of = "the validation signals" if content["val_loss"] else "hidden measurements"
+        print(f"relative squared error of {of}, hard solver (the model keeps what has a *)")
+        for name, value in content["errors"].items():
+            print(f"{'*' if name == content['kept'] else ' ':>2}{name:34} {value:.4g}")
     if not pictures:
         print('no pictures: they need matplotlib, pip install "greedyjax[demo]"')
     print(f"wrote {folder}/")

@@ -29,7 +29,7 @@ from greedyjax.training._counting import count_weights
 from greedyjax.training._fit import fit
 
 # Settings of the last fit that are tried: the share of the other atoms, and that of the noise.
-ELSEWHERE = (0.02, 0.05, 0.1, 0.2)
+ELSEWHERE = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 NOISE = (1e-3, 1e-2)
 # Signals that hidden measurements are predicted of, at most.
 _JUDGED = 256
@@ -89,7 +89,8 @@ def learn_interactions(
     the one before where its error is smaller by more than the standard error of the difference.
     The error is that of the validation signals; from measurements alone, that of predicting
     measurements that were hidden from the solver, and nothing else is looked at. Once the choice
-    is made, what was kept is learned once more from all pairs, those of validation too.
+    is made, what was kept is learned once more from all pairs, those of validation too. Ctrl-C ends
+    the training under way, and what is known by then is compared.
 
     Args:
         net: its method, matrix, temperature and weights are where training starts; the weights of
@@ -143,9 +144,10 @@ def learn_interactions(
     ones = judge.better(None, "w = 1", fixed(jnp.ones_like(w)), pairs)
     best = judge.better(ones, "weights", fixed(w), pairs)
 
-    def trained(pairs: Checked, epochs: int, folder: str) -> Any:
+    def trained(pairs: Checked, epochs: int, folder: str) -> tuple[Any, bool]:
+        """The policy, and whether its training was interrupted."""
         num_steps = epochs * max(len(pairs[0]) // batch_size, 1)
-        return fit(
+        fitted = fit(
             net.rebuild(weights=fixed(w)),
             pairs,
             pairs,
@@ -157,15 +159,17 @@ def learn_interactions(
             val_every=max(epochs, 1),
             checkpoint_dir=checkpoint_dir and Path(checkpoint_dir) / folder,
             progress=progress,
-        ).net.policy
+        )
+        return fitted.net.policy, len(fitted.history["tau"]) <= epochs
 
     if known:
         every = _joined(pairs, judged)
         # As many signals as in the last training, some of them twice: so both compile once.
-        policy = trained(_resized(pairs, len(every[0])), num_epochs, "pairs")
+        policy, interrupted = trained(_resized(pairs, len(every[0])), num_epochs, "pairs")
         best = judge.better(best, "interactions", policy, pairs)
-        if best.policy is policy:
-            best = best._replace(policy=trained(every, num_epochs, "all"))
+        if best.policy is policy and not interrupted:
+            policy, interrupted = trained(every, num_epochs, "all")
+            best = best if interrupted else best._replace(policy=policy)
         if best.prior is not None:
             covariance = _covariance(every[1])
             best = best._replace(prior=dataclasses.replace(best.prior, covariance=covariance))
@@ -174,10 +178,11 @@ def learn_interactions(
         policy, before = ones.policy, None
         for i in range(num_rounds):
             answered = pairs[0], judge.answers(pairs[0], policy)
-            policy = trained(answered, max(num_epochs // 2, 1), f"round-{i + 1}")
+            policy, interrupted = trained(answered, max(num_epochs // 2, 1), f"round-{i + 1}")
             now = judge.better(None, f"interactions, round {i + 1}", policy, pairs)
             best = now if _clearly_less(now.errors, best.errors) else best
-            if before is not None and not _clearly_less(now.errors, before.errors):
+            worse = before is not None and not _clearly_less(now.errors, before.errors)
+            if interrupted or worse:
                 break
             before = now
     solver = Hardened.of(net.method, None, net.A, best.policy, best.prior)

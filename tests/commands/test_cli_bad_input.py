@@ -295,7 +295,7 @@ def test_measurements_that_do_not_fit(bad, words, folder, capsys):
         ({"method": "iht", "num_layers": -2, "step_size": 1.0}, "num_layers: expected an int >= 1"),
         ({"method": "iht", "num_layers": 2, "step_size": 1e300}, "step_size: expected a number"),
         ({"method": "iht", "num_layers": 2, "step_size": np.inf}, "step_size: expected a number"),
-        ({"format": 3}, "expected model format 1 or 2, got 3"),
+        ({"format": 4}, "expected model format 1, 2 or 3, got 4"),
         ({"format": 2}, "expected a model of greedyjax train, got no 'policy'"),
         ({"format": 2, "policy": "Context"}, "expected a policy of greedyjax.policies, got"),
         ({"format": 2, "policy": "PerAtom"}, "expected the key 'policy.weights' of PerAtom"),

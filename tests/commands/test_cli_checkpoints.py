@@ -14,6 +14,7 @@ from helpers import interrupt_fit
 N, M, K = 32, 10, 3
 SIZES = {"num_atoms": N, "num_measurements": M, "sparsity": K, "level_size": 6}
 TRAIN = ["train", "data.npz", "--method", "omp", "--sparsity", str(K), "--epochs", "5"]
+TRAIN += ["--learn", "weights"]
 CHECKPOINTS = ["--checkpoint-dir", "saved"]
 
 

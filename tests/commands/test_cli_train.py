@@ -39,11 +39,12 @@ def only(data, *names):
     return {name: data[name] for name in names}
 
 
-def run(folder, data, *options, method="omp", epochs="20"):
+def run(folder, data, *options, method="omp", epochs="20", learn="weights"):
     """Writes the data, trains, and returns exit code and what was printed."""
     folder.mkdir(exist_ok=True)
     np.savez(folder / "data.npz", **data)
     required = ["--method", method, "--sparsity", str(K), "--epochs", epochs]
+    required += ["--learn", learn]
     arguments = ["train", str(folder / "data.npz"), *required, "--out", str(folder / "out")]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -151,7 +152,7 @@ def test_report(trained):
     assert "learned from Y and X" in out
     for words in ("w = 1", "learned weights", "oracle weights", "hidden measurements"):
         assert words in out
-    assert "keeps w = 1" not in out
+    assert "w = 1 is kept" not in out
 
 
 def test_other_files_stay(trained):
@@ -222,7 +223,7 @@ def test_no_structure_is_reported_honestly(trained_blind, tmp_path):
     residual = content["val_residual"]
     helps = residual["hard_learned"] < residual["hard_ones"]
     assert content["weights_kept"] == ("learned" if helps else "ones")
-    assert ("keeps w = 1" in printed) == (not helps)
+    assert ("w = 1 is kept" in printed) == (not helps)
     assert np.array_equal(weights, np.ones(N)) == (not helps)
     assert residual["hard_learned"] > 0.8 * residual["hard_ones"], "there is nothing to learn"
 
@@ -330,3 +331,43 @@ def test_as_a_program(tmp_path):
     answers = np.stack([oracles.omp(A, y, K, weights).x for y in Y[TRAIN:]])
     # Single precision, on supports that may be ill-conditioned.
     np.testing.assert_allclose(X, answers, rtol=1e-3, atol=1e-3)
+
+
+# --- Interactions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"), [("AYX", "interactions, last fit"), ("AY", "w = 1, last fit")]
+)
+def test_interactions_are_kept_where_they_pay(tmp_path, names, kept):
+    """Half of the atoms at random, each with its partner: weights per atom say nothing.
+
+    Ten measurements alone are too few to learn that from, which is seen without a true signal.
+    """
+    rng, half, m, num = np.random.default_rng(0), 16, 10, 1500
+    X = np.zeros((num, 2 * half))
+    for x in X:
+        first = rng.choice(half, K // 2, replace=False)
+        x[np.concatenate([first, half + first])] = rng.standard_normal(K)
+    A = rng.standard_normal((m, 2 * half)) / np.sqrt(m)
+    data = {"A": A, "Y": X @ A.T, "X": X}
+    learned = only({**data, "Y": data["Y"][:1200], "X": X[:1200]}, *names)
+    options = ["--checkpoint-dir", str(tmp_path / "checkpoints")]
+    code, printed = run(tmp_path, learned, *options, learn="interactions")
+    assert code == 0
+    content = metrics_of(tmp_path)
+    assert content["kept"] == kept
+    assert f"*{kept} " in printed
+    model, pictured = model_of(tmp_path), tmp_path / "out" / "interactions.png"
+    assert model["format"] == 3
+    assert ("policy" in model) == pictured.exists() == kept.startswith("interactions")
+    # The same command again finds everything done.
+    assert run(tmp_path, learned, *options, learn="interactions")[0] == 0
+    assert metrics_of(tmp_path)["errors"] == content["errors"]
+
+    np.save(tmp_path / "Y.npy", data["Y"][1200:].astype(np.float32))
+    arguments = [str(tmp_path / "out" / "model.npz"), str(tmp_path / "Y.npy")]
+    assert main(["recover", *arguments, "--out", str(tmp_path / "X.npy")]) == 0
+    errors = np.sum((np.load(tmp_path / "X.npy") - X[1200:]) ** 2, axis=1)
+    plain = [oracles.omp(A, y, K, np.ones(2 * half)).x.real for y in data["Y"][1200:]]
+    assert np.mean(errors) < 0.9 * np.mean(np.sum((np.stack(plain) - X[1200:]) ** 2, axis=1))
