@@ -7,6 +7,10 @@ after that; from measurements alone, the error of predicting hidden measurements
 generic network gets all training windows. Test windows choose nothing.
 
     python benchmarks/interactions.py [--draws N] [--measurements 32 48 64 96]
+
+And what are they worth in other solvers, learned along the path of OMP and along their own?
+
+    python benchmarks/interactions.py --solvers [--draws N] [--measurements 32 64]
 """
 
 import argparse
@@ -21,7 +25,7 @@ from flax import nnx
 
 import greedyjax as gj
 from greedyjax import metrics, problems, training
-from greedyjax.nets import OMPNet
+from greedyjax.nets import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
 
 # Atoms, where true signals are known and where they are not.
 SPARSITY = {32: (18, 12), 48: (26, 18), 64: (36, 24), 96: (48, 36)}
@@ -34,11 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--measurements", type=int, nargs="+", default=list(SPARSITY))
+    parser.add_argument("--solvers", action="store_true", help="compare solvers instead")
     options = parser.parse_args()
     rows = []
     for m in options.measurements:
         for draw in range(options.draws):
-            found = one_draw(m, draw)
+            found = (all_solvers if options.solvers else one_draw)(m, draw)
+            jax.clear_caches()  # A process may hold only so many compiled programs.
             rows += [{"m": m, "draw": draw, "method": name, **row} for name, row in found.items()]
             for name, row in found.items():
                 print(m, draw, name, *(round(value, 1) for value in row.values()), flush=True)
@@ -47,7 +53,8 @@ def main() -> None:
         "mlp": {"width": MLP_WIDTH, "epochs": MLP_EPOCHS, "rate": MLP_RATE},
     }  # fmt: skip
     metric = "test SNR in dB, of the mean relative squared error over the windows of a person"
-    write_result("interactions", {"config": config, "metric": metric, "rows": rows})
+    name = "interactions_solvers" if options.solvers else "interactions"
+    write_result(name, {"config": config, "metric": metric, "rows": rows})
 
 
 def one_draw(m: int, draw: int) -> dict[str, dict]:
@@ -87,6 +94,39 @@ def one_draw(m: int, draw: int) -> dict[str, dict]:
         seconds = perf_counter() - start
         for name, solve in solvers.items():
             found[name] = {
+                "snr_db": snr(solve(first.Y_test), first.X_test),
+                "snr_second_db": snr(solve(second.Y_test), second.X_test),
+                "seconds": seconds,
+            }
+    return found
+
+
+def all_solvers(m: int, draw: int) -> dict[str, dict]:
+    """As `one_draw`, of true signals, without last fits: five solvers with equally many atoms."""
+    key = jax.random.key(draw)
+    first = problems.ecg(key, num_measurements=m)
+    second = problems.second_ecg(key, num_measurements=m)
+    A, Y, X = first.A, first.Y_train, first.X_train
+    train, val = (Y[:-VAL], X[:-VAL]), (Y[-VAL:], X[-VAL:])
+    scale = TAU * jnp.mean(jax.vmap(lambda y: gj.relative_tau(A, y, 1.0))(Y))
+    k = m // 3
+    nets = {
+        "OMP": OMPNet(A, sparsity=k),
+        "subspace pursuit": SubspacePursuitNet(A, sparsity=k, num_layers=20),
+        "CoSaMP": CoSaMPNet(A, sparsity=k, num_layers=20),
+        "HTP": HTPNet(A, sparsity=k, num_layers=20),
+        "IHT": IHTNet(A, sparsity=k, num_layers=50),
+    }
+    found, of_omp = {}, None
+    for name, net in nets.items():
+        net.tau = jnp.full_like(net.tau, scale * getattr(net, "step_size", 1.0))
+        start = perf_counter()
+        own = training.learn_interactions(net, train, val, key=key, progress=False).policy
+        seconds = perf_counter() - start
+        of_omp = of_omp or own
+        for what, policy in (("w = 1", None), ("learned with OMP", of_omp), ("its own", own)):
+            solve = net.harden() if policy is None else net.rebuild(weights=policy).harden()
+            found[f"{name}, {what}"] = {
                 "snr_db": snr(solve(first.Y_test), first.X_test),
                 "snr_second_db": snr(solve(second.Y_test), second.X_test),
                 "seconds": seconds,

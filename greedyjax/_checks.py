@@ -193,6 +193,9 @@ def as_array(name: str, value: Any) -> jax.Array:
     """Returns ``value`` as a JAX array, or says that it is none."""
     if value is None or isinstance(value, (str, bytes, dict)):
         fail(TypeError, name, "an array", type(value).__name__)
+    if hasattr(value, "matvec"):
+        way = f"jax.vmap({name}.matvec)(jnp.eye({name}.shape[1])).T makes one where it fits"
+        fail(TypeError, name, "an array", f"{type(value).__name__}, an operator; {way}")
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:

@@ -1,6 +1,8 @@
 """Every relaxation against its definition: values, hard limits, ties, gradients, losses."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from greedyjax.sorting import (
     NeuralSort,
     Relaxation,
     Selector,
+    SoftRows,
     SoftSort,
     SparseSort,
 )
@@ -324,6 +327,29 @@ class NoPytree:
     keep = kept_loss = None
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PlainRows(Relaxation):
+    tau: Any
+
+    def first(self, scores, k, chosen=None):
+        return jnp.tile(scores, (k, 1))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TooManyRows(Relaxation):
+    tau: Any
+
+    def first(self, scores, k, chosen=None):
+        return SoftRows(jnp.tile(scores, (k + 1, 1)))
+
+
+def test_rows_of_another_shape_are_named():
+    with pytest.raises(ValueError, match=r"expected k rows, shape \(k, n\), got shape \(3, 4\)"):
+        gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=TooManyRows)
+
+
 BAD = {
     "a gate for omp": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=BoundaryGate),
@@ -355,6 +381,14 @@ BAD = {
     "one without temperature": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=lambda tau: ()),
         "keeps no tau",
+    ),
+    "a relaxation without a temperature beside it": (
+        lambda: gj.recover(gj.pursuit.OMP(sparsity=2), A, Y, relaxation=NeuralSort),
+        "tau: expected a temperature, as there is a relaxation, got None",
+    ),
+    "rows that are plain arrays": (
+        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=PlainRows),
+        r"first\(scores, k\): expected greedyjax.sorting.SoftRows, got",
     ),
     "one that chooses nothing": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=lambda tau: {"tau": tau}),

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import greedyjax as gj
 import learning_oracles
 from greedyjax.problems import sparse_in_levels
-from greedyjax.training import count_weights
+from greedyjax.training import count_weights, sparse_bayes
 from helpers import assert_close, random_problem
 
 M, N, K, NUM = 10, 16, 3, 7
@@ -99,3 +100,16 @@ def test_bad_arguments_are_named(change, error, message):
     arguments = {"A": A, "Y": Y, "sparsity": K, **change}
     with pytest.raises(error, match=f"^{message}"):
         count_weights(arguments.pop("A"), arguments.pop("Y"), **arguments)
+
+
+@pytest.mark.wrong_types
+def test_an_operator_is_refused_with_the_way_out():
+    A = np.eye(3)
+    operator = gj.operators.MatrixFree(A.dot, A.dot, shape=(3, 3), dtype=A.dtype)
+    expected = r"A: expected an array, got MatrixFree, an operator; jax.vmap\(A.matvec\)"
+    with pytest.raises(TypeError, match=expected):
+        count_weights(operator, np.ones((2, 3)), sparsity=1)
+    with pytest.raises(TypeError, match=expected):
+        sparse_bayes(operator, np.ones((2, 3)))
+    with pytest.raises(TypeError, match=expected):
+        gj.whiten(operator, np.ones((2, 3)))
