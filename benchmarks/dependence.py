@@ -106,7 +106,7 @@ def paper(seed: int) -> Problem:
 
 
 PARTS = {each.__name__: each for each in (paper, pairs, tree, digits, patches)}
-DRAWS = {**dict.fromkeys(PARTS, 3), "paper": 10}
+DRAWS = {**dict.fromkeys(PARTS, 2), "paper": 10}
 
 
 def main() -> None:

@@ -102,7 +102,8 @@ def train(options: Namespace) -> None:
     if options.learn == "interactions" and len(fitted.history["tau"]) > num_epochs:
         net.tau = jnp.full_like(net.tau, _learning.INTERACTIONS_TAU * scale)
         found = _interactions(net.rebuild(weights=kept), data, config, checkpoint_dir)
-    policy = found.policy if found and found.kept.startswith("interactions") else kept
+        keeps_learned = keeps_learned and not (found and found.kept.startswith("w = 1"))
+    policy = kept if found is None else _simplest(found)
     prior = found.prior if found else None
     model = _model(net, options, data, policy, soft_temperature * scale, prior)
     content = {
@@ -167,6 +168,11 @@ def _interactions(net, data: Data, config: dict[str, Any], checkpoint_dir) -> Le
             )
     except KeyboardInterrupt:  # The weights are there, and are not to be lost.
         return None
+
+
+def _simplest(found: Learned) -> Any:
+    """What was kept: weights where nothing depends on what has been chosen."""
+    return found.policy if found.kept.startswith("interactions") else jnp.exp(found.policy.bias)
 
 
 def _model(net, options: Namespace, data: Data, weights, tau: float, prior) -> Model:

@@ -361,6 +361,9 @@ def test_interactions_are_kept_where_they_pay(tmp_path, names, kept):
     model, pictured = model_of(tmp_path), tmp_path / "out" / "interactions.png"
     assert model["format"] == 3
     assert ("policy" in model) == pictured.exists() == kept.startswith("interactions")
+    if names == "AY":
+        np.testing.assert_array_equal(model["weights"], 1)
+        assert content["weights_kept"] == "ones"
     # The same command again finds everything done.
     assert run(tmp_path, learned, *options, learn="interactions")[0] == 0
     assert metrics_of(tmp_path)["errors"] == content["errors"]
