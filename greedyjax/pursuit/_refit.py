@@ -92,7 +92,7 @@ class GaussianPrior:
         shape = (num_atoms, num_atoms)
         covariance = _checks.inexact("covariance", self.covariance, ndim=2, shape=shape)
         elsewhere = _checks.scalar("elsewhere", self.elsewhere, positive=False)
-        if not _checks.is_traced(self.elsewhere) and elsewhere > 1:
+        if not _checks.is_traced(self.elsewhere) and float(self.elsewhere) > 1:
             _checks.fail(ValueError, "elsewhere", "a number between 0 and 1", str(self.elsewhere))
         noise = _checks.scalar("noise", self.noise, positive=True)
         return GaussianPrior(covariance, elsewhere, noise)

@@ -151,9 +151,9 @@ def selection_by_hand(kinds, targets):
     for scores, k, closed, thresholds in kinds:
         for row, before, threshold in zip(scores, closed, thresholds, strict=True):
             if k is None:
-                p = np.exp((row - row.max()) / TAU)
-                wanted = np.where(np.isin(np.arange(N), before), 0, targets)
-                each.append(-np.log((p / p.sum()) @ (wanted + 1e-6)))
+                still = ~np.isin(np.arange(N), before)
+                p = np.exp((row[still] - row.max()) / TAU)
+                each.append(-np.log((p / p.sum()) @ (targets[still] + 1e-6)))
                 continue
             z = (row - threshold) / TAU
             wanted = np.isin(np.arange(N), largest(targets, k)) & (targets > 0)

@@ -287,10 +287,10 @@ def test_the_selection_loss_scores_what_the_policy_says_along_the_hard_path():
     def by_hand(U, V):
         each = []
         for step, chosen, z, magnitudes in met:
-            scores = numpy_of(Mixed(U, V))(step, chosen, z) * magnitudes
+            still = chosen == 0
+            scores = (numpy_of(Mixed(U, V))(step, chosen, z) * magnitudes)[still]
             p = np.exp((scores - scores.max()) / TAU)
-            wanted = np.where(chosen > 0, 0, targets)
-            each.append(-np.log(p @ (wanted + 1e-6) / p.sum()))
+            each.append(-np.log(p @ (targets[still] + 1e-6) / p.sum()))
         return np.mean(each)
 
     assert_close(value, by_hand(policy.U, policy.V))

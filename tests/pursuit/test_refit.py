@@ -168,3 +168,9 @@ def test_bad_calls_say_what_is_wrong(changes, error, message):
 def test_a_prior_that_is_none_is_named():
     with pytest.raises(TypeError, match="prior: expected a greedyjax.GaussianPrior"):
         OMPNet(A, sparsity=K).harden(prior=np.eye(N))
+
+
+def test_a_prior_may_be_made_where_functions_are_compiled():
+    A, C, y = jnp.eye(3), jnp.eye(3) + 0.5, jnp.array([1.0, 2.0, 3.0])
+    refit = lambda C: gj.GaussianPrior(C).refit(A, y, jnp.array([2]))
+    assert_close(jax.jit(refit)(C), np.asarray(refit(C)))
