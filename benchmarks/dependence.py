@@ -1,7 +1,7 @@
 """Where is selection that sees what has been chosen worth something, and where is it not?
 
 Problems whose supports depend on each other, by construction or in recordings, and problems where
-they do not; one draw of the matrix or a few, each method with its default settings on the same data:
+they do not; one draw of the matrix or a few, each method with default settings on the same data:
 
 - pairs: half of the atoms at random, each with its partner; nothing else is known of them;
 - tree: coefficients of a binary wavelet tree, which persist from a parent to its children;
