@@ -194,8 +194,8 @@ def test_the_selection_loss_counts_the_energy_of_blocks():
     r, each, closed, norms = y, [], [], np.linalg.norm(A, axis=0)
     for step in range(K):
         scores = block_oracles.pooled(w * np.abs(A.T @ r) / norms, members(ids))
-        wanted = np.where(np.isin(np.arange(8), closed), 0, energy)
-        each.append(-np.log(softmax(scores / tau) @ (wanted + 1e-6)))
+        still = ~np.isin(np.arange(8), closed)
+        each.append(-np.log(softmax(scores[still] / tau) @ (energy[still] + 1e-6)))
         closed.append(int(np.argmax(np.where(np.isin(np.arange(8), closed), -1, scores))))
         r = y - A @ block_oracles.block_omp(A, y, members(ids), step + 1, w).x
     assert_close(losses.selection(net, y[None], x[None]), np.mean(each))
