@@ -24,13 +24,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import write_result
-from interactions import BATCH, EPOCHS, adam, linear, mlp
+from interactions import BATCH, EPOCHS, MLP, linear
 from scipy.fft import dctn
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.feature_extraction.image import extract_patches_2d
 
 import greedyjax as gj
 from greedyjax import metrics, problems, training
+from greedyjax.commands._baselines import generic_network
+from greedyjax.commands._learning import adam
 from greedyjax.nets import OMPNet
 
 FRACTIONS = (0.1, 0.01)  # Of the mean largest first score, for one weight per atom.
@@ -144,7 +146,7 @@ def one_draw(problem: Problem, key) -> dict[str, dict]:
     def weights():
         fits = [
             training.fit(
-                net(fraction), train, val, optimizer=adam(3e-2, EPOCHS, len(train[0])),
+                net(fraction), train, val, optimizer=adam(3e-2, EPOCHS * (len(train[0]) // BATCH)),
                 num_epochs=EPOCHS, batch_size=BATCH, key=key, progress=False,
                 val_loss=training.losses.hard_reconstruction,
             )
@@ -170,7 +172,7 @@ def one_draw(problem: Problem, key) -> dict[str, dict]:
         "interactions": interactions,
         "measurements alone": blind,
         "linear MMSE": lambda: linear(A, X),
-        "MLP": lambda: mlp(A, (Y, X), key),
+        "MLP": lambda: generic_network(A, (Y, X), **MLP, key=key),
     }
     if problem.truth is not None:
         ways["true support"] = lambda: lambda Y: on_support(A, Y, problem.truth)

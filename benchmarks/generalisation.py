@@ -31,6 +31,7 @@ from common import write_result
 
 import greedyjax as gj
 from greedyjax import nets, problems, training
+from greedyjax.commands._baselines import linear_mmse
 
 SEEDS = 5
 NUM_TRAIN, NUM_TEST, BATCH = 1024, 1024, 64
@@ -320,14 +321,6 @@ def level_rms(X, levels):
     energy = jnp.mean(X**2, axis=0)
     sums = jnp.zeros(6).at[levels].add(energy)
     return jnp.sqrt(sums / jnp.bincount(levels, length=6))[levels]
-
-
-def linear_mmse(A, X):
-    """The linear estimator ``Y -> X`` of least mean squared error, from training signals."""
-    covariance = X.T @ X / len(X)
-    measured = A @ covariance @ A.T
-    ridge = 1e-6 * jnp.trace(measured) / len(A)
-    return jnp.linalg.solve(measured + ridge * jnp.eye(len(A)), A @ covariance)
 
 
 def decibels(mse) -> float:

@@ -4,7 +4,8 @@ Windows of `problems.ecg`, m random measurements of each, several draws of the m
 learned on the first seconds of one person, and tested on later seconds of that person and on all
 windows of another. Of the training windows the last 96 choose what is kept, and are trained on
 after that; from measurements alone, the error of predicting hidden measurements chooses. The
-generic network gets all training windows. Test windows choose nothing.
+generic network gets all training windows, the weights and the linear estimator those without the
+last 96. Test windows choose nothing.
 
     python benchmarks/interactions.py [--draws N] [--measurements 32 48 64 96]
 
@@ -19,19 +20,19 @@ from time import perf_counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from common import write_result
-from flax import nnx
 
 import greedyjax as gj
 from greedyjax import metrics, problems, training
+from greedyjax.commands._baselines import generic_network, linear_mmse
+from greedyjax.commands._learning import adam
 from greedyjax.nets import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
 
 # Atoms, where true signals are known and where they are not.
 SPARSITY = {32: (18, 12), 48: (26, 18), 64: (36, 24), 96: (48, 36)}
 TAU = 0.005  # Of the mean largest first score.
 VAL, BATCH, EPOCHS = 96, 64, 20
-MLP_WIDTH, MLP_EPOCHS, MLP_RATE = 512, 300, 3e-3
+MLP = {"num_epochs": 300, "batch_size": BATCH}
 STEPS = 6  # Of solvers that keep a whole support at a time; IHT takes five times as many.
 
 
@@ -51,25 +52,43 @@ def main() -> None:
                 print(m, draw, name, *(round(value, 1) for value in row.values()), flush=True)
     config = {
         "sparsity": SPARSITY, "tau": TAU, "num_val": VAL, "batch": BATCH, "epochs": EPOCHS,
-        "mlp": {"width": MLP_WIDTH, "epochs": MLP_EPOCHS, "rate": MLP_RATE},
+        "mlp": MLP,
     }  # fmt: skip
     metric = "test SNR in dB, of the mean relative squared error over the windows of a person"
     name = "interactions_solvers" if options.solvers else "interactions"
     write_result(name, {"config": config, "metric": metric, "rows": rows})
 
 
+class Draw:
+    """One matrix: what is learned from, and the windows of either person that are recovered."""
+
+    def __init__(self, m: int, draw: int) -> None:
+        self.key = jax.random.key(draw)
+        self.first = problems.ecg(self.key, num_measurements=m)
+        self.second = problems.second_ecg(self.key, num_measurements=m)
+        self.A = self.first.A
+        self.pairs = Y, X = self.first.Y_train, self.first.X_train
+        self.train, self.val = (Y[:-VAL], X[:-VAL]), (Y[-VAL:], X[-VAL:])
+        largest = jax.vmap(lambda y: gj.relative_tau(self.A, y, 1.0))(Y)
+        self.tau = TAU * jnp.mean(largest)
+
+    def row(self, solve, seconds: float) -> dict[str, float]:
+        """What a solver reaches, and how long it took to learn."""
+        return {
+            "snr_db": snr(solve(self.first.Y_test), self.first.X_test),
+            "snr_second_db": snr(solve(self.second.Y_test), self.second.X_test),
+            "seconds": seconds,
+        }
+
+
 def one_draw(m: int, draw: int) -> dict[str, dict]:
     """Test SNR of each method on either person, and the seconds that learning took."""
-    key = jax.random.key(draw)
-    first = problems.ecg(key, num_measurements=m)
-    second = problems.second_ecg(key, num_measurements=m)
-    A, Y, X = first.A, first.Y_train, first.X_train
-    train, val = (Y[:-VAL], X[:-VAL]), (Y[-VAL:], X[-VAL:])
+    drawn = Draw(m, draw)
+    A, (Y, X), train, val, key = drawn.A, drawn.pairs, drawn.train, drawn.val, drawn.key
     many, few = SPARSITY[m]
 
     def net(sparsity):
-        tau = TAU * jnp.mean(jax.vmap(lambda y: gj.relative_tau(A, y, 1.0))(Y))
-        return OMPNet(A, sparsity=sparsity, tau=tau)
+        return OMPNet(A, sparsity=sparsity, tau=drawn.tau)
 
     def interacting():
         learned = training.learn_interactions(net(many), train, val, key=key, progress=False)
@@ -86,7 +105,7 @@ def one_draw(m: int, draw: int) -> dict[str, dict]:
         interacting,
         blind,
         lambda: {"linear MMSE": linear(A, train[1])},
-        lambda: {"MLP": mlp(A, (Y, X), key)},
+        lambda: {"MLP": generic_network(A, (Y, X), **MLP, key=key)},
     )
     found = {}
     for learn in ways:
@@ -94,22 +113,14 @@ def one_draw(m: int, draw: int) -> dict[str, dict]:
         solvers = learn()
         seconds = perf_counter() - start
         for name, solve in solvers.items():
-            found[name] = {
-                "snr_db": snr(solve(first.Y_test), first.X_test),
-                "snr_second_db": snr(solve(second.Y_test), second.X_test),
-                "seconds": seconds,
-            }
+            found[name] = drawn.row(solve, seconds)
     return found
 
 
 def all_solvers(m: int, draw: int) -> dict[str, dict]:
     """As `one_draw`, of true signals, without last fits: five solvers with equally many atoms."""
-    key = jax.random.key(draw)
-    first = problems.ecg(key, num_measurements=m)
-    second = problems.second_ecg(key, num_measurements=m)
-    A, Y, X = first.A, first.Y_train, first.X_train
-    train, val = (Y[:-VAL], X[:-VAL]), (Y[-VAL:], X[-VAL:])
-    scale = TAU * jnp.mean(jax.vmap(lambda y: gj.relative_tau(A, y, 1.0))(Y))
+    drawn = Draw(m, draw)
+    A, train, val, key = drawn.A, drawn.train, drawn.val, drawn.key
     k = m // 3
     nets = {
         "OMP": OMPNet(A, sparsity=k),
@@ -120,18 +131,14 @@ def all_solvers(m: int, draw: int) -> dict[str, dict]:
     }
     found, of_omp = {}, None
     for name, net in nets.items():
-        net.tau = jnp.full_like(net.tau, scale * getattr(net, "step_size", 1.0))
+        net.tau = jnp.full_like(net.tau, drawn.tau * getattr(net, "step_size", 1.0))
         start = perf_counter()
         own = training.learn_interactions(net, train, val, key=key, progress=False).policy
         seconds = perf_counter() - start
         of_omp = of_omp or own
         for what, policy in (("w = 1", None), ("learned with OMP", of_omp), ("its own", own)):
             solve = net.harden() if policy is None else net.rebuild(weights=policy).harden()
-            found[f"{name}, {what}"] = {
-                "snr_db": snr(solve(first.Y_test), first.X_test),
-                "snr_second_db": snr(solve(second.Y_test), second.X_test),
-                "seconds": seconds,
-            }
+            found[f"{name}, {what}"] = drawn.row(solve, seconds)
     return found
 
 
@@ -139,51 +146,18 @@ def snr(X_hat, X) -> float:
     return float(-10 * np.log10(np.mean(metrics.nmse(X_hat, X))))
 
 
-def adam(rate: float, epochs: int, num: int):
-    schedule = optax.cosine_decay_schedule(rate, epochs * (num // BATCH))
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+def linear(A, X):
+    estimator = linear_mmse(A, X)
+    return lambda Y: Y @ estimator
 
 
 def weights(net, train, val, key):
     """The selection loss and a hard validation, as for interactions."""
     fitted = training.fit(
-        net, train, val, optimizer=adam(3e-2, EPOCHS, len(train[0])), num_epochs=EPOCHS,
+        net, train, val, optimizer=adam(3e-2, EPOCHS * (len(train[0]) // BATCH)), num_epochs=EPOCHS,
         batch_size=BATCH, key=key, val_loss=training.losses.hard_reconstruction, progress=False,
     )  # fmt: skip
     return fitted.net.harden()
-
-
-def linear(A, X):
-    """The linear estimator of least mean squared error."""
-    covariance = X.T @ X / len(X)
-    measured = A @ covariance @ A.T
-    ridge = 1e-6 * jnp.trace(measured) / len(A)
-    estimator = jnp.linalg.solve(measured + ridge * jnp.eye(len(A)), A @ covariance)
-    return lambda Y: Y @ estimator
-
-
-class MLP(nnx.Module):
-    """A generic network: the linear estimator, plus two hidden layers of GELU."""
-
-    def __init__(self, estimator, key):
-        (m, n), rngs = estimator.shape, nnx.Rngs(key)
-        self.estimator = nnx.Param(estimator)
-        self.first = nnx.Linear(m, MLP_WIDTH, rngs=rngs)
-        self.second = nnx.Linear(MLP_WIDTH, MLP_WIDTH, rngs=rngs)
-        self.last = nnx.Linear(MLP_WIDTH, n, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
-
-    def __call__(self, Y):
-        hidden = jax.nn.gelu(self.second(jax.nn.gelu(self.first(Y))))
-        return Y @ self.estimator[...] + self.last(hidden)
-
-
-def mlp(A, train, key):
-    estimator = linear(A, train[1])(jnp.eye(len(A)))
-    error = lambda net, Y, X: jnp.mean(jnp.sum((net(Y) - X) ** 2, axis=1))
-    return training.fit(
-        MLP(estimator, key), train, train, loss=error, num_epochs=MLP_EPOCHS, batch_size=BATCH,
-        optimizer=adam(MLP_RATE, MLP_EPOCHS, len(train[0])), key=key, progress=False,
-    ).net  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -67,6 +67,9 @@ def _checked(arrays: dict[str, np.ndarray], options: Namespace):
 
     A = _files.numbers("A", arrays["A"], ("m", "n"))
     m, n = A.shape
+    Y_shape = np.shape(arrays["Y"])
+    if len(Y_shape) == 2 and Y_shape[1] == n != m:
+        raise CommandError(f"A: expected {n} rows as Y has columns, got {m}; A looks transposed")
     shapes = {"Y": ("num", m), "Y_val": ("num_val", m), "X": ("num", n), "X_val": ("num_val", n)}
     signals = {
         name: _files.numbers(name, arrays[name], shape)

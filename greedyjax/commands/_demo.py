@@ -74,18 +74,32 @@ def demo(options: Namespace) -> None:
         if draw == 0:
             problem, second, learned = drawn, other, structure
         print(f"draw {draw + 1} of {options.draws} done after {perf_counter() - start:.0f} s")
-    assert problem is not None
 
+    assert problem is not None
     assert second is not None
     assert learned is not None
     true = problem.X_test, second.X_test
     rows = [_row(method, true, answers, seconds) for method in answers[0]]
     _print_table(rows)
+    _draw(plotting, folder, problem, answers[0], learned)
+    total = perf_counter() - start
+    content = {
+        "finished": True,
+        "rows": rows,
+        "config": _config(options, problem),
+        "seconds": total,
+    }
+    _files.write_json(folder / "metrics.json", content, "demo")
+    print(f"wrote {folder}/ after {total:.0f} s")
+
+
+def _draw(plotting, folder: Path, problem, answers: dict[str, Any], learned: Pictured) -> None:
+    """What was recovered and what was learned on one draw."""
     signals = {
         "true": problem.X_test,
-        "plain OMP": answers[0]["OMP"][0],
-        "weights": answers[0]["OMP (learned weights)"][0],
-        "interactions": answers[0]["OMP (interactions)"][0],
+        "plain OMP": answers["OMP"][0],
+        "weights": answers["OMP (learned weights)"][0],
+        "interactions": answers["OMP (interactions)"][0],
     }
     time, windows, titles = _pictured(problem, signals)
     _files.draw(
@@ -107,15 +121,6 @@ def demo(options: Namespace) -> None:
         group_names=LEVEL_NAMES,
         title="which wavelets call for which, learned from true signals",
     )
-    total = perf_counter() - start
-    content = {
-        "finished": True,
-        "rows": rows,
-        "config": _config(options, problem),
-        "seconds": total,
-    }
-    _files.write_json(folder / "metrics.json", content, "demo")
-    print(f"wrote {folder}/ after {total:.0f} s")
 
 
 def _config(options: Namespace, problem) -> dict[str, Any]:
@@ -162,9 +167,9 @@ def _run(problem, second, key):
     def pairs(known: bool):
         return [(Y[part], X[part] if known else None) for part in (train, val)]
 
-    def omp_net(weights=None, fraction=TAU):
+    def omp_net(weights=None):
         net = OMPNet(A, sparsity=SPARSITY, weights=weights)
-        net.tau = jnp.full_like(net.tau, fraction * _learning.score_scale_of(net, Y))
+        net.tau = jnp.full_like(net.tau, TAU * _learning.score_scale_of(net, Y))
         return net
 
     def weights(known: bool):

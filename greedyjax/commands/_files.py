@@ -87,11 +87,16 @@ def numbers(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.nd
     wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if not np.issubdtype(array.dtype, np.inexact):
         raise CommandError(f"{name}: expected floating-point or complex numbers, got {array.dtype}")
-    fits = len(shape) == array.ndim and all(
-        isinstance(want, str) or want == got for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        raise CommandError(f"{name}: expected shape {wanted}, got {array.shape}")
+
+    def fits(sizes: tuple[int, ...]) -> bool:
+        pairs = zip(shape, sizes, strict=True)
+        return all(isinstance(want, str) or want == got for want, got in pairs)
+
+    if len(shape) != array.ndim or not fits(array.shape):
+        hint = ""
+        if len(shape) == array.ndim == 2 and fits(array.shape[::-1]):
+            hint = f"; {name} looks transposed"
+        raise CommandError(f"{name}: expected shape {wanted}, got {array.shape}{hint}")
     if 0 in array.shape:
         raise CommandError(f"{name}: expected at least one number, got shape {array.shape}")
     largest = max(float(np.max(np.abs(extremes))) for extremes in _extremes(array))
@@ -166,6 +171,10 @@ def read_model(path: str | Path) -> Model:
     prior = None
     if model_format == _PRIOR:
         prior = GaussianPrior(**_read_fields(path, arrays, "prior", GaussianPrior))
+        try:
+            prior.checked(A.shape[1])
+        except (TypeError, ValueError) as error:
+            raise CommandError(f"{path}: prior.{error}") from error
     return Model(A=A, weights=weights, prior=prior, **settings)
 
 

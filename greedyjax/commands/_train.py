@@ -60,21 +60,8 @@ def train(options: Namespace) -> None:
     """Learns weights and interactions, keeps what pays, and writes everything."""
     data = read_data(options)
     recipe = RECIPES[options.loss]
-    temperature = options.tau or recipe.tau
-    learning_rate = options.learning_rate or recipe.learning_rate
-    batch_size = min(options.batch_size, len(data.train[0]))
-    num_batches = len(data.train[0]) // batch_size
-    num_epochs = options.epochs or -(-recipe.num_steps // num_batches)
-    learns_from_x = data.train[1] is not None
-    config = {
-        **{name: value for name, value in vars(options).items() if name != "run"},
-        "epochs": num_epochs,
-        "tau": temperature,
-        "learning_rate": learning_rate,
-        "num_train": len(data.train[0]),
-        "num_val": len(data.val[0]),
-        "learned_from": "Y and X" if learns_from_x else "Y alone",
-    }
+    config = _config(options, data, recipe)
+    temperature = config["tau"]
     folder = Path(options.out)
     checkpoint_dir = _claim_checkpoints(options.checkpoint_dir, config)
     _files.claim_folder(folder, OUTPUTS, "train")
@@ -83,7 +70,7 @@ def train(options: Namespace) -> None:
     scale = _learning.score_scale_of(net, data.train[0])
     soft_temperature = temperature if options.loss == "reconstruction" else _learning.SOFT_TAU
     net.tau = jnp.full_like(net.tau, temperature * scale)
-    by_error = options.loss == "selection" and learns_from_x
+    by_error = options.loss == "selection" and data.train[1] is not None
     fitted = _fitted(net, data, recipe, config, checkpoint_dir, by_error)
     _check_finite(fitted)
     net = fitted.net
@@ -99,11 +86,10 @@ def train(options: Namespace) -> None:
 
     kept = learned if keeps_learned else jnp.ones_like(learned)
     found = None
-    if options.learn == "interactions" and len(fitted.history["tau"]) > num_epochs:
+    if options.learn == "interactions" and len(fitted.history["tau"]) > config["epochs"]:
         net.tau = jnp.full_like(net.tau, _learning.INTERACTIONS_TAU * scale)
         found = _interactions(net.rebuild(weights=kept), data, config, checkpoint_dir)
-        keeps_learned = keeps_learned and not (found and found.kept.startswith("w = 1"))
-    policy = kept if found is None else _simplest(found)
+    policy = kept if found is None else _kept(found)
     prior = found.prior if found else None
     model = _model(net, options, data, policy, soft_temperature * scale, prior)
     content = {
@@ -122,12 +108,27 @@ def train(options: Namespace) -> None:
     _files.write_model(folder / "model.npz", model)
     history = _in_users_units(fitted.history, data.unit, by_error, options.loss)
     _files.write_csv(folder / "history.csv", history, index="epoch")
-    title = "learned weights" + ("" if keeps_learned else ", not kept: the model has w = 1")
+    title = "learned weights" + ("" if keeps_learned else ", not kept: w = 1 predicts better")
     pictures = _draw(folder, history, fitted.best_epoch, by_error, {title: learned}, data.support)
     if pictures and callable(policy) and data.A.shape[1] <= _PICTURED:
         _draw_interactions(folder, policy)
     _files.write_json(folder / "metrics.json", content, "train")
     _report(content, folder, pictures)
+
+
+def _config(options: Namespace, data: Data, recipe: Recipe) -> dict[str, Any]:
+    """The settings, those of the recipe where the user gave none, and what is learned from."""
+    num = len(data.train[0])
+    num_batches = num // min(options.batch_size, num)
+    return {
+        **{name: value for name, value in vars(options).items() if name != "run"},
+        "epochs": options.epochs or -(-recipe.num_steps // num_batches),
+        "tau": options.tau or recipe.tau,
+        "learning_rate": options.learning_rate or recipe.learning_rate,
+        "num_train": num,
+        "num_val": len(data.val[0]),
+        "learned_from": "Y alone" if data.train[1] is None else "Y and X",
+    }
 
 
 def _fitted(
@@ -170,8 +171,8 @@ def _interactions(net, data: Data, config: dict[str, Any], checkpoint_dir) -> Le
         return None
 
 
-def _simplest(found: Learned) -> Any:
-    """What was kept: weights where nothing depends on what has been chosen."""
+def _kept(found: Learned) -> Any:
+    """What the model stores: weights alone where nothing depends on what has been chosen."""
     return found.policy if found.kept.startswith("interactions") else jnp.exp(found.policy.bias)
 
 
@@ -311,7 +312,8 @@ def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
     for name, value in content["val_residual"].items():
         print(f"  {_METHODS[name]:34} {value:.4g}")
     if content["weights_kept"] == "ones":
-        print("the learned weights do not predict hidden measurements better: w = 1 is kept")
+        so = "w = 1 is kept" if content["kept"] is None else "interactions begin at w = 1"
+        print(f"the learned weights do not predict hidden measurements better: {so}")
     if content["errors"]:
         of = "the validation signals" if content["val_loss"] else "hidden measurements"
         print(f"relative squared error of {of}, hard solver (the model keeps what has a *)")

@@ -156,7 +156,6 @@ def learn_interactions(
             batch_size=batch_size,
             key=shuffles,
             val_loss=_no_loss,
-            val_every=max(epochs, 1),
             checkpoint_dir=checkpoint_dir and Path(checkpoint_dir) / folder,
             progress=progress,
         )
@@ -190,7 +189,7 @@ def learn_interactions(
 
 
 def _no_loss(net, Y, X) -> Array:
-    """The same for each epoch, so that `fit` keeps the last."""
+    """The same for each epoch, so that `fit` keeps the last one that was done."""
     return jnp.zeros(())
 
 

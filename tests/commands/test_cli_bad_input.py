@@ -19,6 +19,7 @@ A, Y, X = RNG.standard_normal((M, N)), RNG.standard_normal((NUM, M)), RNG.standa
 DATA = {"A": A, "Y": Y, "X": X}
 MODEL = {"A": A, "weights": np.ones(N), "method": "omp", "sparsity": K, "tau": 0.1, "real": False}
 MODEL |= {"num_layers": 0, "step_size": 0.0, "format": 1}
+PRIOR = {"format": 3, "prior.covariance": np.eye(N), "prior.elsewhere": 0.1, "prior.noise": 1e-3}
 TRAIN = ["train", "data.npz", "--method", "omp", "--sparsity", str(K)]
 RECOVER = ["recover", "model.npz", "Y.npy", "--out", "X.npy"]
 
@@ -58,7 +59,8 @@ BAD_DATA = {
     "no Y": ({"Y": None}, "'Y'"),
     "A of one axis": ({"A": A[0]}, "A: expected shape (m, n), got (12,)"),
     "Y of other width": ({"Y": Y[:, 1:]}, "Y: expected shape (num, 6), got (9, 5)"),
-    "Y transposed": ({"Y": Y.T}, "Y: expected shape (num, 6), got (6, 9)"),
+    "Y transposed": ({"Y": Y.T}, "Y: expected shape (num, 6), got (6, 9); Y looks transposed"),
+    "A transposed": ({"A": A.T}, "A: expected 6 rows as Y has columns, got 12; A looks transposed"),
     "X of other width": ({"X": X[:, 1:]}, "X: expected shape (num, 12), got (9, 11)"),
     "fewer X": ({"X": X[1:]}, "X: expected 9 rows as Y has, got 8"),
     "Y of one axis": ({"Y": Y[0]}, "Y: expected shape (num, 6), got (6,)"),
@@ -305,6 +307,10 @@ def test_measurements_that_do_not_fit(bad, words, folder, capsys):
         ({"method": "iht", "num_layers": 0, "step_size": 1.0}, "num_layers"),
         ({"method": "iht", "num_layers": 3, "step_size": -1.0}, "step_size"),
         ({"weights": np.ones(N) * 1j}, "weights"),
+        ({"format": 3}, "expected the key 'prior.covariance' of GaussianPrior"),
+        ({**PRIOR, "prior.covariance": np.eye(N - 1)}, "prior.covariance: expected shape"),
+        ({**PRIOR, "prior.elsewhere": 7.0}, "prior.elsewhere: expected a number between 0 and 1"),
+        ({**PRIOR, "prior.noise": 0.0}, "prior.noise: expected"),
     ],
 )
 def test_models_that_do_not_fit(change, words, folder, capsys):

@@ -1,8 +1,6 @@
 """Every relaxation against its definition: values, hard limits, ties, gradients, losses."""
 
-import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +9,13 @@ import pytest
 
 import greedyjax as gj
 import relaxation_oracles
-from greedyjax.nets import HTPNet, IHTNet, OMPNet
+from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import (
     BoundaryGate,
     Gate,
     NeuralSort,
     Relaxation,
     Selector,
-    SoftRows,
     SoftSort,
     SparseSort,
 )
@@ -309,7 +306,7 @@ def test_a_gate_serves_the_network_of_iht():
     assert np.isfinite(losses.selection(network, Y[None], X[None]))
 
 
-# --- Protocols and bad input ---------------------------------------------------------------------
+# --- Protocols -----------------------------------------------------------------------------------
 
 
 def test_what_is_shipped_keeps_the_protocols():
@@ -318,87 +315,3 @@ def test_what_is_shipped_keeps_the_protocols():
         assert issubclass(relaxation, Relaxation)
     assert isinstance(BoundaryGate(0.1), Gate)
     assert not isinstance(BoundaryGate(0.1), Selector)
-
-
-class NoPytree:
-    def __init__(self, tau):
-        self.tau = tau
-
-    keep = kept_loss = None
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PlainRows(Relaxation):
-    tau: Any
-
-    def first(self, scores, k, chosen=None):
-        return jnp.tile(scores, (k, 1))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TooManyRows(Relaxation):
-    tau: Any
-
-    def first(self, scores, k, chosen=None):
-        return SoftRows(jnp.tile(scores, (k + 1, 1)))
-
-
-def test_rows_of_another_shape_are_named():
-    with pytest.raises(ValueError, match=r"expected k rows, shape \(k, n\), got shape \(3, 4\)"):
-        gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=TooManyRows)
-
-
-BAD = {
-    "a gate for omp": (
-        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=BoundaryGate),
-        "relaxation: expected a greedyjax.sorting.Selector, as OMP chooses by rows, "
-        "got BoundaryGate",
-    ),
-    "a gate for HTPNet": (
-        lambda: HTPNet(A, sparsity=2, num_layers=2, relaxation=BoundaryGate),
-        "as HTP chooses by rows, got BoundaryGate, a gate, .* iht and IHTNet take it",
-    ),
-    "a gate for a debiased answer": (
-        lambda: gj.soft_iht(
-            A, Y, sparsity=2, tau=0.1, num_steps=3, debias=True, relaxation=BoundaryGate
-        ),
-        "as IHT chooses by rows",
-    ),
-    "one with its temperature": (
-        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=NeuralSort(0.1)),
-        "has its temperature already; give the class NeuralSort, and tau= beside it",
-    ),
-    "no relaxation": (
-        lambda: OMPNet(A, sparsity=2, relaxation="neuralsort"),
-        "relaxation: expected a function, got str",
-    ),
-    "one that JAX does not know": (
-        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=NoPytree),
-        "that JAX knows as a pytree, got NoPytree",
-    ),
-    "one without temperature": (
-        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=lambda tau: ()),
-        "keeps no tau",
-    ),
-    "a relaxation without a temperature beside it": (
-        lambda: gj.recover(gj.pursuit.OMP(sparsity=2), A, Y, relaxation=NeuralSort),
-        "tau: expected a temperature, as there is a relaxation, got None",
-    ),
-    "rows that are plain arrays": (
-        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=PlainRows),
-        r"first\(scores, k\): expected greedyjax.sorting.SoftRows, got",
-    ),
-    "one that chooses nothing": (
-        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=lambda tau: {"tau": tau}),
-        "expected a greedyjax.sorting.Selector, or a Gate, got .*which has no keep",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_relaxations_are_named_before_anything_is_traced(case):
-    call, message = BAD[case]
-    with pytest.raises(TypeError, match=message):
-        call()

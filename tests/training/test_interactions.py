@@ -10,7 +10,8 @@ import pytest
 from greedyjax import metrics
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.policies import Interactions
-from greedyjax.training import learn_interactions
+from greedyjax.training import _interactions, learn_interactions
+from helpers import interrupt_fit
 
 M, HALF, K = 16, 16, 6
 N = 2 * HALF
@@ -87,6 +88,24 @@ def test_what_is_kept_is_learned_from_all_pairs():
 
 def test_the_network_given_is_not_changed(learned):
     assert np.all(learned[0].weights[...] == 1)
+
+
+def test_what_was_learned_before_ctrl_c_is_kept(monkeypatch):
+    """The second epoch is interrupted; the first one is what is compared."""
+    A, train, _ = problem(paired=True, num=400)
+    seen = []
+    better = _interactions._Judge.better
+
+    def watched(judge, best, name, policy, pairs):
+        seen.append((name, float(jnp.max(jnp.abs(policy.calls)))))
+        return better(judge, best, name, policy, pairs)
+
+    monkeypatch.setattr(_interactions._Judge, "better", watched)
+    interrupt_fit(monkeypatch, "train", 2)
+    found = learn_interactions(net_of(A), train, key=KEY, **QUICK)
+    assert [name for name, _ in seen] == ["w = 1", "weights", "interactions"]
+    assert seen[-1][1] > 0.01
+    assert found.kept in found.errors
 
 
 def test_without_structure_nothing_is_lost():
