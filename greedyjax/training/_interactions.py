@@ -126,9 +126,10 @@ def learn_interactions(
         (True, (40, 3))
 
     References:
-        The policy: Peleg, Eldar and Elad, "Exploiting statistical dependencies in sparse
-        representations for signal recovery", IEEE Transactions on Signal Processing 60 (2012). That
-        it is learned along the solver's own path, and from its answers, is this library's.
+        The interactions, and learning them in turn with a pursuit: Peleg, Eldar and Elad,
+        "Exploiting statistical dependencies in sparse representations for signal recovery", IEEE
+        Transactions on Signal Processing 60 (2012), by pseudo-likelihood. Learning them along the
+        solver's own path, and choosing by hidden measurements, is this library's.
     """
     key = _checks.prng_key("key", key)
     if not isinstance(net, Unrolled):
