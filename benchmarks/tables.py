@@ -6,7 +6,7 @@ python benchmarks/tables.py
 import math
 import re
 from pathlib import Path
-from statistics import median
+from statistics import median, mode
 
 import reproduction_tables
 from common import load_result
@@ -282,16 +282,21 @@ def interactions(name: str = "interactions") -> str:
 
 
 def dependence() -> str:
-    """Test errors of each method on each problem, medians over the draws."""
+    """Test errors of each method on each problem, medians over the draws, and what was kept."""
     rows = load_result("dependence")["rows"]
     parts = list(dict.fromkeys(row["problem"] for row in rows))
+    names = {"interactions": "`learn_interactions`", "measurements alone": "from Y alone"}
     lines = [f"| method | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = []
         for part in parts:
-            found = [r["nmse"] for r in rows if (r["problem"], r["method"]) == (part, method)]
-            cells.append(f"{median(found):.1e}" if found else "")
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+            found = [row for row in rows if (row["problem"], row["method"]) == (part, method)]
+            kept = mode(
+                re.sub(", round .", "", row["kept"] or "") for row in found or [{"kept": ""}]
+            )
+            error = f"{median(row['nmse'] for row in found):.1e}" if found else ""
+            cells.append(f"{error} ({kept})" if kept else error)
+        lines.append(f"| {names.get(method, method)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
