@@ -93,7 +93,9 @@ def score_scale(A, Y):
     return jnp.mean(jax.vmap(lambda y: gj.relative_tau(A, y, 1.0))(Y))
 
 
-def select(A, Y, X=None, weights=None, *, steps: int, rate: float = RATE, net=nets.OMPNet):
+def select(
+    A, Y, X=None, weights=None, *, steps: int, rate: float = RATE, net=nets.OMPNet, sparsity=S
+):
     """The selection loss, on the solver's own answers unless ``X`` is given."""
     num_batches = max(1, len(Y) // BATCH)
     epochs = -(-steps // num_batches)
@@ -101,7 +103,7 @@ def select(A, Y, X=None, weights=None, *, steps: int, rate: float = RATE, net=ne
     if net is not nets.OMPNet:  # IHT's first scores are those times its step.
         tau, net = tau / 2, partial(net, num_layers=30, step_size=0.5)
     fitted = training.fit(
-        net(A, sparsity=S, tau=tau, weights=weights), (Y, X), (Y, X),
+        net(A, sparsity=sparsity, tau=tau, weights=weights), (Y, X), (Y, X),
         optimizer=adam(rate, epochs * num_batches), num_epochs=epochs, batch_size=BATCH,
         key=jax.random.key(0), val_every=epochs, progress=False,
     )  # fmt: skip

@@ -252,6 +252,21 @@ def blind() -> str:
     return "\n".join(lines)
 
 
+def coherent() -> str:
+    """Error in dB where atoms are nearly alike: median and worst draw; the estimate of noise."""
+    rows = load_result("coherent")["rows"]
+    sizes = list(dict.fromkeys(row["vectors"] for row in rows))
+    lines = [f"| error in dB | {' | '.join(f'{num:,} vectors' for num in sizes)} |"]
+    lines.append("|---" * (len(sizes) + 1) + "|")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for num in sizes:
+            mine = [r["error_db"] for r in rows if (r["vectors"], r["method"]) == (num, method)]
+            cells.append(f"{median(mine):.1f} ({max(mine):.1f})")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def ecg() -> str:
     """Signal to noise in dB, the mean error over the draws of the matrix, and seconds to learn."""
     rows = load_result("ecg")["rows"]
@@ -333,6 +348,7 @@ TABLES = {
         "one epoch": one_epoch,
         "solvers": solvers,
         "blind": blind,
+        "coherent": coherent,
         "ecg": ecg,
         "objectives": objectives,
         "objectives time": objectives_time,

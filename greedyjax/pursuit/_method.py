@@ -122,12 +122,18 @@ class Turn(NamedTuple):
 
     def scores(self, correlations: Inexact[Array, "*snapshots n"]) -> Float[Array, " candidates"]:
         """What is chosen by, where the weights are known beforehand."""
-        return self.structure.pool(self.weights * self.structure.magnitudes(correlations))
+        magnitudes = self._given(self.structure.magnitudes(correlations))
+        return self.structure.pool(self.weights * magnitudes)
+
+    def _given(self, values: Array) -> Array:
+        """What earlier steps leave to a choice: a constant, where the selector asks for that."""
+        return lax.stop_gradient(values) if getattr(self.selector, "stepwise", False) else values
 
     def _choice(self, correlations, known: Known, kept: int = 0) -> Choice:
-        magnitudes = self.structure.magnitudes(correlations)
-        chosen = lambda: jnp.asarray(known.chosen(), magnitudes.dtype)
-        context = self.weighting.context(self.step, chosen, known.coefficients)
+        magnitudes = self._given(self.structure.magnitudes(correlations))
+        chosen = lambda: self._given(jnp.asarray(known.chosen(), magnitudes.dtype))
+        coefficients = lambda: self._given(known.coefficients())
+        context = self.weighting.context(self.step, chosen, coefficients)
         weights = self.weights
         if weights is None:
             weights = self.weighting(context).astype(magnitudes.dtype)

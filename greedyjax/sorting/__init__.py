@@ -5,7 +5,7 @@ which entries to keep (`keep`). `HardSort` answers them with indices and a 0-1 m
 is a class that is called with a temperature and answers them with soft rows and a soft mask:
 `SoftSort`, the default of all solvers, `NeuralSort` and `SparseSort`. `BoundaryGate` answers the
 second question alone. `Selector` and `Gate` write down what each has to have; `Relaxation` has
-defaults for all but one function.
+defaults for all but one function. `Stepwise` of a relaxation keeps derivatives within each step.
 """
 
 from greedyjax.sorting._boundary import BoundaryGate
@@ -19,6 +19,7 @@ from greedyjax.sorting._rows import Indices, Rows, SoftRows
 from greedyjax.sorting._selector import Gate, Selector
 from greedyjax.sorting._softsort import SoftSort, soft_topk_mask, softsort
 from greedyjax.sorting._sparsesort import SparseSort
+from greedyjax.sorting._stepwise import Stepwise
 
 __all__ = [
     "BoundaryGate",
@@ -33,6 +34,7 @@ __all__ = [
     "SoftRows",
     "SoftSort",
     "SparseSort",
+    "Stepwise",
     "hardsort",
     "soft_topk_mask",
     "softsort",

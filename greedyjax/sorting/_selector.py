@@ -13,7 +13,8 @@ class Gate(Protocol):
 
     Scores are real and not negative, shape ``(n,)``. A soft gate is made of a temperature and
     scores alone: ``Gate(tau)``. One whose mask is cheap to keep for a backward pass says so by
-    ``recomputed = False``; else the mask is made again there.
+    ``recomputed = False``; else the mask is made again there. One that says ``stepwise = True``
+    gets scores whose derivatives are those in weights alone.
     """
 
     def keep(

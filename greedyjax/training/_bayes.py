@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Bool, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import (
@@ -72,7 +72,11 @@ def sparse_bayes(
         A: matrix, shape ``(m, n)``.
         Y: measurements, shape ``(num, m)``.
         num_rounds: static, at least 1.
-        noise: standard deviation of an entry of the noise, > 0; None estimates it.
+        noise: standard deviation of an entry of the noise, > 0; None estimates it: from the
+            smallest eigenvalues of ``S`` where these differ by no more than chance, which takes
+            more than ``m`` signals, and otherwise together with the variances. A dictionary of
+            coherent atoms can explain white noise as well as signals, so the likelihood alone
+            would put the noise far too low there.
 
     Returns:
         A `Prior`. Its variances, the squares, are at least machine precision times the largest,
@@ -92,7 +96,9 @@ def sparse_bayes(
 
     References:
         Wipf and Rao, "An empirical Bayesian strategy for solving the simultaneous sparse
-        approximation problem", IEEE Transactions on Signal Processing 55 (2007).
+        approximation problem", IEEE Transactions on Signal Processing 55 (2007). The eigenvalues:
+        Wax and Kailath, "Detection of signals by information theoretic criteria", IEEE
+        Transactions on Acoustics, Speech, and Signal Processing 33 (1985).
     """
     A = _checks.inexact("A", A, ndim=2)
     Y = _checks.inexact("Y", Y, ndim=2)
@@ -112,7 +118,12 @@ def sparse_bayes(
     S = matmul(Y.T, Y.conj()) / len(Y)
     energy = jnp.trace(S).real / m
     least = m * eps(real) * jnp.where(energy > 0, energy, 1)
-    given = None if noise is None else jnp.maximum(jnp.square(noise / scales[1]), least)
+    if noise is not None:
+        fixed, known = jnp.maximum(jnp.square(noise / scales[1]), least), True
+    elif len(Y) > m:
+        fixed, known = _floor(jnp.maximum(jnp.linalg.eigvalsh(S), least), len(Y), dtype)
+    else:
+        fixed, known = energy / 2, False
 
     def ratio(up, down):
         return safe_sqrt(jnp.maximum(up, 0) * safe_inverse(down))
@@ -128,20 +139,42 @@ def sparse_bayes(
         # Rounding must not take a_j* C^-1 a_j below what it is at least.
         down = jnp.maximum(_products(A, G), columns / jnp.trace(C).real)
         v = v * ratio(_products(G, SG), down)
-        if given is None:
-            up = _products(inverse, matmul(S, inverse))
-            noise = used * ratio(jnp.sum(up), jnp.trace(inverse).real)
-            noise = jnp.maximum(noise, least)
-        return (v, noise), None
+        up = _products(inverse, matmul(S, inverse))
+        likelier = used * ratio(jnp.sum(up), jnp.trace(inverse).real)
+        return (v, jnp.where(known, noise, jnp.maximum(likelier, least))), None
 
     # Half of the energy to begin with is the atoms', each column's share the same.
     num_atoms = jnp.maximum(jnp.sum(columns > 0), 1)
     v = energy * m / 2 / num_atoms * safe_inverse(columns)
-    start_noise = jnp.maximum(energy / 2, least) if given is None else given
-    start = v.astype(real), start_noise.astype(real)
+    start = v.astype(real), jnp.where(known, fixed, jnp.maximum(energy / 2, least)).astype(real)
     (v, noise), _ = jax.lax.scan(one_round, start, length=num_rounds)
     deviations = safe_sqrt(jnp.maximum(v, eps(real) * jnp.max(v)))
     return Prior(scales[1] * deviations / scales[0], scales[1] * safe_sqrt(noise))
+
+
+def _floor(
+    eigenvalues: Float[Array, " m"], num: int, dtype
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The variance of white noise, from the smallest eigenvalues of a covariance that are alike.
+
+    The covariance of ``num`` signals with ``k`` directions beside white noise has ``m - k``
+    eigenvalues that differ by chance alone: their arithmetic mean is hardly above the geometric
+    one. Minimum description length chooses ``k``: minus the log likelihood, plus half of
+    ``log(num)`` for each free parameter.
+
+    Signals without a structure, too few to tell their covariance from white, look like that too.
+    So the second value says whether this is noise: where at least a quarter of the eigenvalues are
+    alike, and hold at most a quarter of the energy.
+    """
+    m, independent = len(eigenvalues), 1 if jnp.issubdtype(dtype, jnp.complexfloating) else 0.5
+    alike = jnp.arange(m, 0, -1)  # m - k, for k = 0, 1, ...
+    mean = jnp.cumsum(eigenvalues)[::-1] / alike
+    misfit = alike * jnp.log(mean) - jnp.cumsum(jnp.log(eigenvalues))[::-1]
+    directions = jnp.arange(m) * (2 * m - jnp.arange(m))
+    length = independent * (num * misfit + directions * jnp.log(num))
+    best = jnp.argmin(length)
+    enough = 4 * alike[best] >= m
+    return mean[best], enough & (4 * alike[best] * mean[best] <= jnp.sum(eigenvalues))
 
 
 def _products(B: Inexact[Array, "m n"], C: Inexact[Array, "m n"]) -> Float[Array, " n"]:
