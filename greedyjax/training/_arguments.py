@@ -1,6 +1,8 @@
 """Checks of what `greedyjax.training.fit` and `greedyjax.training.fit_many` are given."""
 
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
 from greedyjax.nets import Unrolled
+from greedyjax.training._loop import Plan
 
 # Two of them in one call have different numbers of signals, which `_` leaves open.
 Data = tuple[Inexact[ArrayLike, "_ m"], Inexact[ArrayLike, "_ n"] | None]
@@ -33,12 +36,10 @@ def check_modules(nets: Any) -> None:
         check_module(f"nets[{i}]", net)
 
 
-def check_functions(optimizer, loss, val_loss, tau, net: nnx.Module) -> None:
+def check_functions(loss, val_loss, tau, net: nnx.Module) -> None:
     """Checks what `fit` calls. Of a schedule it looks at the first temperature alone."""
     for name, value in (("loss", loss), ("val_loss", val_loss or loss), ("tau", tau or loss)):
         _checks.function(name, value)
-    if not isinstance(optimizer, optax.GradientTransformation):
-        _checks.fail(TypeError, "optimizer", "an optax optimizer", type(optimizer).__name__)
     if tau is None:
         return
     if not isinstance(net, Unrolled):
@@ -48,14 +49,45 @@ def check_functions(optimizer, loss, val_loss, tau, net: nnx.Module) -> None:
     _checks.scalar_or_steps("tau(0)", tau(jnp.zeros((), jnp.int32)), jnp.size(net.tau))
 
 
-def counts(num_epochs, batch_size, val_every, num_train: int) -> tuple[int, int, int]:
-    """The three counts, checked; a batch has no more signals than there are."""
+def transformation(optimizer: Any) -> optax.GradientTransformation:
+    """The optimizer, checked, as functions of gradients."""
+    if isinstance(optimizer, optax.MultiSteps):
+        return _accumulating(optimizer)
+    if not isinstance(optimizer, optax.GradientTransformation):
+        got, expected = type(optimizer).__name__, "an optax optimizer"
+        if callable(optimizer):  # Often the function that makes one.
+            expected += ", such as optax.adam(1e-2) and not optax.adam"
+        _checks.fail(TypeError, "optimizer", expected, got)
+    return optimizer
+
+
+@lru_cache
+def _accumulating(optimizer: optax.MultiSteps) -> optax.GradientTransformation:
+    """The same object for the same optimizer, so that training again compiles nothing."""
+    return optimizer.gradient_transformation()
+
+
+def batch_that_is_there(batch_size, num_train: int) -> int:
+    """The number of signals of a batch: no more than there are."""
     batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
-    return (
-        _checks.static_int("num_epochs", num_epochs, minimum=0),
-        min(batch_size, num_train),
-        _checks.static_int("val_every", val_every, minimum=1),
-    )
+    if batch_size > num_train:
+        text = (
+            f"batch_size: {batch_size} is more than the {num_train} signals to train on, so each "
+            "step takes all of them, and an epoch is one step"
+        )
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return min(batch_size, num_train)
+
+
+def plan(num_epochs, val_every, patience, callback, progress) -> Plan:
+    """How long to train, checked."""
+    num_epochs = _checks.static_int("num_epochs", num_epochs, minimum=0)
+    val_every = _checks.static_int("val_every", val_every, minimum=1)
+    if patience is not None:
+        patience = _checks.static_int("patience", patience, minimum=1)
+    if callback is not None:
+        _checks.function("callback", callback)
+    return Plan(num_epochs, val_every, patience, callback, progress)
 
 
 def data(name: str, data, net: nnx.Module) -> Checked:
@@ -74,7 +106,36 @@ def data(name: str, data, net: nnx.Module) -> Checked:
     return Y, _checks.inexact(f"{name} X", X, ndim=2, shape=(len(Y), n))
 
 
-def data_of_each(name: str, data_or_list, nets) -> list[Checked]:
+def train_and_val(train, val, net: nnx.Module) -> tuple[Checked, Checked]:
+    """Checks both pairs; where there is none to validate on, the first is cut in two."""
+    pair = data("train", train, net)
+    return _held_out(pair) if val is None else (pair, data("val", val, net))
+
+
+def train_and_val_of_each(train, val, nets) -> tuple[Sequence[Checked], Sequence[Checked]]:
+    """The same for several networks: one pair for all of them, or a list of as many."""
+    pairs = _of_each("train", train, nets)
+    if val is None:
+        trains, vals = zip(*map(_held_out, pairs), strict=True)
+        return trains, vals
+    vals = _of_each("val", val, nets)
+    if isinstance(val, tuple) != isinstance(train, tuple):
+        _checks.fail(ValueError, "val", "one pair or a list of pairs, as train is", "the other")
+    return pairs, vals
+
+
+def _held_out(pair: Checked) -> tuple[Checked, Checked]:
+    """All signals but the last tenth, and that tenth, which is one signal at least."""
+    num = len(pair[0])
+    if num < 2:
+        expected = "at least 2 signals where val is left out, as one of them validates"
+        _checks.fail(ValueError, "train Y", expected, str(num))
+    cut = num - max(num // 10, 1)
+    part = lambda rows: jax.tree.map(lambda each: each[rows], pair)
+    return part(slice(cut)), part(slice(cut, None))
+
+
+def _of_each(name: str, data_or_list, nets) -> list[Checked]:
     """Checks one pair for all networks, or a list of pairs, one for each."""
     if isinstance(data_or_list, tuple):
         return [data(name, data_or_list, nets[0])]

@@ -19,7 +19,7 @@ class Setup(NamedTuple):
 
     Attributes:
         graph: the static part of the network.
-        optimizer: as the user gave it.
+        optimizer: what makes a step of a gradient.
         loss: what is trained.
         val_loss: what is measured.
         tau: schedule of the temperature, or None.
@@ -61,12 +61,21 @@ class Best(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What is known of an epoch's steps; ``slope`` is the gradient norm of the weights alone."""
+    """What is known of an epoch's steps.
+
+    Attributes:
+        train_loss: mean over the steps that were taken.
+        gradient_norm: the same, of all parameters.
+        skipped_steps: how many were not taken.
+        slope: as ``gradient_norm``, of the weights alone.
+        bad_losses: steps that were skipped, and whose loss was not finite either.
+    """
 
     train_loss: Any
     gradient_norm: Any
     skipped_steps: Any
     slope: Any
+    bad_losses: Any
 
 
 class Parts(NamedTuple):
@@ -134,18 +143,20 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
             return setup.loss(network(setup, params, rest, state.step), Y, X)
 
         value, gradient = jax.value_and_grad(objective)(state.params)
-        updates, now = optimizer.update(gradient, state.optimizer, state.params)
+        # Only line searches, and steps by the value of the loss, look at these.
+        asked = {"value": value, "grad": gradient, "value_fn": objective}
+        updates, now = optimizer.update(gradient, state.optimizer, state.params, **asked)
         assert isinstance(now, optax.ApplyIfFiniteState)
         params = optax.apply_updates(state.params, updates)
         # A temperature or a step size may learn where the weights do not.
         slope = optax.tree.norm(gradient["weights"] if unrolled else gradient)
-        met = value, optax.tree.norm(gradient), slope, ~now.last_finite
+        met = value, optax.tree.norm(gradient), slope, ~now.last_finite, ~jnp.isfinite(value)
         return State(params, now, state.step + 1), met
 
-    state, (*values, skipped) = jax.lax.scan(step, state, order)
+    state, (*values, skipped, bad) = jax.lax.scan(step, state, order)
     # What a skipped step would have done says nothing about the training.
     loss, norm, slope = (jnp.mean(each, where=~skipped) for each in values)
-    return state, Learned(loss, norm, jnp.sum(skipped), slope)
+    return state, Learned(loss, norm, jnp.sum(skipped), slope, jnp.sum(skipped & bad))
 
 
 def validate(setup: Setup, state: State, best: Best, rest, data, epoch) -> tuple[Best, Array]:

@@ -20,6 +20,7 @@ from greedyjax.training._epochs import Best, Setup, network, of_each, of_one, st
 from greedyjax.training._loop import COLUMNS, run
 
 Loss = Callable[[Unrolled, Array, Array | None], Float[Array, ""]]
+Callback = Callable[[int, dict[str, Any]], Any]
 
 
 class FitResult(NamedTuple):
@@ -46,9 +47,9 @@ class FitResult(NamedTuple):
 def fit(
     net: Any,
     train: Data,
-    val: Data,
+    val: Data | None = None,
     *,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | optax.MultiSteps,
     num_epochs: int,
     batch_size: int,
     key: Array,
@@ -56,6 +57,8 @@ def fit(
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
     val_every: int = 1,
+    patience: int | None = None,
+    callback: Callback | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
     progress: bool = True,
@@ -63,17 +66,20 @@ def fit(
     """Trains the parameters of a network, and keeps those of the epoch with the best validation.
 
     Each epoch shuffles the training set and takes its whole batches; the few signals left over
-    take part in other epochs. A step whose gradient is not finite is skipped and counted. Ctrl-C
-    ends training after the epoch under way, a second one at once; both return what was learned.
+    take part in other epochs. A step whose gradient is not finite is skipped and counted, and a
+    warning says so once. Ctrl-C ends training after the epoch under way, a second one at once;
+    both return what was learned.
 
     Args:
         net: one of `greedyjax.nets`, or any nnx module that ``loss`` accepts, which has no
             temperature then; it is not changed.
         train: ``(Y, X)`` of shapes ``(num, m)`` and ``(num, n)``, or ``(Y, None)``.
-        val: the same for validation. It chooses the epoch, so report results on other data.
-        optimizer: an optax optimizer.
+        val: the same for validation. It chooses the epoch, so report results on other data. None
+            takes the last tenth of ``train``, one signal at least, which is then not trained on.
+        optimizer: an optax optimizer, line searches such as ``optax.lbfgs()`` included; those want
+            the loss of all signals, so a ``batch_size`` of as many.
         num_epochs: at least 0.
-        batch_size: signals per step; the whole training set where it has fewer.
+        batch_size: signals per step; the whole training set, and a warning, where it has fewer.
         key: PRNG key of the shuffles. The same key gives the same weights on the same machine.
         loss: function of ``(net, Y, X)``, the mean over the batch of a loss per signal; see
             `greedyjax.training.losses`.
@@ -81,6 +87,11 @@ def fit(
         tau: optax-style schedule from the step number to the temperature; None keeps the net's,
             or what it learns. A network that learns its temperature takes no schedule.
         val_every: validates each so many epochs, and after the last.
+        patience: ends training when the lowest validation loss is so many epochs old. None never
+            does.
+        callback: called as ``callback(epoch, metrics)`` after each epoch, 0 included, with what
+            ``history`` records of it, by the same names. A resumed training calls it for the
+            epochs that were not done before.
         checkpoint_dir: a folder for checkpoints, and for nothing else. Where it holds one of this
             training, training goes on from there, and ends as if it had not stopped, bit for bit
             on the same machine. More ``num_epochs`` than before train on.
@@ -110,15 +121,15 @@ def fit(
     """
     key = _checks.prng_key("key", key)
     _arguments.check_module("net", net)
-    train, val = _arguments.data("train", train, net), _arguments.data("val", val, net)
-    counts = _arguments.counts(num_epochs, batch_size, val_every, len(train[0]))
-    num_epochs, batch_size, val_every = counts
-    _arguments.check_functions(optimizer, loss, val_loss, tau, net)
+    train, val = _arguments.train_and_val(train, val, net)
+    plan = _arguments.plan(num_epochs, val_every, patience, callback, progress)
+    batch_size = _arguments.batch_that_is_there(batch_size, len(train[0]))
+    _arguments.check_functions(loss, val_loss, tau, net)
+    optimizer = _arguments.transformation(optimizer)
     graph, params, rest = nnx.split(net, nnx.Param, ...)
     setup = Setup(graph, optimizer, loss, val_loss or loss, tau, batch_size)
     best, rows = run(
-        of_one(setup), start(setup, params), rest, train, val, key,
-        num_epochs=num_epochs, val_every=val_every, progress=progress,
+        of_one(setup), start(setup, params), rest, train, val, key, plan,
         checkpoints=_checkpoints(
             checkpoint_dir, checkpoint_every, batch_size, key, train, net, rest
         ),
@@ -130,9 +141,9 @@ def fit(
 def fit_many(
     nets: Sequence[Any],
     train: Data | Sequence[Data],
-    val: Data | Sequence[Data],
+    val: Data | Sequence[Data] | None = None,
     *,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | optax.MultiSteps,
     num_epochs: int,
     batch_size: int,
     key: Array,
@@ -140,6 +151,8 @@ def fit_many(
     val_loss: Loss | None = None,
     tau: Callable[[Array], Array] | None = None,
     val_every: int = 1,
+    patience: int | None = None,
+    callback: Callback | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
     progress: bool = True,
@@ -154,7 +167,8 @@ def fit_many(
         nets: networks of one kind and of equal sizes and settings; weights, matrices and
             temperatures may differ. They are not changed.
         train: one pair ``(Y, X)`` for all, or a list of pairs of equal shapes, one per network.
-        val: the same for validation; shared by all exactly where ``train`` is.
+        val: the same for validation; shared by all exactly where ``train`` is. None takes the
+            last tenth of ``train``, or of each pair of it.
         optimizer: as for `fit`, and so are all the arguments below.
         num_epochs: at least 0.
         batch_size: signals per step and network.
@@ -163,6 +177,9 @@ def fit_many(
         val_loss: what validation measures; None means ``loss``.
         tau: schedule of the temperature.
         val_every: validates each so many epochs, and after the last.
+        patience: ends training when the lowest validation loss of every network is so many epochs
+            old; each keeps its own best epoch.
+        callback: called as ``callback(epoch, metrics)``, each metric with one number per network.
         checkpoint_dir: a folder for checkpoints, of all networks together.
         checkpoint_every: epochs from one checkpoint to the next.
         progress: shows a bar with the medians of the losses.
@@ -191,25 +208,23 @@ def fit_many(
     _arguments.check_modules(nets)
     key = _checks.prng_key("key", key)
     shared = isinstance(train, tuple)
-    trains = _arguments.data_of_each("train", train, nets)
-    vals = _arguments.data_of_each("val", val, nets)
-    if isinstance(val, tuple) != shared:
-        _checks.fail(ValueError, "val", "one pair or a list of pairs, as train is", "the other")
+    trains, vals = _arguments.train_and_val_of_each(train, val, nets)
     # A stack of one would make every product a batched one, which takes three times as long.
     if len(nets) == 1:
         alone = fit(
             nets[0], trains[0], vals[0], optimizer=optimizer, num_epochs=num_epochs,
             batch_size=batch_size, key=jax.random.fold_in(key, 0), loss=loss, val_loss=val_loss,
-            tau=tau, val_every=val_every, checkpoint_dir=checkpoint_dir,
-            checkpoint_every=checkpoint_every, progress=progress,
+            tau=tau, val_every=val_every, patience=patience, callback=_of_one_network(callback),
+            checkpoint_dir=checkpoint_dir, checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
         return [alone]
-    counts = _arguments.counts(num_epochs, batch_size, val_every, len(trains[0][0]))
-    num_epochs, batch_size, val_every = counts
+    plan = _arguments.plan(num_epochs, val_every, patience, callback, progress)
+    batch_size = _arguments.batch_that_is_there(batch_size, len(trains[0][0]))
     graphs, params, rests = zip(*(nnx.split(net, nnx.Param, ...) for net in nets), strict=True)
     if any(graph != graphs[0] for graph in graphs):
         _checks.fail(ValueError, "nets", "networks of one kind with equal settings", "others")
-    _arguments.check_functions(optimizer, loss, val_loss, tau, nets[0])
+    _arguments.check_functions(loss, val_loss, tau, nets[0])
+    optimizer = _arguments.transformation(optimizer)
     setup = Setup(graphs[0], optimizer, loss, val_loss or loss, tau, batch_size)
     rest = _arguments.stacked("nets", rests)
     begin = jax.vmap(lambda params: start(setup, params))(_arguments.stacked("nets", params))
@@ -217,8 +232,7 @@ def fit_many(
         of_each(setup, None if shared else 0), begin, rest,
         trains[0] if shared else _arguments.stacked("train", trains),
         vals[0] if shared else _arguments.stacked("val", vals),
-        jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]),
-        num_epochs=num_epochs, val_every=val_every, progress=progress,
+        jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]), plan,
         checkpoints=_checkpoints(
             checkpoint_dir, checkpoint_every, batch_size, key, trains, nets[0], rest
         ),
@@ -229,6 +243,15 @@ def fit_many(
         rest_i, best_i = jax.tree.map(lambda leaf, i=i: leaf[i], (rest, best))
         results.append(_result(setup, rest_i, best_i, [row[:, i] for row in rows]))
     return results
+
+
+def _of_one_network(callback: Any) -> Any:
+    """The callback of `fit` that calls one of `fit_many`, whose metrics have an axis."""
+    if not callable(callback):
+        return callback
+    return lambda epoch, metrics: callback(
+        epoch, {name: np.asarray([value]) for name, value in metrics.items()}
+    )
 
 
 def _result(setup: Setup, rest: Any, best: Best, rows: list[np.ndarray]) -> FitResult:

@@ -262,7 +262,9 @@ def test_leftover_signals_change_from_epoch_to_epoch():
 
 
 def test_fewer_signals_than_a_batch():
-    fitted = plain_fit(falling, num=5, val=(np.ones((1, 12), np.complex64), None))
+    with pytest.warns(RuntimeWarning, match="batch_size: 32 is more than the 5 signals") as said:
+        fitted = plain_fit(falling, num=5, val=(np.ones((1, 12), np.complex64), None))
+    assert [warning.filename for warning in said] == [__file__]
     assert_close(fitted.history["val_loss"], 1 - RATE / N * np.arange(4), np.float32)  # One step.
 
 

@@ -70,9 +70,24 @@ def nan_in_one_entry(net, Y, X):
     return falling(net, Y, X) + bad * net.weights[...][3]
 
 
-@pytest.mark.parametrize("loss", [nan_loss, infinite_loss, nan_gradient_alone, nan_in_one_entry])
-def test_bad_steps_are_skipped_and_counted(loss):
-    fitted = run(loss, train=marked(1))
+LOSS_TOO = "In 1 of them the loss was not finite either: try a smaller step size"
+GRADIENT_ALONE = "Their losses were, so .*: try fewer layers or atoms, a larger tau, or losses.sel"
+
+
+@pytest.mark.parametrize(
+    ("loss", "cause"),
+    [
+        (nan_loss, LOSS_TOO),
+        (infinite_loss, LOSS_TOO),
+        (nan_gradient_alone, GRADIENT_ALONE),
+        (nan_in_one_entry, LOSS_TOO),
+    ],
+)
+def test_bad_steps_are_skipped_counted_and_said_once(loss, cause):
+    message = f"fit: epoch 1 skipped 1 of its 4 steps, whose gradients were not finite. {cause}"
+    with pytest.warns(RuntimeWarning, match=message) as said:
+        fitted = run(loss, train=marked(1))
+    assert [warning.filename for warning in said] == [run.__code__.co_filename]
     np.testing.assert_array_equal(fitted.history["skipped_steps"], [0, 1, 1, 1])
     # Exactly the other steps were taken.
     taken = (STEPS - 1) * np.arange(EPOCHS + 1)
@@ -86,12 +101,14 @@ def test_bad_steps_are_skipped_and_counted(loss):
 
 
 def test_nothing_but_bad_steps_changes_nothing():
-    fitted = run(nan_loss, train=marked(NUM))
+    with pytest.warns(RuntimeWarning, match="epoch 1 skipped 4 of its 4 steps.*In 4 of them"):
+        fitted = run(nan_loss, train=marked(NUM))
     np.testing.assert_array_equal(fitted.history["skipped_steps"], [0] + [STEPS] * EPOCHS)
     np.testing.assert_array_equal(fitted.net.weights[...], np.ones(N))
     assert fitted.best_val_loss == 1.0
 
 
+@pytest.mark.filterwarnings("ignore:fit. epoch 1 skipped")  # On purpose.
 def test_a_bad_step_leaves_the_momentum_alone():
     """Adam's averages would carry one NaN into every later step."""
     fitted = run(nan_loss, train=marked(1), optimizer=optax.adam(0.01), num_epochs=8)
@@ -209,7 +226,11 @@ BAD = [
     ({"train": (Y,)}, TypeError, "train: expected a pair"),
     ({"train": Y}, TypeError, "train: expected a pair"),
     ({"val": (Y, X, X)}, TypeError, "val: expected a pair"),
-    ({"val": None}, TypeError, "val: expected a pair"),
+    (
+        {"train": (Y[:1], None), "val": None},
+        ValueError,
+        "train Y: expected at least 2 signals where val is left out.*got 1",
+    ),
     ({"train": (Y[0], X)}, ValueError, "train Y: expected an array with 2 axes"),
     ({"train": (Y[:0], X[:0])}, ValueError, "train Y: expected at least one signal"),
     (
@@ -235,7 +256,9 @@ BAD = [
     ({"val_loss": 3}, TypeError, "val_loss: expected a function, got int"),
     ({"tau": 0.1}, TypeError, "tau: expected a function, got float"),
     ({"optimizer": 1e-2}, TypeError, "optimizer: expected an optax optimizer, got float"),
-    ({"optimizer": optax.sgd}, TypeError, "optimizer: expected an optax optimizer, got function"),
+    ({"optimizer": optax.sgd}, TypeError, r"optimizer: .*such as optax.adam\(1e-2\) and not"),
+    ({"patience": 0}, ValueError, "patience: expected an int >= 1, got 0"),
+    ({"callback": []}, TypeError, "callback: expected a function, got list"),
 ]
 
 
