@@ -54,6 +54,7 @@ fig3  OMP-Net and IHT-Net, trained as published (1000 epochs) and by the selecti
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code, 2 for anything the user can mend."""
     options = _parser().parse_args(arguments)
+    keeps_compiled = vars(options).pop("keep_compiled")  # It is no setting of what is computed.
     from greedyjax.commands import CommandError
 
     def warn(message, *_, **__):
@@ -62,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = warn  # One line, without the line of code it comes from.
+            # A kept program that cannot be read or written is compiled as if there were none.
+            warnings.filterwarnings("ignore", ".*persistent compilation cache")
+            if keeps_compiled:
+                _keep_compiled()
             options.run(options)
     except CommandError as error:
         print(f"greedyjax {options.command}: error: {error}", file=sys.stderr)
@@ -121,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_out(reproduce, "reproduce-out", "FIGURE.json and FIGURE.png or FIGURE-ALGORITHM.png")
     reproduce.set_defaults(run=_lazily("_reproduce", "reproduce"))
+    for command in (demo, train, recover, reproduce):
+        command.add_argument(
+            "--no-compilation-cache", dest="keep_compiled", action="store_false",
+            help="do not keep compiled programs in the user's cache folder for the next run; nor "
+            "does JAX_ENABLE_COMPILATION_CACHE=0",
+        )  # fmt: skip
     return parser
 
 
@@ -208,6 +219,12 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
 def _add_out(parser: argparse.ArgumentParser, default: str, names: str) -> None:
     help = f"folder for {names} (default {default}); other files in it stay"
     parser.add_argument("--out", default=default, metavar="DIR", help=help)
+
+
+def _keep_compiled() -> None:
+    from greedyjax.commands import _compilations
+
+    _compilations.keep()
 
 
 def _lazily(module: str, name: str) -> Callable[[argparse.Namespace], None]:

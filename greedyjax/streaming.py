@@ -3,7 +3,8 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import jax
@@ -106,13 +107,18 @@ def batches(
         _checks.fail(TypeError, "Y", "an array of floating-point or complex numbers", got)
     if Y.ndim != 2 or 0 in Y.shape:
         _checks.fail(ValueError, "Y", "shape (num, m)", f"shape {Y.shape}")
+    size, num_threads = batches_of(len(Y), batch_size, num_threads)
+    return _in_order(solve, Y, size, num_threads, progress)
+
+
+def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int, int]:
+    """The signals of every batch, the last one filled up, and how many are computed at a time."""
     batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
     if num_threads is None:
         num_threads = _processors() if jax.default_backend() == "cpu" else 2
     num_threads = _checks.static_int("num_threads", num_threads, minimum=1)
     # No larger than keeps every thread busy.
-    size = min(batch_size, -(-len(Y) // num_threads))
-    return _in_order(solve, Y, size, num_threads, progress)
+    return min(batch_size, -(-num // num_threads)), num_threads
 
 
 def _in_order(solve, Y, size: int, num_threads: int, progress: bool) -> Iterator[tuple[int, Any]]:
@@ -126,18 +132,19 @@ def _in_order(solve, Y, size: int, num_threads: int, progress: bool) -> Iterator
         padded[: len(rows)] = rows
         return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows)], solve(padded))
 
-    starts = range(0, len(Y), size)
-    bar = tqdm(starts, "recover", unit="batch", disable=None if progress else True)
+    starts = iter(range(0, len(Y), size))
     pool = ThreadPoolExecutor(num_threads)
-    under_way: deque[tuple[int, Future]] = deque()
+    submitted = lambda start: (start, pool.submit(one, start))
+    disable = None if progress else True
     try:
-        for start in bar:
-            under_way.append((start, pool.submit(one, start)))
-            if len(under_way) == 2 * num_threads:
-                first, future = under_way.popleft()
-                yield first, future.result()
-        for first, future in under_way:
-            yield first, future.result()
+        with tqdm(None, "recover", len(Y), unit="signal", unit_scale=True, disable=disable) as bar:
+            under_way = deque(map(submitted, islice(starts, 2 * num_threads)))
+            while under_way:
+                start, future = under_way.popleft()
+                answers = future.result()
+                bar.update(min(size, len(Y) - start))
+                yield start, answers
+                under_way.extend(map(submitted, islice(starts, 1)))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -2,6 +2,9 @@
 
 import os
 
+# Before JAX reads it: no test may write to the cache folder of whoever runs it.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
+
 import jax
 import pytest
 from xdist.scheduler import LoadFileScheduling

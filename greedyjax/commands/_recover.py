@@ -4,6 +4,7 @@ import os
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 
 import greedyjax
 from greedyjax import stack_real, streaming
-from greedyjax.commands import _files
+from greedyjax.commands import _files, _long_runs
 from greedyjax.commands._files import CommandError
 from greedyjax.nets import IHTNet, OMPNet
 
@@ -36,24 +37,30 @@ def recover(options: Namespace) -> None:
     elif options.num_steps:
         raise CommandError("--num-steps: only with --solver; the model has its own steps")
 
-    @jax.jit
     def solve(net, A, prior, batch):
         batch = stack_real(A, batch)[1] if model.real else batch
         return (net if options.soft else net.harden(solver, prior=prior))(batch)
 
+    size, num_threads = streaming.batches_of(len(Y), options.batch_size, None)
+    prior = jax.tree.map(jnp.asarray, model.prior)
     try:
         net = _network(model, A)
-        jax.eval_shape(solve, net, A, model.prior, Y[:1])
+        batch = jax.ShapeDtypeStruct((size, *Y.shape[1:]), jnp.result_type(Y))
+        compiled = jax.jit(solve).lower(net, A, prior, batch).compile()
     except (TypeError, ValueError) as error:
         raise CommandError(f"{options.model}: {error}") from error
 
-    prior = jax.tree.map(jnp.asarray, model.prior)
+    _long_runs.say("recover", memory=_long_runs.memory_of(compiled, num_threads))
+    begin = perf_counter()
     found = streaming.batches(
-        partial(solve, net, A, prior), Y, batch_size=options.batch_size, progress=True
+        partial(compiled, net, A, prior), Y, batch_size=options.batch_size, progress=True
     )
     with _files.replacing(out) as file:
         for start, X in found:
             if start == 0:
+                # So long took a batch of each thread.
+                rounds = (len(Y) - len(X)) / (len(X) * num_threads)
+                _long_runs.say("recover", seconds=rounds * (perf_counter() - begin))
                 _write_header(file, X, (X.shape[1],) if single else (len(Y), X.shape[1]))
             file.write(np.ascontiguousarray(X).tobytes())
     print(f"wrote {out}: {len(Y)} signals of {model.A.shape[1]} coefficients")

@@ -14,6 +14,7 @@ from greedyjax.commands.reproduction._fig2 import fig2
 from greedyjax.commands.reproduction._fig3 import fig3
 
 ALGORITHMS = ("omp", "iht")
+QUICK = "--quick: a check that everything runs; the numbers mean nothing"
 SEEDS = {"fig1": [0], "fig2": [0], "fig3": [0, 1, 2, 3, 4]}
 
 
@@ -49,9 +50,10 @@ def reproduce(options: Namespace) -> None:
         else:
             draw = _pictures.draw_fig2 if figure == "fig2" else _pictures.draw_fig3
             plot = partial(draw, result, name)
+        plot = partial(_pictures.draw_quick, plot, QUICK) if options.quick else plot
         picture = folder / (f"{figure}.png" if name is None else f"{figure}-{name}.png")
         _files.draw(picture, plot)
-        print("\n".join(_table(figure, name, result)))
+        print(*([QUICK] if options.quick else []), *_table(figure, name, result), sep="\n")
         if interrupted:
             raise KeyboardInterrupt  # What was learned until then is written.
     print(f"wrote {folder}/ after {content['seconds']:.0f} s")

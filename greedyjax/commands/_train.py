@@ -1,7 +1,8 @@
 """`greedyjax train`: weights from the user's own arrays."""
 
+import itertools
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from greedyjax import metrics
-from greedyjax.commands import _files, _learning
+from greedyjax.commands import _files, _learning, _long_runs
 from greedyjax.commands._data import Data, read_data
 from greedyjax.commands._files import CommandError, Model
 from greedyjax.nets import IHTNet, OMPNet
@@ -151,7 +152,20 @@ def _fitted(
             key=jax.random.key(config["seed"]),
             checkpoint_dir=checkpoint_dir,
             checkpoint_every=config["checkpoint_every"],
+            callback=_estimate(num_epochs),
         )
+
+
+def _estimate(num_epochs: int) -> Callable[[int, dict[str, Any]], None]:
+    """Says how long training will take, by the first epoch that compiles nothing."""
+    calls = itertools.count()
+
+    def callback(epoch: int, metrics: dict[str, Any]) -> None:
+        if next(calls) == 2:  # Epoch 0 validates, and the next one compiles what trains.
+            seconds = metrics["seconds"] * (num_epochs - epoch)
+            _long_runs.say("train", seconds=seconds, memory=_long_runs.memory_so_far())
+
+    return callback
 
 
 def _interactions(net, data: Data, config: dict[str, Any], checkpoint_dir) -> Learned | None:

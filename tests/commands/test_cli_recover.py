@@ -1,11 +1,14 @@
 """`greedyjax recover` on models of known weights; as a program it runs in test_cli_train.py."""
 
+import re
+
 import numpy as np
 import pytest
 
 import fitting_oracles
 import oracles
 from greedyjax.cli import main
+from greedyjax.commands import _long_runs
 from helpers import random_problem
 
 M, N, K, LAYERS, STEP, TAU, NUM = 10, 16, 3, 4, 0.3, 0.05, 7
@@ -91,6 +94,15 @@ def test_a_solver_that_cannot_says_so(recover, capsys):
     with pytest.raises(SystemExit):
         recover(model(), measurements(), "--solver", "htp", "--soft")
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_long_run_says_so_when_it_begins(recover, monkeypatch, capsys):
+    monkeypatch.setattr(_long_runs, "LONG", 0)
+    monkeypatch.setattr(_long_runs, "MUCH", 0)
+    assert recover(model(), measurements())[0] == 0
+    memory, time = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"greedyjax recover: .*about 0.0 GiB of memory", memory)
+    assert time.startswith("greedyjax recover: about 0 minutes to go")
 
 
 def test_one_signal(recover):

@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import oracles
 from greedyjax.cli import main
-from greedyjax.commands import _reproduce
+from greedyjax.commands import _files, _reproduce
 from greedyjax.commands.reproduction import _fig2, _published
 
 
@@ -94,13 +95,21 @@ def test_fig1_against_numpy(fig1):
     assert_fig1(fig1[2])
 
 
-def test_fig1_again_with_another_seed(fig1, tmp_path):
+def test_fig1_again_with_another_seed(fig1, tmp_path, monkeypatch):
     """Into the folder of the first run, whose files are its own, even after a broken run."""
     folder, first = shutil.copytree(fig1[0], tmp_path / "again"), fig1[2]
     (folder / "fig1.json").write_text(json.dumps(first | {"finished": False}))
     (folder / "fig1.png").write_text("half a picture")
     # A seed whose smallest gap is large: bounds below the trivial one.
-    assert run("fig1", "--seeds", "142", "--quick", "--out", folder)[0] == 0
+    drawn, draw = [], _files.draw
+    monkeypatch.setattr(
+        _files, "draw", lambda path, plot: drawn.append(plot(figure=Figure())) or draw(path, plot)
+    )
+    code, printed = run("fig1", "--seeds", "142", "--quick", "--out", folder)
+    assert code == 0
+    # That it was quick is said above the table, and above the picture.
+    assert printed.startswith("--quick: a check that everything runs")
+    assert [figure.get_suptitle() for figure in drawn] == [printed.splitlines()[0]]
     content = content_of(folder, "fig1")
     assert_fig1(content)
     assert [row["bound"] < 2 for row in content["soft"]] == [True, False, False]

@@ -13,6 +13,7 @@ import pytest
 
 import oracles
 from greedyjax.cli import main
+from greedyjax.commands import _long_runs
 from greedyjax.problems import sparse_in_levels
 
 N, K, LEVEL, TRAIN, VAL = 64, 4, 8, 128, 64
@@ -275,10 +276,13 @@ def test_refuses_to_replace_what_it_did_not_write(tmp_path, name, capsys):
     assert name in err
 
 
-def test_runs_again_into_its_own_folder(tmp_path):
-    """And an earlier run that was broken off counts as its own."""
+def test_runs_again_into_its_own_folder(tmp_path, monkeypatch, capsys):
+    """And an earlier run that was broken off counts as its own. A long run says so, once."""
     data = draw()
+    monkeypatch.setattr(_long_runs, "LONG", 0)
     assert run(tmp_path, data)[0] == 0
+    assert capsys.readouterr().err == "greedyjax train: about 0 minutes to go\n"
+    monkeypatch.undo()
     first = model_of(tmp_path)["weights"]
     (tmp_path / "out" / "model.npz").write_text("half a file")
     content = metrics_of(tmp_path) | {"finished": False}

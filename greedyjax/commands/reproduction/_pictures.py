@@ -1,5 +1,6 @@
 """The pictures of the figures, drawn from what their JSON files hold."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,13 @@ def draw_fig3(result: dict[str, Any], algorithm: str, *, figure: Figure) -> Figu
     panels = boxes.subplots(1, len(systems), squeeze=False)[0]
     for panel, system in zip(panels, systems, strict=True):
         _draw_errors(panel, result, system)
+    return figure
+
+
+def draw_quick(draw: Callable[..., Figure], text: str, *, figure: Figure) -> Figure:
+    """What another function draws, under a line that says what it is."""
+    draw(figure=figure)
+    figure.suptitle(text, color=RED)
     return figure
 
 
