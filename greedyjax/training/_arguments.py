@@ -18,7 +18,7 @@ from greedyjax.training._loop import Plan
 
 # Two of them in one call have different numbers of signals, which `_` leaves open.
 Data = tuple[Inexact[ArrayLike, "_ m"], Inexact[ArrayLike, "_ n"] | None]
-Checked = tuple[Inexact[Array, "num m"], Inexact[Array, "num n"] | None]
+Checked = tuple[Inexact[Array, "_ m"], Inexact[Array, "_ n"] | None]
 
 
 def check_module(name: str, net: Any) -> None:

@@ -204,7 +204,7 @@ class _Warnings:
         counts = {"skipped": skipped, "steps": steps, "cause": cause}
         self._say(_SKIPPED_MESSAGE, learned.skipped_steps > 0, epoch=epoch, **counts)
 
-    def _say(self, message: str, concerns: np.ndarray, **details: Any) -> None:
+    def _say(self, message: str, concerns: np.ndarray | np.bool_, **details: Any) -> None:
         networks = np.flatnonzero(concerns).tolist()
         if networks and message not in self._said:
             self._said.add(message)
