@@ -154,7 +154,7 @@ def learn_interactions(
             pairs,
             optimizer=_optimizer(learning_rate, num_steps, decay),
             num_epochs=epochs,
-            batch_size=batch_size,
+            batch_size=min(batch_size, len(pairs[0])),
             key=shuffles,
             val_loss=_no_loss,
             checkpoint_dir=checkpoint_dir and Path(checkpoint_dir) / folder,

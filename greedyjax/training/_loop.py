@@ -42,8 +42,8 @@ _SKIPPED_MESSAGE = (
 )
 _DERIVATIVE_OVERFLOWED = (
     "Their losses were, so derivatives grew beyond all numbers on the way back through the layers: "
-    "try fewer layers or atoms, a larger tau, or losses.selection, whose gradient passes through "
-    "one choice at a time"
+    "try relaxation=Stepwise(SoftSort) of greedyjax.sorting, a larger tau, fewer layers, or "
+    "losses.selection; the first and the last pass through one choice at a time"
 )
 _LOSS_OVERFLOWED = (
     "In {bad} of them the loss was not finite either: try a smaller step size of the network or "
