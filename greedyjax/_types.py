@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
+from jax import export
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, Real
 
@@ -13,6 +14,14 @@ Scalar: TypeAlias = Real[ArrayLike, ""]
 
 # A field of a dataclass that sets shapes or chooses code: it compares by value.
 static = partial(dataclasses.field, metadata={"static": True})
+
+Named = TypeVar("Named", bound=type)
+
+
+def exportable(kind: Named) -> Named:
+    """A NamedTuple that programs of `jax.export` may take and return once they are serialised."""
+    export.register_namedtuple_serialization(kind, serialized_name=f"greedyjax.{kind.__name__}")
+    return kind
 
 
 @runtime_checkable
@@ -50,6 +59,7 @@ class Sparse(Protocol):
 Matrix: TypeAlias = Inexact[ArrayLike, "m n"] | Operator | Sparse
 
 
+@exportable
 class Recovery(NamedTuple):
     """What a solver found for one signal; under ``jax.vmap`` every field gains a batch axis.
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact
 
 from greedyjax._numerics import eps, matmul, norm, safe_inverse
-from greedyjax._types import Matrix, Scalar
+from greedyjax._types import Matrix, Scalar, exportable
 from greedyjax.linalg.operators import join
 from greedyjax.pursuit import (
     OMP,
@@ -29,6 +29,7 @@ __all__ = ["Certificate", "same_path"]
 _SAFETY = 8
 
 
+@exportable
 class Certificate(NamedTuple):
     """What is proven about one soft run; under ``jax.vmap`` every field gains a batch axis.
 

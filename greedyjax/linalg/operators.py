@@ -9,10 +9,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax._numerics import abs_sq, matmul, power_of_two, safe_inverse, safe_sqrt
+from greedyjax._types import exportable
 
 _BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
 
 
+@exportable
 class Dense(NamedTuple):
     """A matrix held as its real parts, ``(1, m, n)`` if real and ``(2, m, n)`` if complex.
 

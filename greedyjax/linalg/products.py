@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax._numerics import real_dtype
-from greedyjax._types import static
+from greedyjax._types import exportable, static
 from greedyjax.linalg.operators import (
     Dense,
     column_norms_of,
@@ -240,6 +240,7 @@ def _stacked(z: Inexact[Array, " m"]) -> Float[Array, " two_m"]:
     return jnp.pad(parts, ((0, 2 - len(parts)), (0, 0))).ravel()
 
 
+@exportable
 class Dictionary(NamedTuple):
     """A matrix prepared for many calls of any solver, which take it in place of ``A``.
 

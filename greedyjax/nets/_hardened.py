@@ -4,13 +4,20 @@ import dataclasses
 from typing import Any
 
 import jax
-from jax import lax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
 from greedyjax._types import ByIdentity, Recovery
-from greedyjax.pursuit import GaussianPrior, Method, batch_that_fits, recover_batch, static
+from greedyjax.pursuit import (
+    GaussianPrior,
+    Method,
+    batch_that_fits,
+    in_blocks,
+    recover_batch,
+    static,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -63,8 +70,21 @@ class Hardened:
     def __repr__(self) -> str:
         m, n = self.A.shape
         how = self.method if self.function is None else self.function.value
-        kind = type(self.policy).__name__ if callable(self.policy) else "one weight per atom"
-        return f"Hardened({how}, A of shape ({m}, {n}), {kind})"
+        parts = [str(how), f"A of shape ({m}, {n})", _described(self.policy)]
+        if self.prior is not None:
+            elsewhere, noise = self.prior.elsewhere, self.prior.noise
+            parts.append(f"GaussianPrior(elsewhere={elsewhere}, noise={noise})")
+        return f"Hardened({', '.join(parts)})"
+
+
+def _described(policy: Any) -> str:
+    """What weights are, and how many numbers there are of them."""
+    if not callable(policy):
+        return f"weights of shape {jnp.shape(policy)}"
+    if isinstance(policy, ByIdentity):
+        return getattr(policy.value, "__name__", type(policy.value).__name__)
+    count = sum(jnp.size(leaf) for leaf in jax.tree.leaves(policy))
+    return f"{type(policy).__name__} of {count:,} numbers"
 
 
 @jax.jit
@@ -82,4 +102,4 @@ def _by_function(hardened: Hardened, Y: Array) -> Recovery:
         return found
 
     size = batch_that_fits(4 * A.shape[1] + 4 * A.shape[0] * sparsity, Y.dtype)
-    return lax.map(one, Y, batch_size=size)
+    return in_blocks(jax.vmap(one), size, Y)

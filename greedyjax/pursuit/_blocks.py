@@ -1,12 +1,13 @@
 """Very many signals, one matrix: the one driver of blocks."""
 
 import dataclasses
+import sys
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import core, lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
@@ -134,8 +135,10 @@ def _plan_for(method: Method, A: Any, Y: Any) -> Plan:
     has_gram = isinstance(A, Dictionary) and A.gram is not None
     if not has_gram and not isinstance(A.A if isinstance(A, Dictionary) else A, (Dense, jax.Array)):
         return Plan(False, batch_that_fits(3 * n + 4 * m * method.sparsity, Y.dtype))
+    # Of a number that nobody knows before the program runs (`jax.export`), many.
+    num = Y.shape[0] if isinstance(Y.shape[0], int) else sys.maxsize
     return plan(
-        m, n, method.sparsity, len(Y), itemsize,
+        m, n, method.sparsity, num, itemsize,
         has_gram=has_gram, gram_serves=method.rtol is None, backend=backend,
     )  # fmt: skip
 
@@ -199,9 +202,12 @@ def _power_of_two_below(number: float) -> int:
 
 
 def in_blocks(solve, size: int, *rows: Array) -> Any:
-    """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block."""
-    num = len(rows[0])
-    size = min(size, max(num, 1))
+    """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block.
+
+    The number of rows may be a symbolic dimension, as in `jax.export`; so may be that of a block.
+    """
+    num = rows[0].shape[0]
+    size = core.min_dim(size, core.max_dim(num, 1))
     blocks = -(-num // size)
 
     def cut(rows):
@@ -209,4 +215,9 @@ def in_blocks(solve, size: int, *rows: Array) -> Any:
         return padded.reshape(blocks, size, *rows.shape[1:])
 
     found = lax.map(lambda block: solve(*block), tuple(map(cut, rows)))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num], found)
+
+    def joined(leaf):
+        whole = leaf.reshape(blocks * size, *leaf.shape[2:])
+        return lax.slice_in_dim(whole, 0, num)
+
+    return jax.tree.map(joined, found)
