@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from greedyjax._precision import widened
+
 
 def fail(error: type[Exception], name: str, expected: str, got: str) -> NoReturn:
     """Raises ``error`` with the one message format of this library."""
@@ -51,6 +53,11 @@ def static_int(name: str, value: Any, *, minimum: int, maximum: int | None = Non
 
 
 def inexact(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
+    """As `numbers`, in the dtype that they are computed in."""
+    return widened(numbers(name, value, ndim=ndim, shape=shape))
+
+
+def numbers(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
     """Returns ``value`` as a floating-point or complex array with ``ndim`` axes, all finite.
 
     Raises:
@@ -111,7 +118,7 @@ def scalar_or_steps(name: str, value: Any, num_steps: int):
     if array.shape not in ((), (num_steps,)):
         fail(ValueError, name, f"a scalar or shape ({num_steps},)", f"shape {array.shape}")
     _bounded(name, value, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
-    return jnp.broadcast_to(array, (num_steps,))
+    return jnp.broadcast_to(widened(array), (num_steps,))
 
 
 def scalar(name: str, value: Any, *, positive: bool):
@@ -125,7 +132,7 @@ def scalar(name: str, value: Any, *, positive: bool):
         _bounded(name, value, "a positive, finite number", lambda a: (a > 0) & np.isfinite(a))
     else:
         _bounded(name, value, "a finite number >= 0", lambda a: (a >= 0) & np.isfinite(a))
-    return array
+    return widened(array)
 
 
 def positive(name: str, value: Any) -> None:

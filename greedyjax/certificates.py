@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact
 
 from greedyjax._numerics import eps, matmul, norm, safe_inverse
+from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Scalar, exportable
 from greedyjax.linalg.operators import join
 from greedyjax.pursuit import (
@@ -105,8 +106,10 @@ def same_path(
     Source: this library's own; it sharpens a perturbation bound for least squares (Wedin, 1973).
     """
     tau = temperature_given(tau)
+    given = y
     method, A, y, weighting = checked(OMP(sparsity), A, y, weights, name="y", ndim=1)
-    return _same_path(method, A, y, weighting, relaxed_of(method, SoftSort, tau))
+    found = _same_path(method, A, y, weighting, relaxed_of(method, SoftSort, tau))
+    return as_given(found, A, given)
 
 
 @jax.jit

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax import _checks
 from greedyjax._folds import row_folds
 from greedyjax._numerics import abs_sq, safe_inverse, safe_sqrt
+from greedyjax._precision import as_given, widened
 from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, checked_matrix, restrict
 
@@ -39,10 +40,11 @@ def squared_error(
         >>> squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0]])).tolist()
         [4.0]
     """
+    given = X_hat, X
     X_hat, X = _pair(X_hat, X)
     if not jnp.iscomplexobj(X):
         X_hat = X_hat.real
-    return jnp.sum(abs_sq(X_hat - X), axis=-1)
+    return as_given(jnp.sum(abs_sq(X_hat - X), axis=-1), *given)
 
 
 def nmse(
@@ -58,8 +60,10 @@ def nmse(
         >>> nmse(jnp.array([[1.0, 2.0]]), jnp.array([[2.0, 2.0]])).tolist()
         [0.125]
     """
+    given = X_hat, X
     X_hat, X = _pair(X_hat, X)
-    return squared_error(X_hat, X) * safe_inverse(jnp.sum(abs_sq(X), axis=-1))
+    error = squared_error(X_hat, X) * safe_inverse(jnp.sum(abs_sq(X), axis=-1))
+    return as_given(error, *given)
 
 
 def snr_db(
@@ -75,7 +79,7 @@ def snr_db(
         >>> float(snr_db(jnp.array([[0.9, 0.0]]), jnp.array([[1.0, 0.0]])).round(3))
         20.0
     """
-    return -10 * jnp.log10(jnp.mean(nmse(X_hat, X)))
+    return as_given(-10 * jnp.log10(jnp.mean(nmse(*_pair(X_hat, X)))), X_hat, X)
 
 
 def hidden_measurement_error(
@@ -113,7 +117,7 @@ def hidden_measurement_error(
         True
     """
     matrix: Any = checked_matrix(A)
-    Y = _checks.inexact("Y", Y, ndim=2)
+    given, Y = Y, _checks.inexact("Y", Y, ndim=2)
     _checks.function("recover", recover)
     m = matrix.shape[0]
     if m < 2:
@@ -126,7 +130,8 @@ def hidden_measurement_error(
 
     def one_fold(rows):
         hidden, kept = rows
-        X_hat = _checks.as_array("recover(A, Y)", recover(restrict(matrix, kept), Y[:, kept]))
+        X_hat = recover(restrict(matrix, kept), Y[:, kept])
+        X_hat = widened(_checks.as_array("recover(A, Y)", X_hat))
         wanted = (len(Y), matrix.shape[1])
         if X_hat.shape != wanted:
             _checks.fail(ValueError, "recover(A, Y)", f"shape {wanted}", f"shape {X_hat.shape}")
@@ -134,7 +139,8 @@ def hidden_measurement_error(
         return jnp.sum(abs_sq(Y[:, hidden] - predicted)), jnp.sum(abs_sq(Y[:, hidden]))
 
     errors, energies = jax.lax.map(one_fold, (jnp.asarray(hidden), jnp.asarray(kept)))
-    return safe_sqrt(jnp.sum(errors) * safe_inverse(jnp.sum(energies)))
+    error = safe_sqrt(jnp.sum(errors) * safe_inverse(jnp.sum(energies)))
+    return as_given(error, matrix, given)
 
 
 def _pair(X_hat, X) -> tuple[Array, Array]:
@@ -148,4 +154,4 @@ def _pair(X_hat, X) -> tuple[Array, Array]:
     if arrays[0].shape != arrays[1].shape:
         got = f"shape {arrays[1].shape}"
         _checks.fail(ValueError, "X", f"shape {arrays[0].shape} as X_hat has", got)
-    return arrays
+    return widened(arrays)

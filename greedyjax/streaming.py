@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -102,7 +103,7 @@ def batches(
     """
     if not callable(solve):
         _checks.fail(TypeError, "solve", "a jitted function", type(solve).__name__)
-    if not hasattr(Y, "dtype") or not np.issubdtype(Y.dtype, np.inexact):
+    if not hasattr(Y, "dtype") or not jnp.issubdtype(Y.dtype, jnp.inexact):
         got = f"dtype {Y.dtype}" if hasattr(Y, "dtype") else type(Y).__name__
         _checks.fail(TypeError, "Y", "an array of floating-point or complex numbers", got)
     if Y.ndim != 2 or 0 in Y.shape:

@@ -76,7 +76,8 @@ def test_a_loaded_program_gives_the_answers_for_any_number_of_signals(name):
         Y = np.random.default_rng(count).standard_normal((count, M))
         found, expected = loaded.call(Y), same(Y)
         assert type(found) is type(expected)
-        assert_close(x_of(found), x_of(expected))
+        # A hundredfold, as soft atoms are close to dependent.
+        assert_close(x_of(found), x_of(expected), rtol=1e-8, atol=1e-9)
         if isinstance(found, gj.Recovery):
             assert_close(found.support, expected.support)
             assert_close(found.residual_norm, expected.residual_norm)

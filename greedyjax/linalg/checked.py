@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from greedyjax import _checks
+from greedyjax._precision import computing_dtype
 from greedyjax._types import ByIdentity, Matrix
 from greedyjax.linalg.operators import Dense, dense
 from greedyjax.linalg.products import Dictionary, Products
@@ -37,7 +38,7 @@ def checked_matrix(A: Any) -> Any:
         return Products(SparseMatrix.of(A))
     if hasattr(A, "matvec") or hasattr(A, "rmatvec"):
         return _checked_products(A)
-    array = _checks.inexact("A", A, ndim=2)
+    array = _checks.numbers("A", A, ndim=2)
     if 0 in array.shape:
         _checks.fail(ValueError, "A", "at least one row and one column", f"shape {array.shape}")
     return array
@@ -70,8 +71,8 @@ def as_operator(A: Matrix | Dictionary) -> Any:
 
 
 def operator_dtype(operator: Any) -> jnp.dtype:
-    """That of a checked matrix."""
-    return jnp.dtype(operator.dtype)
+    """What a checked matrix is computed in."""
+    return computing_dtype(operator.dtype)
 
 
 def matrix_shape(name: str, shape: Any) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact
 from greedyjax import _checks
 from greedyjax._numerics import matmul
 from greedyjax._types import Matrix
-from greedyjax.linalg.checked import as_operator
+from greedyjax.linalg.checked import as_operator, operator_dtype
 from greedyjax.linalg.operators import Dense, join
 from greedyjax.linalg.products import Dictionary, prepared
 
@@ -50,7 +50,7 @@ def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionar
     A = as_operator(A)
     made = A if isinstance(A, Dictionary) else _prepared(A)
     if gram is None:
-        n, itemsize = made.shape[1], made.dtype.itemsize
+        n, itemsize = made.shape[1], operator_dtype(made).itemsize
         gram = isinstance(made.A, Dense) and n * n * itemsize <= GRAM_BYTES
     if gram and made.gram is None:
         made = made._replace(gram=gram_of(made.unit))

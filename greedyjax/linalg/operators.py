@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax._numerics import abs_sq, matmul, power_of_two, safe_inverse, safe_sqrt
+from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable
 
 _BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
@@ -51,11 +52,11 @@ class Dense(NamedTuple):
 
     def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``."""
-        return join(self.times(split(jnp.asarray(x))))
+        return as_given(join(self.widened().times(split(widened(jnp.asarray(x))))), self, x)
 
     def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``."""
-        return join(self.adjoint_times(split(jnp.asarray(y))))
+        return as_given(join(self.widened().adjoint_times(split(widened(jnp.asarray(y))))), self, y)
 
     def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
         """The parts of ``A x`` from those of ``x``."""
@@ -84,6 +85,10 @@ class Dense(NamedTuple):
     def astype(self, real: Any) -> "Dense":
         """With parts of a real dtype."""
         return Dense(self.parts.astype(real))
+
+    def widened(self) -> "Dense":
+        """In the dtype that it is computed in."""
+        return self.astype(computing_dtype(self.parts.dtype))
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Dense":
         """Returns ``A diag(scale)``."""

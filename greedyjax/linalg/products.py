@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax._numerics import real_dtype
+from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable, static
 from greedyjax.linalg.operators import (
     Dense,
@@ -59,11 +60,11 @@ class Products:
 
     def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``."""
-        return join(self.times(split(jnp.asarray(x))))
+        return as_given(join(self.widened().times(split(widened(jnp.asarray(x))))), self, x)
 
     def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``."""
-        return join(self.adjoint_times(split(jnp.asarray(y))))
+        return as_given(join(self.widened().adjoint_times(split(widened(jnp.asarray(y))))), self, y)
 
     def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
         """The parts of ``A x`` from those of ``x``."""
@@ -79,15 +80,20 @@ class Products:
 
     def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
         """Returns the parts of atom ``j``."""
-        real = real_dtype(self.dtype)
+        dtype = computing_dtype(self.dtype)
+        real = real_dtype(dtype)
         if getattr(self.operator, "column", None) is not None:
-            return split(jnp.asarray(self.operator.column(j)).astype(self.dtype))
+            return split(jnp.asarray(self.operator.column(j)).astype(dtype))
         return self.times((jnp.arange(self.shape[1]) == j).astype(real)[None])
 
     def astype(self, real: Any) -> "Products":
-        """As it is: its products have the dtype of what they multiply."""
+        """Its products have the dtype of what they multiply."""
         del real
-        return self
+        return self.widened()
+
+    def widened(self) -> "Products":
+        """With the arrays of half precision that the operator holds in single precision."""
+        return Products(widened(self.operator), self.found)
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Scaled":
         """Returns ``A diag(scale)``."""
@@ -98,7 +104,7 @@ class Products:
         return Products(SomeRows(self, rows))
 
     def _apply(self, product: Any, z: Float[Array, "parts l"]) -> Float[Array, "parts_of_Az k"]:
-        dtype = jnp.result_type(z.dtype, self.dtype)
+        dtype = jnp.result_type(z.dtype, computing_dtype(self.dtype))
         if not jnp.issubdtype(dtype, jnp.complexfloating):
             return jnp.stack([product(part).astype(dtype) for part in z])
         return split(product(join(z)).astype(dtype))
@@ -287,6 +293,10 @@ class Dictionary(NamedTuple):
         """Returns atom ``j``."""
         return self.A.column(j)
 
+    def astype(self, real: Any) -> Any:
+        """The operator in a real dtype, as that of its kind."""
+        return self.A.astype(real)
+
     def rows(self, rows: Int[Array, " k"]) -> Any:
         """Some of the rows, prepared again where the norms of columns have to be computed."""
         some = self.A.rows(rows)
@@ -295,7 +305,8 @@ class Dictionary(NamedTuple):
 
 def prepared(A: Any) -> Dictionary:
     """A `Dense` or `Products` with its columns at norm 1, whose norms are computed if need be."""
+    wide = A.widened()
     if isinstance(A, Products) and not A.has_norms:
-        scale = inverse_norms(column_norms_of(A))
-        return Dictionary(A, A.scale_columns(scale), scale)
-    return Dictionary(A, *unit_columns(A))
+        scale = inverse_norms(column_norms_of(wide))
+        return Dictionary(A, wide.scale_columns(scale), scale)
+    return Dictionary(A, *unit_columns(wide))

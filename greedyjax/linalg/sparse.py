@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, power_of_two, safe_sqrt
+from greedyjax._precision import computing_dtype
 
 
 def is_sparse(A: Any) -> bool:
@@ -82,7 +83,7 @@ class SparseMatrix:
 
     def _promoted(self, z: Inexact[Array, " l"]) -> tuple[Any, Inexact[Array, " l"]]:
         """Both in one dtype: JAX has no derivative of a sparse product of two."""
-        dtype = jnp.result_type(self.dtype, z.dtype)
+        dtype = jnp.result_type(computing_dtype(self.dtype), z.dtype)
         return self.matrix.astype(dtype), z.astype(dtype)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import eps, matmul, real_dtype
+from greedyjax._precision import as_given, widened
 from greedyjax._types import Scalar
 
 
@@ -30,9 +31,9 @@ class Whitened(NamedTuple):
 
     def measurements(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch m"]:
         """``L^-1 y``: the measurements to recover the sparse part from."""
-        rows = jnp.moveaxis(jnp.atleast_2d(Y), -1, 0)
-        solved = _solve(self.factor, rows.reshape(len(rows), -1)).reshape(rows.shape)
-        return jnp.moveaxis(solved, 0, -1).reshape(jnp.shape(Y))
+        rows = jnp.moveaxis(jnp.atleast_2d(widened(Y)), -1, 0)
+        solved = _solve(widened(self.factor), rows.reshape(len(rows), -1)).reshape(rows.shape)
+        return as_given(jnp.moveaxis(solved, 0, -1).reshape(jnp.shape(Y)), self.given, Y)
 
     def complete(
         self, Y: Inexact[ArrayLike, "*batch m"], X: Inexact[ArrayLike, "*batch n"]
@@ -42,8 +43,9 @@ class Whitened(NamedTuple):
         ``x + C A* (L L*)^-1 (y - A x)``; with ``x = 0`` that is the linear minimum mean square
         error estimate. ``Y`` are the measurements as they came.
         """
-        left = jnp.subtract(Y, matmul(X, self.given.T))
-        return jnp.add(X, matmul(left, self.gain.T))
+        given, gain, wide_Y, wide_X = widened((self.given, self.gain, Y, X))
+        left = jnp.subtract(wide_Y, matmul(wide_X, given.T))
+        return as_given(jnp.add(wide_X, matmul(left, gain.T)), self.given, Y, X)
 
 
 def whiten(
@@ -89,6 +91,7 @@ def whiten(
 
     Source: this library's own use of the generalised least squares of Aitken, 1936.
     """
+    arguments = A, covariance
     A = _checks.inexact("A", A, ndim=2)
     m, n = A.shape
     given = covariance
@@ -114,7 +117,7 @@ def whiten(
         _checks.fail(ValueError, "covariance", expected, "one that has no Cholesky factor")
     inverse = _solve(factor, identity)
     gain = matmul(matmul(back, inverse.conj().T), inverse)
-    return Whitened(_solve(factor, A), factor, gain, A)
+    return as_given(Whitened(_solve(factor, A), factor, gain, A), *arguments)
 
 
 def _solve(factor, rows):

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
+from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Recovery
 from greedyjax.pursuit import (
     GaussianPrior,
@@ -57,7 +58,7 @@ class Hardened:
 
     def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
         """Recovers one signal or a batch of any shape."""
-        m, n = self.A.shape
+        given, (m, n) = Y, self.A.shape
         Y = _checks.batch("Y", Y, m)
         rows = Y.reshape(-1, m)
         if self.function is None:
@@ -65,7 +66,7 @@ class Hardened:
         else:
             found = _by_function(self, rows)
         X = found.x if self.prior is None else self.prior.refit(self.A, rows, found.support)
-        return X.reshape(*Y.shape[:-1], n)
+        return as_given(X.reshape(*Y.shape[:-1], n), self.A, given)
 
     def __repr__(self) -> str:
         m, n = self.A.shape

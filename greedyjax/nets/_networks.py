@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from greedyjax import _checks
 from greedyjax._numerics import power_of_two, real_dtype
 from greedyjax._types import Matrix
-from greedyjax.linalg.checked import as_operator
+from greedyjax.linalg.checked import as_operator, operator_dtype
 from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense
 from greedyjax.nets._parts import StepSize
@@ -75,7 +75,8 @@ class _Stepping(Unrolled):
         step_size = step_size if isinstance(step_size, StepSize) else StepSize(step_size)
         self.learn_step_size = _checks.flag("step_size.learned", step_size.learned)
         # Said to be data: under jit a constant does not look like it.
-        operator, dtype = as_operator(getattr(self.A, "A", self.A)), self.A.dtype
+        dtype = operator_dtype(self.A)
+        operator = as_operator(getattr(self.A, "A", self.A)).astype(real_dtype(dtype))
         scale = jnp.ones((), real_dtype(dtype))
         if isinstance(operator, Dense):
             scale = power_of_two(operator.parts)

@@ -12,7 +12,9 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import real_dtype
+from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Matrix, Recovery
+from greedyjax.linalg.checked import operator_dtype
 from greedyjax.nets._hardened import Hardened
 from greedyjax.nets._parts import Temperature, Weights
 from greedyjax.policies import as_weighting
@@ -82,7 +84,7 @@ class Unrolled(nnx.Module):
     ) -> None:
         check_method(method)
         self._set_matrix(A, method)
-        method = method.checked(self.A.shape, self.A.dtype)
+        method = method.checked(self.A.shape, operator_dtype(self.A))
         _checks.static_int("num_layers", method.num_steps, minimum=1)
         self._method = nnx.data(method)
         rows_for = type(method).__name__ if method.uses_rows else None
@@ -253,7 +255,7 @@ class Unrolled(nnx.Module):
 
     @property
     def _real(self) -> jnp.dtype:
-        return real_dtype(self.A.dtype)
+        return real_dtype(operator_dtype(self.A))
 
     def _set_matrix(self, A: Any, method: Method) -> None:
         """Takes an array as it is, and an operator as a pytree."""
@@ -264,7 +266,7 @@ class Unrolled(nnx.Module):
         n, meaning = self.A.shape[1], getattr(self, "_meaning", None)
         before: Any = getattr(self, "weights", None)
         if callable(weights):
-            as_weighting(weights, n, self.num_layers, self.A.dtype)  # Checks it.
+            as_weighting(weights, n, self.num_layers, operator_dtype(self.A))  # Checks it.
             leaves, self._tree = jax.tree.flatten(ByIdentity.unless_pytree(weights))
             self._is_learned = tuple(
                 bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)) for leaf in leaves
@@ -299,10 +301,12 @@ class Unrolled(nnx.Module):
         self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "*batch m"], *relaxed: Relaxed
     ):
         """Applies a compiled function of many signals to a batch of any shape."""
-        Y = _checks.batch("Y", Y, self.A.shape[0])
-        weighting = as_weighting(self.policy, self.A.shape[1], self.num_layers, self.A.dtype)
+        given, Y = Y, _checks.batch("Y", Y, self.A.shape[0])
+        weighting = as_weighting(
+            self.policy, self.A.shape[1], self.num_layers, operator_dtype(self.A)
+        )
         rows = Y if Y.ndim == 1 else Y.reshape(-1, Y.shape[-1])
-        found = solve(self.method, self.A, rows, weighting, *relaxed)
+        found = as_given(solve(self.method, self.A, rows, weighting, *relaxed), self.A, given)
         if Y.ndim <= 2:
             return found
         return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:-1], *leaf.shape[1:]), found)

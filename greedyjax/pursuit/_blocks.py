@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul, power_of_two
+from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery
 from greedyjax.linalg.dictionary import GRAM_BYTES
 from greedyjax.linalg.operators import Dense, join, split
@@ -75,12 +76,14 @@ def recover_batch(
         >>> gj.recover_batch(HTP(sparsity=1, num_steps=3), A, Y).support.tolist()
         [[1], [2]]
     """
+    given = Y
     method, A, Y, weighting = checked(method, A, Y, weights, name="Y", ndim=2)
     best = _plan_for(method, A, Y)
     size = best.batch_size
     if batch_size is not None:
         size = _checks.static_int("batch_size", batch_size, minimum=1)
-    return _recover_batch(method, A, Y, weighting, best._replace(batch_size=size))
+    found = _recover_batch(method, A, Y, weighting, best._replace(batch_size=size))
+    return as_given(found, A, given)
 
 
 @partial(jax.jit, static_argnames="plan")

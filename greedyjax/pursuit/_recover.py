@@ -9,6 +9,7 @@ from jaxtyping import Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import eps, norm
+from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.policies import Policy, Weighting, as_weighting
 from greedyjax.pursuit._method import Method, run, turns_of
@@ -62,11 +63,12 @@ def recover(
         >>> gj.recover(OMP(sparsity=1), A, jnp.array([0.0, 2.0])).x.tolist()
         [0.0, 2.0, 0.0]
     """
+    given = y
     method, A, y, weighting = checked(method, A, y, weights, name="y", ndim=1)
     if tau is None and relaxation is not None:
         _checks.fail(TypeError, "tau", "a temperature, as there is a relaxation", "None")
     relaxed = None if tau is None else relaxed_of(method, relaxation or SoftSort, tau)
-    return _recover(method, A, y, weighting, relaxed)
+    return as_given(_recover(method, A, y, weighting, relaxed), A, given)
 
 
 def temperature_given(tau: Any) -> Any:

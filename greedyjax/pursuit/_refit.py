@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import matmul, safe_inverse
+from greedyjax._numerics import matmul, real_dtype, safe_inverse
+from greedyjax._precision import as_given
 from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, operator_dtype
 from greedyjax.pursuit._blocks import batch_that_fits, in_blocks
@@ -74,7 +75,7 @@ class GaussianPrior:
             ValueError: wrong shapes or ranges, NaN or infinity.
         """
         operator = as_operator(A)
-        m, n = operator.shape
+        given, (m, n) = Y, operator.shape
         Y = _checks.batch("Y", Y, m)
         prior = self.checked(n)
         support = _checks.as_array("support", support)
@@ -85,7 +86,7 @@ class GaussianPrior:
             _checks.fail(ValueError, "support", expected, f"shape {support.shape}")
         k = support.shape[-1]
         X = _refit(prior, operator, Y.reshape(-1, m), support.reshape(-1, k))
-        return X.reshape(*Y.shape[:-1], n)
+        return as_given(X.reshape(*Y.shape[:-1], n), operator, given)
 
     def checked(self, num_atoms: int) -> "GaussianPrior":
         """Itself, with arrays in the place of numbers."""
@@ -101,7 +102,7 @@ class GaussianPrior:
 @jax.jit
 def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
     dtype = jnp.result_type(operator_dtype(A), prior.covariance, Y)
-    C, Y = prior.covariance.astype(dtype), Y.astype(dtype)
+    A, C, Y = A.astype(real_dtype(dtype)), prior.covariance.astype(dtype), Y.astype(dtype)
     elsewhere, noise = (each.astype(C.real.dtype) for each in (prior.elsewhere, prior.noise))
     AC = jax.vmap(A.matvec, 1, 1)(C)  # A C, once for all signals.
     everything = jax.vmap(A.matvec, 1, 1)(AC.conj().T)  # A C A*

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import magnitude
+from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Scalar
 from greedyjax.linalg.checked import checked_matrix
 from greedyjax.linalg.products import Products, RealRows
@@ -48,7 +49,7 @@ def stack_real(
         ([[1.0, 0.0], [2.0, 3.0]], [4.0, -1.0])
     """
     matrix: Any = checked_matrix(A)
-    y = _checks.inexact("y", y, ndim=max(_checks.as_array("y", y).ndim, 1))
+    y = _checks.numbers("y", y, ndim=max(_checks.as_array("y", y).ndim, 1))
     if y.shape[-1] != matrix.shape[0]:
         _checks.fail(ValueError, "y", f"shape (..., {matrix.shape[0]})", f"shape {y.shape}")
     if not (jnp.issubdtype(matrix.dtype, jnp.complexfloating) or jnp.iscomplexobj(y)):
@@ -90,11 +91,11 @@ def relative_tau(
         >>> float(gj.relative_tau(jnp.eye(2), jnp.array([0.5, -4.0]), 0.25))
         1.0
     """
-    operator = checked_operator(A, uses_columns=True)
+    given, operator = y, checked_operator(A, uses_columns=True)
     y = checked_measurements("y", y, operator, ndim=1)
     weighting = as_weighting(weights, operator.shape[1], 1, y.dtype)
     fraction = _checks.scalar("fraction", fraction, positive=True)
-    return _relative_tau(operator, y, fraction, weighting)
+    return as_given(_relative_tau(operator, y, fraction, weighting), operator, given)
 
 
 @jax.jit

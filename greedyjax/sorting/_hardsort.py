@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import first_argmax
+from greedyjax._precision import as_given
 from greedyjax.sorting._rows import Indices
 
 # For `jax.checkpoint`: whatever is made of scores may be computed again, but not their order.
@@ -42,8 +43,9 @@ def hardsort(scores: Float[ArrayLike, " n"], *, k: int | None = None) -> Float[A
         >>> gj.hardsort(jnp.array([1.0, 3.0, 2.0]), k=2).tolist()
         [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
+    given = scores
     scores, k = check_scores(scores, k)
-    return _hardsort(scores, k)
+    return as_given(_hardsort(scores, k), given)
 
 
 def topk_mask(scores: Float[ArrayLike, " n"], *, k: int) -> Float[Array, " n"]:
@@ -66,8 +68,9 @@ def topk_mask(scores: Float[ArrayLike, " n"], *, k: int) -> Float[Array, " n"]:
         >>> gj.topk_mask(jnp.array([1.0, 3.0, 2.0]), k=2).tolist()
         [0.0, 1.0, 1.0]
     """
+    given = scores
     scores, k = check_scores(scores, k, all_by_default=False)
-    return _topk_mask(scores, k)
+    return as_given(_topk_mask(scores, k), given)
 
 
 class HardSort(NamedTuple):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import eps, matmul, power_of_two
+from greedyjax._precision import as_given
 from greedyjax._types import Scalar
 from greedyjax.sorting._hardsort import check_scores, top_indices
 from greedyjax.sorting._relaxation import _FLOOR, Relaxation, temperature
@@ -51,8 +52,9 @@ def softsort(
     References:
         Prillo and Eisenschlos, "SoftSort: a continuous relaxation for the argsort operator", 2020.
     """
+    given = scores
     scores, k = check_scores(scores, k)
-    return _softsort(scores, _checks.scalar("tau", tau, positive=True), k)
+    return as_given(_softsort(scores, _checks.scalar("tau", tau, positive=True), k), given)
 
 
 def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Float[Array, " n"]:
@@ -85,8 +87,9 @@ def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Fl
         The soft gate of Soft-IHT: Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy
         unfolding", arXiv 2505.15661.
     """
+    given = scores
     scores, k = check_scores(scores, k, all_by_default=False)
-    return _soft_topk_mask(scores, _checks.scalar("tau", tau, positive=True), k)
+    return as_given(_soft_topk_mask(scores, _checks.scalar("tau", tau, positive=True), k), given)
 
 
 @jax.tree_util.register_dataclass

@@ -18,6 +18,7 @@ from greedyjax._numerics import (
     safe_inverse,
     safe_sqrt,
 )
+from greedyjax._precision import as_given
 
 
 class Prior(NamedTuple):
@@ -100,6 +101,7 @@ def sparse_bayes(
         Wax and Kailath, "Detection of signals by information theoretic criteria", IEEE
         Transactions on Acoustics, Speech, and Signal Processing 33 (1985).
     """
+    arguments = A, Y
     A = _checks.inexact("A", A, ndim=2)
     Y = _checks.inexact("Y", Y, ndim=2)
     if Y.shape[1] != A.shape[0] or len(Y) == 0:
@@ -149,7 +151,8 @@ def sparse_bayes(
     start = v.astype(real), jnp.where(known, fixed, jnp.maximum(energy / 2, least)).astype(real)
     (v, noise), _ = jax.lax.scan(one_round, start, length=num_rounds)
     deviations = safe_sqrt(jnp.maximum(v, eps(real) * jnp.max(v)))
-    return Prior(scales[1] * deviations / scales[0], scales[1] * safe_sqrt(noise))
+    prior = Prior(scales[1] * deviations / scales[0], scales[1] * safe_sqrt(noise))
+    return as_given(prior, *arguments)
 
 
 def _floor(

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, real_dtype, safe_inverse
+from greedyjax._precision import as_given
 from greedyjax.linalg.dictionary import dictionary
 from greedyjax.pursuit import omp_batch
 
@@ -53,6 +54,7 @@ def count_weights(
         >>> weights.round(2).tolist()
         [0.1, 1.0, 0.1]
     """
+    given = A, Y
     A = _checks.inexact("A", A, ndim=2)
     Y = _checks.inexact("Y", Y, ndim=2)
     if Y.shape[1] != A.shape[0] or len(Y) == 0:
@@ -61,7 +63,8 @@ def count_weights(
     exponent_ = _checks.scalar("exponent", exponent, positive=True)
     floor_ = _checks.scalar("floor", floor, positive=True)
     settings = {"sparsity": sparsity, "num_rounds": num_rounds, "batch_size": batch_size}
-    return _counted(dictionary(A, gram=False), Y, exponent_, floor_, **settings)
+    weights = _counted(dictionary(A, gram=False), Y, exponent_, floor_, **settings)
+    return as_given(weights, *given)
 
 
 @partial(jax.jit, static_argnames=("sparsity", "num_rounds", "batch_size"))

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._folds import row_folds
+from greedyjax._precision import as_given
 from greedyjax.metrics import hidden_measurement_error
 from greedyjax.nets import Unrolled
 
@@ -58,7 +59,7 @@ def temper_weights(
     """
     if not isinstance(net, Unrolled):
         _checks.fail(TypeError, "net", "a network of greedyjax.nets", type(net).__name__)
-    Y = _checks.inexact("Y", Y, ndim=2)
+    given, Y = Y, _checks.inexact("Y", Y, ndim=2)
     _checks.inexact("Y", Y, ndim=2, shape=(len(Y), net.A.shape[0]))
     _checks.function("learn", learn)
     folds = _checks.static_int("folds", folds, minimum=2, maximum=len(Y), why=" signals")
@@ -76,7 +77,7 @@ def temper_weights(
     for of_power, exponent in zip(jnp.stack(errors).T, exponents, strict=True):
         better = jnp.all(of_power < least)
         least, best = jnp.where(better, of_power, least), jnp.where(better, exponent, best)
-    return _learned(learn, Y) ** best.astype(weights.dtype)
+    return as_given(_learned(learn, Y) ** best.astype(weights.dtype), net.A, given)
 
 
 def _learned(learn, Y) -> Array:

@@ -4,7 +4,8 @@ A loss is the mean over a batch of a loss per signal; ``X`` is None where no sig
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Inexact
 from greedyjax import _checks
 from greedyjax._folds import row_folds
 from greedyjax._numerics import abs_sq, safe_inverse
+from greedyjax._precision import as_given, widened
 from greedyjax.linalg.checked import as_operator, restrict
 from greedyjax.metrics import squared_error
 from greedyjax.nets import Unrolled
@@ -30,6 +32,18 @@ __all__ = [
 ]
 
 
+def _in_single(loss: Any) -> Any:
+    """A loss of data in single precision; the scalar goes out as the arguments came in."""
+
+    @wraps(loss)
+    def door(net, Y, X=None):
+        given = [getattr(net, "A", None), Y] + ([] if X is None else [X])
+        return as_given(loss(net, *widened((Y, X))), *given)
+
+    return door
+
+
+@_in_single
 def reconstruction(
     net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
@@ -53,6 +67,7 @@ def reconstruction(
     return jnp.mean(squared_error(net(Y), X))
 
 
+@_in_single
 def deep_supervision(
     net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
@@ -68,6 +83,7 @@ def deep_supervision(
     return jnp.mean(jax.vmap(squared_error, (-2, None))(net.layers(Y), X))
 
 
+@_in_single
 def straight_through(
     net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
@@ -89,6 +105,7 @@ def straight_through(
     return jnp.mean(squared_error(hard + (soft - lax.stop_gradient(soft)), X))
 
 
+@_in_single
 def hard_reconstruction(
     net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
 ) -> Float[Array, ""]:
@@ -100,6 +117,7 @@ def hard_reconstruction(
     return jnp.mean(squared_error(net.harden()(Y), X))
 
 
+@_in_single
 def selection(
     net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None = None
 ) -> Float[Array, ""]:
@@ -176,6 +194,7 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
     """
     folds = _checks.static_int("folds", folds, minimum=2)
 
+    @_in_single
     def loss(net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X=None) -> Float[Array, ""]:
         num, m = jnp.shape(Y)[0], net.A.shape[0]
         if folds > m:
