@@ -80,8 +80,13 @@ def batch(name: str, value: Any, m: int):
     """As `inexact`, for measurements of any leading shape, ``(..., m)``."""
     array = as_array(name, value)
     if array.ndim == 0 or array.shape[-1] != m:
-        fail(ValueError, name, f"shape (..., {m})", f"shape {array.shape}")
+        fail(ValueError, name, f"shape (..., {m})", f"shape {array.shape}{turned(array.shape, m)}")
     return inexact(name, value, ndim=array.ndim)
+
+
+def turned(shape: tuple[int, ...], m: int) -> str:
+    """What to add to a message on measurements that may have one signal a column."""
+    return "; one signal is a row, so give its transpose" if shape[:-1] == (m,) else ""
 
 
 def real(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
@@ -207,6 +212,10 @@ def as_array(name: str, value: Any) -> jax.Array:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:
         got = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        if hasattr(value, "todense"):
+            got = f"a sparse matrix; {name}.todense() makes an array of one"
+        if isinstance(value, np.ma.MaskedArray):
+            got = f"a masked array; {name}.filled(0) puts 0 where it is masked"
         raise TypeError(f"{name}: expected an array that JAX can hold, got {got}") from error
 
 

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.sparse
 from flax import nnx
 
 import greedyjax as gj
 from greedyjax import certificates, metrics, plotting, problems
 from greedyjax.nets import IHTNet, OMPNet, StepSize, Temperature, Weights
 from greedyjax.training import count_weights, fit, fit_many, losses
-from operator_kinds import Duck
+from operator_kinds import Duck, bcoo
 
 pytestmark = pytest.mark.wrong_types
 
@@ -62,6 +63,29 @@ ROWS = {
                            TypeError, "A: expected an array that JAX can hold, got dtype"),
     "array of objects": (lambda: gj.omp(np.full((3, 4), None), y, sparsity=1),
                          TypeError, "A: expected an array that JAX can hold, got dtype object"),
+    # What scikit-learn, SciPy and NumPy have
+    "sparse Y": (lambda: gj.omp_batch(A, scipy.sparse.csr_array(Y), sparsity=1),
+                 TypeError, r"Y: .*got a sparse matrix; Y.todense\(\) makes an array of one"),
+    "sparse A to count": (lambda: count_weights(bcoo(A), Y, sparsity=1),
+                          TypeError, r"A: .*got a sparse matrix; A.todense\(\) makes"),
+    "masked y": (lambda: gj.omp(A, np.ma.masked_less(y, 0), sparsity=1),
+                 TypeError, r"y: .*got a masked array; y.filled\(0\) puts 0"),
+    "tol": (lambda: gj.omp(A, y, sparsity=1, tol=0.1),
+            TypeError, "tol: expected rtol=, the norm .* rtol=sqrt.*, got tol="),
+    "tol of many": (lambda: gj.omp_batch(A, Y, sparsity=1, tol=0.1), TypeError, "tol: expected rt"),
+    "n_nonzero_coefs": (lambda: gj.omp(A, y, n_nonzero_coefs=1),
+                        TypeError, "n_nonzero_coefs: expected sparsity=, the number of atoms, got"),
+    "batch to omp": (lambda: gj.omp(A, Y, sparsity=1),
+                     ValueError, r"y: .*got shape \(8, 3\); many signals, one a row, are for rec"),
+    "transposed A": (lambda: gj.omp(A.T, y, sparsity=1),
+                     ValueError, r"y: .*; that would fit the transpose of A, .* \(4, 3\): atoms"),
+    "transposed A, batch": (lambda: gj.omp_batch(A.T, Y, sparsity=1),
+                            ValueError, r"Y: .*\(8, 3\); that would fit the transpose of A"),
+    "transposed Y": (lambda: gj.omp_batch(A, Y.T, sparsity=1),
+                     ValueError, r"Y: .*\(3, 8\); one signal is a row, so give its transpose"),
+    "transposed Y, net": (lambda: NET(Y.T), ValueError, r"Y: .*\(3, 8\); one signal is a row, so"),
+    "Weights to a solver": (lambda: gj.omp(A, y, sparsity=1, weights=Weights()),
+                            TypeError, "weights: .*got Weights, which is neither; of nets.Weights"),
     # Functions beside the solvers
     "stack_real: y ragged": (lambda: gj.stack_real(A, [[1.0], [1.0, 2.0]]),
                              TypeError, "y: expected an array that JAX can hold, got list"),

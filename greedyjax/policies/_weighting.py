@@ -85,6 +85,12 @@ def as_weighting(
     if isinstance(weights, (PerAtom, PerStep)):
         weights = weights.weights
     if not callable(weights):
+        if dataclasses.is_dataclass(weights):
+            kind = type(weights).__name__
+            got = f"{kind}, which is neither; of nets.Weights give the values, or net.policy"
+            _checks.fail(
+                TypeError, name, "an array, or a policy that is called with a context", got
+            )
         steps = num_steps
         array = _checks.real_or_steps(name, weights, length=num_atoms, num_steps=steps)
         array = array.astype(real)

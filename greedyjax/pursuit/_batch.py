@@ -3,6 +3,7 @@
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
+from greedyjax._foreign import names_foreign_arguments
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy
@@ -15,6 +16,7 @@ from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.structures import Plain, Structure
 
 
+@names_foreign_arguments
 def omp_batch(
     A: Matrix | Dictionary,
     Y: Inexact[ArrayLike, "num m"],

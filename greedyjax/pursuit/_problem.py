@@ -171,8 +171,19 @@ def checked_operator(A: Any, *, uses_columns: bool) -> Any:
 
 def checked_measurements(name: str, y: Any, A: Any, *, ndim: int) -> Inexact[Array, "..."]:
     """``y``, or one signal a row, in the dtype of the answer."""
+    (m, n), shape = A.shape, _checks.as_array(name, y).shape
+    if ndim == 1 and len(shape) == 2:
+        way = (
+            "many signals, one a row, are for recover_batch, omp_batch and their like, or jax.vmap"
+        )
+        _checks.fail(ValueError, name, "an array with 1 axes", f"shape {shape}; {way}")
     y = _checks.inexact(name, y, ndim=ndim)
-    expected = (*y.shape[:-1], A.shape[0])
-    if y.shape != expected:
-        _checks.fail(ValueError, name, f"shape {expected}", f"shape {y.shape}")
+    expected = (*shape[:-1], m)
+    if shape != expected:
+        way = _checks.turned(shape, m)
+        if shape[-1] == n:
+            way = (
+                f"; that would fit the transpose of A, which has shape {(m, n)}: atoms are columns"
+            )
+        _checks.fail(ValueError, name, f"shape {expected}", f"shape {shape}{way}")
     return y.astype(jnp.result_type(operator_dtype(A), y.dtype))
