@@ -1,5 +1,7 @@
 """Elementary functions whose derivatives are finite where the textbook ones are not."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -91,26 +93,56 @@ def power_of_two(
     return jnp.where(usable, jnp.ldexp(one, exponent - 1), one)
 
 
-def first_argmax(scores: Float[Array, "*batch n"]) -> Int[Array, "*batch"]:
+def first_argmax(
+    scores: Float[Array, "*batch n"],
+    error: Any = None,
+    weights: Float[Array, "*batch n"] | None = None,
+) -> Int[Array, "*batch"]:
     """Lowest index of the largest score, which is >= 0, and of those that tie with it.
 
     Scores tie that differ by a few units of rounding: a product may sum equal columns in other
     orders, depending on where they lie and on the number of threads, and that decides nothing.
+    Where scores are weights times differences of larger numbers, ``error`` is the rounding of
+    those, and scores tie that differ by as much times the weight of the largest score.
 
     Plain reductions take half the time of ``jnp.argmax``, which reduces pairs. Of many scores the
     maxima of blocks are compared first, then the scores of the first block that has the largest.
     """
-    scores = lax.stop_gradient(scores)
+    scores, weights = lax.stop_gradient((scores, weights))
     n = scores.shape[-1]
     if n % _BLOCK or n <= 4 * _BLOCK:
-        return _first(scores >= tie_of(jnp.max(scores, axis=-1, keepdims=True)), scores.dtype)
-    blocks = scores.reshape(*scores.shape[:-1], -1, _BLOCK)
+        largest = jnp.max(scores, axis=-1, keepdims=True)
+        return _first(scores >= _least_tie(largest, scores, error, weights), scores.dtype)
+
+    in_blocks = lambda z: z.reshape(*z.shape[:-1], -1, _BLOCK)
+    blocks = in_blocks(scores)
     best = jnp.max(blocks, axis=-1)
-    least = tie_of(jnp.max(best, axis=-1, keepdims=True))
+    largest = jnp.max(best, axis=-1, keepdims=True)
+    if weights is None:
+        least = _least_tie(largest, best, error, None)
+    else:
+        block = _first(best >= tie_of(largest), scores.dtype)
+        least = _least_tie(largest, _at(blocks, block), error, _at(in_blocks(weights), block))
     block = _first(best >= least, scores.dtype)
+    return block * _BLOCK + _first(_at(blocks, block) >= least, scores.dtype)
+
+
+def _least_tie(largest, scores, error, weights) -> Float[Array, "*batch 1"]:
+    """The least score that ties, by the weights of some scores of which one is the largest."""
+    least = tie_of(largest)
+    if error is None:
+        return least
+    weight = 1
+    if weights is not None:
+        weight = jnp.max(jnp.where(scores >= least, weights, 0), axis=-1, keepdims=True)
+    # Scores below 0 are those of atoms that are not to be chosen.
+    return jnp.maximum(jnp.minimum(least, largest - error * weight), 0)
+
+
+def _at(blocks: Float[Array, "*batch blocks size"], block: Int[Array, "*batch"]):
+    """One of the blocks."""
     place = block[..., None, None]
-    inside = jnp.take_along_axis(blocks, place, axis=-2, mode="promise_in_bounds")[..., 0, :]
-    return block * _BLOCK + _first(inside >= least, scores.dtype)
+    return jnp.take_along_axis(blocks, place, axis=-2, mode="promise_in_bounds")[..., 0, :]
 
 
 def _first(holds: Bool[Array, "*batch n"], dtype) -> Int[Array, "*batch"]:

@@ -14,6 +14,7 @@ import pytest
 import greedyjax as gj
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.pursuit import OMP, GramMatrix
 from greedyjax.sorting import HardSort
 from helpers import DTYPES
 
@@ -164,6 +165,30 @@ print(json.dumps({{
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [None, 1e-6, 1e6])
+def test_scores_tie_by_the_rounding_of_the_measurements(dtype, weight):
+    """On paper two scores are equal after two steps; what is left of y carries the rounding of y.
+
+    The first step takes the last atom, the second e4, and then e2 and e3 tie. In blocks of scores,
+    with columns of zeros in between, they lie in two of them.
+    """
+    for gap in (0, 60):
+        places = np.array([0, 1, 2 + gap, 3 + gap, 4 + gap])
+        A = np.zeros((4, 160 if gap else 5), dtype)
+        A[:, places] = np.array(
+            [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0.5**0.5], [0, 0, 1, 0, 0.5**0.5], [0, 0, 0, 1, 0]]
+        )
+        y = np.array([0, 2, 1, 1], dtype)
+        weights = None if weight is None else np.full(A.shape[1], weight, dtype)
+        expected = places[[4, 3, 1]].tolist()
+        options = {"sparsity": 3, "weights": weights}
+        assert gj.omp(A, y, **options).support.tolist() == expected
+        by_gram = gj.recover(OMP(3, fit=GramMatrix()), A, y, weights=weights)
+        assert by_gram.support.tolist() == expected
+        assert gj.omp_batch(A, y[None], **options).support.tolist() == [expected]
+
+
 def test_the_number_of_threads_changes_no_choice():
     """XLA's pool for CPUs takes its size from NPROC, and splits products and sums by it."""
     tests = str(Path(__file__).parent)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from greedyjax import _checks
 from greedyjax._numerics import magnitude, real_dtype
-from greedyjax._types import ByIdentity
+from greedyjax._types import ByIdentity, static
 from greedyjax.policies._policies import Context, PerAtom, PerStep
 
 
@@ -29,10 +29,21 @@ class Weighting:
     Attributes:
         policy: a `greedyjax.policies.Policy`, or None for ones.
         sees: the names of those fields.
+        has_spoken: whether the weights of all steps have been read, and the policy left behind.
     """
 
     policy: Any
     sees: frozenset[str] = dataclasses.field(default=frozenset(), metadata={"static": True})
+    has_spoken: bool = static(default=False)
+
+    @property
+    def is_ones(self) -> bool:
+        """Whether there are no weights."""
+        return self.policy is None and not self.has_spoken
+
+    def spoken(self) -> "Weighting":
+        """Without the policy, which has said all that it says."""
+        return Weighting(None, self.sees, has_spoken=not self.is_ones)
 
     @property
     def is_fixed(self) -> bool:

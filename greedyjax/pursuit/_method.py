@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
+from greedyjax._numerics import eps, norm
 from greedyjax._types import static
 from greedyjax.policies import Context, Weighting, as_weighting
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
@@ -55,6 +56,7 @@ class Turn(NamedTuple):
         weights: multiply magnitudes in this step, ``(n,)``; None where the policy has to be asked.
         weighting: the policy.
         structure: between correlations and scores.
+        error: the rounding of a correlation, by which scores tie.
     """
 
     step: Int[Array, ""]
@@ -62,6 +64,7 @@ class Turn(NamedTuple):
     weights: Any
     weighting: Weighting
     structure: Structure
+    error: Any = 0
 
     @property
     def is_hard(self) -> bool:
@@ -77,9 +80,12 @@ class Turn(NamedTuple):
             correlations: ``a_j* r`` of each atom, or other numbers whose magnitudes count.
             known: the atoms of before, which a hard selector leaves out.
         """
-        choice = self._choice(correlations, known)
-        chosen = self.structure.met(known.chosen())
-        row = self.selector.next(choice.scores, chosen)
+        choice, weights = self._choice(correlations, known)
+        chosen, selector = self.structure.met(known.chosen()), self.selector
+        if self.is_hard:
+            ones = self.weighting.is_ones
+            selector = HardSort(self.error, None if ones else self.structure.pool(weights))
+        row = selector.next(choice.scores, chosen)
         return row, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
     def first(
@@ -98,7 +104,7 @@ class Turn(NamedTuple):
             known: the atoms of before.
             again: whether a hard selector may choose those again.
         """
-        choice = self._choice(correlations, known, k)
+        choice, _ = self._choice(correlations, known, k)
         chosen = None if again else self.structure.met(known.chosen())
         rows = self.selector.first(choice.scores, k, chosen)
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
@@ -111,7 +117,7 @@ class Turn(NamedTuple):
 
         The indices have -1 where a candidate has fewer atoms than others.
         """
-        choice = self._choice(values, known, k)
+        choice, _ = self._choice(values, known, k)
         return *self.kept(choice.scores, k, values.shape[-1]), choice
 
     def kept(self, scores: Float[Array, " candidates"], k: int, num_atoms: int):
@@ -129,7 +135,8 @@ class Turn(NamedTuple):
         """What earlier steps leave to a choice: a constant, where the selector asks for that."""
         return lax.stop_gradient(values) if getattr(self.selector, "stepwise", False) else values
 
-    def _choice(self, correlations, known: Known, kept: int = 0) -> Choice:
+    def _choice(self, correlations, known: Known, kept: int = 0) -> tuple[Choice, Array]:
+        """The choice, and the weights of the atoms."""
         magnitudes = self._given(self.structure.magnitudes(correlations))
         chosen = lambda: self._given(jnp.asarray(known.chosen(), magnitudes.dtype))
         coefficients = lambda: self._given(known.coefficients())
@@ -138,7 +145,7 @@ class Turn(NamedTuple):
         if weights is None:
             weights = self.weighting(context).astype(magnitudes.dtype)
         scores = self.structure.pool(weights * magnitudes)
-        return Choice(magnitudes, scores, context, kept=kept)
+        return Choice(magnitudes, scores, context, kept=kept), weights
 
 
 @jax.tree_util.register_dataclass
@@ -152,6 +159,7 @@ class Turns:
         of_steps: weights of each step, or None.
         weighting: the policy.
         structure: what is chosen together.
+        error: the rounding of a correlation.
         num_steps: how many.
         start: the number of the first.
     """
@@ -161,6 +169,7 @@ class Turns:
     of_steps: Any
     weighting: Weighting
     structure: Structure
+    error: Any
     num_steps: int = static()
     start: int = static(default=0)
 
@@ -173,7 +182,7 @@ class Turns:
         """The turn that one entry of ``each`` makes."""
         selector, weights = each
         weights = self.shared if weights is None else weights
-        return Turn(step, selector, weights, self.weighting, self.structure)
+        return Turn(step, selector, weights, self.weighting, self.structure, self.error)
 
     @property
     def first(self) -> Turn:
@@ -204,8 +213,10 @@ def turns_of(problem: Problem, weights: Any, relaxed: Relaxed | None, method: "M
     selectors = relaxed.selectors(problem.unit, num_steps) if relaxed else HardSort()
     shared, of_steps = weighting.magnitudes(n, num_steps, dtype)
     if weighting.is_fixed:
-        weighting = Weighting(None, weighting.sees)  # It has said all that it says.
-    return Turns(selectors, shared, of_steps, weighting, method.structure, num_steps)
+        weighting = weighting.spoken()
+    # A residual is y less what was fitted, so its correlations carry the rounding of y.
+    error = 4 * eps(dtype) * norm(lax.stop_gradient(problem.y))
+    return Turns(selectors, shared, of_steps, weighting, method.structure, error, num_steps)
 
 
 class Method(abc.ABC):

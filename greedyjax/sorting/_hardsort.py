@@ -1,7 +1,7 @@
 """Sorting as a 0-1 matrix, and the selector of the hard solvers."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,13 +74,22 @@ def topk_mask(scores: Float[ArrayLike, " n"], *, k: int) -> Float[Array, " n"]:
 
 
 class HardSort(NamedTuple):
-    """The selector of the hard solvers: a row is an index, a mask is 0 or 1."""
+    """The selector of the hard solvers: a row is an index, a mask is 0 or 1.
+
+    Attributes:
+        error: the rounding of what scores are made of, for a weight of 1; the next atom is the
+            first of those that tie by it. None where scores tie by their own rounding alone.
+        weights: of the candidates, shape ``(n,)``; None for ones.
+    """
+
+    error: Any = None
+    weights: Any = None
 
     rows = Indices
 
     def next(self, scores: Float[Array, " n"], chosen: Bool[Array, " n"] | None) -> Indices:
         """The first atom of largest score among those not yet chosen."""
-        return Indices(first_argmax(_open(scores, chosen)))
+        return Indices(first_argmax(_open(scores, chosen), self.error, self.weights))
 
     def first(
         self, scores: Float[Array, " n"], k: int, chosen: Bool[Array, " n"] | None = None
