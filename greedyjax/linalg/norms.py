@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from greedyjax._meshes import varying_like
 from greedyjax._numerics import abs_sq, eps, norm, power_of_two, real_dtype, safe_inverse
 from greedyjax.linalg.operators import Dense
 
@@ -41,7 +42,8 @@ def operator_norm_sq(A: Any, dtype) -> Float[Array, ""]:
         return (i < _MAX_ITERATIONS) & jnp.any(jnp.abs(value - previous) > tolerance * value)
 
     infinite = jnp.full(_STARTS, jnp.inf, real_dtype(dtype))
-    state = refine((0, jax.vmap(lambda v: v * safe_inverse(norm(v)))(start), infinite, infinite))
+    first = 0, jax.vmap(lambda v: v * safe_inverse(norm(v)))(start), infinite, infinite
+    state = refine(varying_like(first, A))
     _, v, value, _ = lax.while_loop(moving, refine, state)
     return jnp.sum(abs_sq(A.matvec(v[jnp.argmax(value)])))
 

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
+from greedyjax._meshes import on_any_mesh
 from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Recovery
 from greedyjax.pursuit import (
@@ -89,6 +90,7 @@ def _described(policy: Any) -> str:
 
 
 @jax.jit
+@on_any_mesh(rows=(1,))
 def _by_function(hardened: Hardened, Y: Array) -> Recovery:
     """Signal by signal under vmap, in blocks that bound the memory."""
     assert hardened.function is not None

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import real_dtype
 from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Matrix, Recovery
@@ -199,9 +200,8 @@ class Unrolled(nnx.Module):
         loss of what comes next.
         """
         taus = jnp.broadcast_to(self.tau, (self.num_layers,))
-        targets = self._method.structure.total(targets)
 
-        def one(tau, met):
+        def one(tau, met, targets):
             relaxation, scores, wanted = self.relaxation(tau), met.scores, targets
             if met.closed is not None:  # No score is below 0: these are out of the running.
                 scores, wanted = jnp.where(met.closed, _CLOSED * tau, scores), targets * ~met.closed
@@ -209,8 +209,13 @@ class Unrolled(nnx.Module):
                 return relaxation.next_loss(scores, wanted)
             return relaxation.kept_loss(scores, wanted, met.threshold, met.kept)
 
-        losses = [jax.vmap(one)(taus, met) for met in choices.met]
-        return jnp.mean(jnp.concatenate(losses))
+        @on_any_mesh()
+        def mean(structure, taus, choices, targets):
+            targets = structure.total(targets)
+            each = jax.vmap(one, (0, 0, None))
+            return jnp.mean(jnp.concatenate([each(taus, met, targets) for met in choices.met]))
+
+        return mean(self._method.structure, taus, choices, targets)
 
     def rebuild(self: Own, *, A: Matrix | None = None, weights: Any = None) -> Own:
         """The same network on another matrix or with other weights.

@@ -1,9 +1,9 @@
 """Very many signals, one matrix: the one driver of blocks."""
 
 import dataclasses
+import math
 import sys
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._meshes import num_parts, on_any_mesh
 from greedyjax._numerics import matmul, power_of_two
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery
@@ -27,7 +28,9 @@ from greedyjax.pursuit.fits import GramMatrix, LeastSquares
 from greedyjax.structures import Plain
 
 
-class Plan(NamedTuple):
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Plan:
     """How `recover_batch` goes about it: the form of a step, and the signals in a block."""
 
     by_gram: bool
@@ -82,11 +85,12 @@ def recover_batch(
     size = best.batch_size
     if batch_size is not None:
         size = _checks.static_int("batch_size", batch_size, minimum=1)
-    found = _recover_batch(method, A, Y, weighting, best._replace(batch_size=size))
-    return as_given(found, A, given)
+    plan = dataclasses.replace(best, batch_size=size)
+    return as_given(_recover_batch(method, A, Y, weighting, plan), A, given)
 
 
-@partial(jax.jit, static_argnames="plan")
+@jax.jit
+@on_any_mesh(rows=(2,))
 def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Recovery:
     def by_residuals(Y):
         return jax.vmap(lambda y: solve(prepared, problem_of(system, y), weighting))(Y)
@@ -207,20 +211,25 @@ def _power_of_two_below(number: float) -> int:
 def in_blocks(solve, size: int, *rows: Array) -> Any:
     """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block.
 
+    A block has ``size`` rows of each device that the rows may be spread over, those that lie there.
     The number of rows may be a symbolic dimension, as in `jax.export`; so may be that of a block.
     """
-    num = rows[0].shape[0]
-    size = core.min_dim(size, core.max_dim(num, 1))
-    blocks = -(-num // size)
+    num, devices = rows[0].shape[0], num_parts(rows[0])
+    parts = math.gcd(devices, num) if devices > 1 else 1
+    each = num // parts
+    size = core.min_dim(size, core.max_dim(each, 1))
+    blocks = -(-each // size)
 
     def cut(rows):
-        padded = jnp.pad(rows, ((0, blocks * size - num), *((0, 0),) * (rows.ndim - 1)))
-        return padded.reshape(blocks, size, *rows.shape[1:])
+        of_parts = rows.reshape(parts, each, *rows.shape[1:])
+        fill = ((0, 0), (0, blocks * size - each), *((0, 0),) * (rows.ndim - 1))
+        cut = jnp.pad(of_parts, fill).reshape(parts, blocks, size, *rows.shape[1:])
+        return cut.swapaxes(0, 1).reshape(blocks, parts * size, *rows.shape[1:])
+
+    def whole(found):
+        of_parts = found.reshape(blocks, parts, size, *found.shape[2:]).swapaxes(0, 1)
+        of_parts = of_parts.reshape(parts, blocks * size, *found.shape[2:])
+        return lax.slice_in_dim(of_parts, 0, each, axis=1).reshape(num, *found.shape[2:])
 
     found = lax.map(lambda block: solve(*block), tuple(map(cut, rows)))
-
-    def joined(leaf):
-        whole = leaf.reshape(blocks * size, *leaf.shape[2:])
-        return lax.slice_in_dim(whole, 0, num)
-
-    return jax.tree.map(joined, found)
+    return jax.tree.map(whole, found)

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
+from greedyjax._meshes import varying_like
 from greedyjax._numerics import eps, norm
 from greedyjax._types import static
 from greedyjax.policies import Context, Weighting, as_weighting
@@ -379,10 +380,9 @@ def scan(
         recorded = jax.tree.map(
             lambda leaf: jnp.zeros((turns.num_steps, *leaf.shape), leaf.dtype), like
         )
+    start = varying_like((state, recorded), method, problem, turns, state)
     steps = jnp.arange(turns.num_steps, dtype=jnp.int32)
-    (state, recorded), _ = lax.scan(
-        step, (state, recorded), (steps, turns.each), length=turns.num_steps
-    )
+    (state, recorded), _ = lax.scan(step, start, (steps, turns.each), length=turns.num_steps)
     return state, *recorded
 
 

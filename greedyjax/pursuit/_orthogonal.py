@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jaxtyping import Array, Float
 
 from greedyjax import _checks
+from greedyjax._meshes import varying_like
 from greedyjax._numerics import matmul
 from greedyjax._types import static
 from greedyjax.linalg.basis import basis_derivative
@@ -145,7 +145,8 @@ def _spread(method: OMP, problem: Problem, turns: Turns, after, rows, z: Float[A
         return x + z[:, None] * row.weight[None, :], None
 
     inputs = turns.each, _before(problem, after), z.T
-    return lax.scan(add, jnp.zeros((parts, n), z.dtype), inputs)[0]
+    start = varying_like(jnp.zeros((parts, n), z.dtype), method, problem, inputs)
+    return lax.scan(add, start, inputs)[0]
 
 
 # With B the atoms as rows, Q = T B their basis, z the coefficients and r the residual of y after
@@ -199,7 +200,8 @@ def _differentiate(primals, tangents):
     dz = basis.coefficients(g)
     d_basis = basis_derivative(basis, dB)
     d_after = jnp.concatenate([d_before[1:], d_residual[None]])
-    d_final = jax.tree.map(_no_derivative, final)._replace(
+    # What is not replaced is locally constant, or whole numbers.
+    d_final = zero_from_primal(final, symbolic_zeros=True)._replace(
         residual=d_residual,
         along=_products(d_basis.vectors, before) + _products(basis.vectors, d_before),
         basis=d_basis,
@@ -275,10 +277,3 @@ def _changing(primal, tangent):
 def _products(vectors: Float[Array, "k parts row"], y: Float[Array, "k row"]):
     """``q_i* y_i`` for each ``i``."""
     return jnp.sum(vectors * y[:, None, :], axis=-1)
-
-
-def _no_derivative(values) -> Any:
-    """The derivative of what is locally constant: floats never move, integers have none."""
-    if jnp.issubdtype(jnp.result_type(values), jnp.inexact):
-        return jnp.zeros_like(values)
-    return np.zeros(jnp.shape(values), jax.dtypes.float0)

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import eps, norm
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery, Scalar
@@ -125,6 +126,7 @@ def system_for(method: Method, A: Any, dtype) -> System:
 
 
 @jax.jit
+@on_any_mesh()
 def _recover(method: Method, A, y, weighting: Weighting, relaxed: Relaxed | None) -> Recovery:
     system = system_for(method, A, y.dtype)
     return solve(method.prepared(system), problem_of(system, y), weighting, relaxed)
@@ -151,11 +153,13 @@ def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
         (residual <= enough * size) | near,
         Recovery.RESIDUAL_REACHED,
         jnp.where(answer.stationary, Recovery.STATIONARY, Recovery.STEPS_USED),
-    )
+    ).astype(jnp.int32)
+    # A number that is known beforehand would lie on all devices, and not where its signal does.
+    num_steps = jnp.asarray(answer.num_steps, jnp.int32) + 0 * status
     return Recovery(
         x=problem.unit * answer.x,
         support=answer.support.astype(jnp.int32),
         residual_norm=problem.scale * residual,
-        num_steps=jnp.asarray(answer.num_steps, jnp.int32),
-        status=status.astype(jnp.int32),
+        num_steps=num_steps,
+        status=status,
     )

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact, Int
 
 from greedyjax import _checks
+from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import matmul, real_dtype, safe_inverse
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix
@@ -100,6 +101,7 @@ class GaussianPrior:
 
 
 @jax.jit
+@on_any_mesh(rows=(2, 3))
 def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
     dtype = jnp.result_type(operator_dtype(A), prior.covariance, Y)
     A, C, Y = A.astype(real_dtype(dtype)), prior.covariance.astype(dtype), Y.astype(dtype)

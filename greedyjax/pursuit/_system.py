@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import magnitude
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Scalar
@@ -99,6 +100,7 @@ def relative_tau(
 
 
 @jax.jit
+@on_any_mesh()
 def _relative_tau(A, y, fraction, weighting):
     problem = problem_of(system_of(A, y.dtype, uses_matrix=False, uses_columns=True), y)
     magnitudes = magnitude(problem.correlations(problem.y))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from greedyjax._meshes import on_any_mesh
 from greedyjax._types import static
 from greedyjax.linalg.checked import operator_dtype
 from greedyjax.policies import Weighting
@@ -55,12 +56,14 @@ class Choices(NamedTuple):
 
 
 @jax.jit
+@on_any_mesh(rows=(2,))
 def recover_soft(method: Method, A: Any, Y: Array, weighting: Weighting, relaxed: Relaxed) -> Array:
     """The answers of the soft solver."""
     return _each(method, A, Y, lambda method, problem: solve(method, problem, weighting, relaxed).x)
 
 
 @jax.jit
+@on_any_mesh(rows=(2,))
 def recover_layers(
     method: Method, A: Any, Y: Array, weighting: Weighting, relaxed: Relaxed
 ) -> Array:
@@ -75,6 +78,7 @@ def recover_layers(
 
 
 @jax.jit
+@on_any_mesh(rows=(2,))
 def recorded_choices(method: Method, A: Any, Y: Array, weighting: Weighting) -> Choices:
     """The choices of the hard solver, and its answers.
 

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
+from greedyjax._meshes import num_parts
 from greedyjax._numerics import first_argmax
 from greedyjax._precision import as_given
 from greedyjax.sorting._rows import Indices
@@ -148,8 +149,29 @@ def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
     """Indices of the ``k`` largest scores in falling order, the lowest first where they tie."""
     scores = lax.stop_gradient(scores)
     # top_k sorts by bits, and would put -0 below 0.
-    order = lax.top_k(jnp.where(scores == 0, 0, scores), k)[1]
+    scores = jnp.where(scores == 0, 0, scores)
+    order = lax.top_k(scores, k)[1] if num_parts(scores) == 1 else _top_of_spread(scores, k)
     return checkpoint_name(order, _ORDER)
+
+
+def _top_of_spread(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
+    """`lax.top_k`, which gathers a batch that is spread over devices, without doing so.
+
+    The compiler splits ``approx_max_k``, which is exact at a recall of 1, but does not say which of
+    the scores that tie come first.
+    """
+    n = len(scores)
+    largest = lambda numbers: lax.approx_max_k(numbers, k, recall_target=1.0)
+    scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
+    least = largest(scores)[0][-1]
+    above, tied = scores > least, scores == least
+    kept = above | (tied & (jnp.cumsum(tied) <= k - jnp.sum(above)))
+    places = largest(jnp.where(kept, n - jnp.arange(n), 0).astype(jnp.float32))[1]  # Rising.
+    values = scores[places]
+    first = jnp.arange(k)[None, :] < jnp.arange(k)[:, None]
+    larger, equal = values[None, :] > values[:, None], values[None, :] == values[:, None]
+    ranks = jnp.sum(larger | (equal & first), axis=1)
+    return jnp.zeros_like(places).at[ranks].set(places, unique_indices=True)
 
 
 def _keep(scores, k):

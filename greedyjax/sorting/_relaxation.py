@@ -78,7 +78,7 @@ def logistic_loss(
     largest nonzero targets. ``plus`` puts another convex function in the place of ``p``.
     """
     n = len(z)
-    chosen = lax.top_k(targets, k)[1]
+    chosen = top_indices(targets, k)
     wanted = jnp.zeros(n, bool).at[chosen].set(True, unique_indices=True) & (targets > 0)
     loss = (plus or _softplus)(jnp.where(wanted, -z, z))
     return k * jnp.sum(jnp.where(wanted, targets, 1 / n) * loss)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from greedyjax._meshes import varying_like
 from greedyjax._numerics import safe_inverse
 from greedyjax.sorting._relaxation import Relaxation, logistic_loss
 from greedyjax.sorting._rows import SoftRows
@@ -92,6 +93,7 @@ def sparsemax(z: Float[Array, " n"]) -> Float[Array, " n"]:
         fewer = inside & (fixed > mean_excess(inside))
         return fewer, jnp.any(fewer != inside)
 
-    inside, _ = lax.while_loop(moving, refine, (fixed > -1, jnp.asarray(True)))
+    start = varying_like((fixed > -1, jnp.asarray(True)), fixed)
+    inside, _ = lax.while_loop(moving, refine, start)
     theta = (jnp.sum(jnp.where(inside, z, 0)) - 1) / jnp.sum(inside)
     return jnp.where(inside, z - theta, 0)

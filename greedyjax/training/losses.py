@@ -4,17 +4,19 @@ A loss is the mean over a batch of a loss per signal; ``X`` is None where no sig
 """
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._folds import row_folds
+from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import abs_sq, safe_inverse
 from greedyjax._precision import as_given, widened
 from greedyjax.linalg.checked import as_operator, restrict
@@ -199,21 +201,25 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
         num, m = jnp.shape(Y)[0], net.A.shape[0]
         if folds > m:
             _checks.fail(ValueError, "folds", f"at most the {m} rows of net.A", str(folds))
-        hidden, kept = map(jnp.asarray, row_folds(m, folds))
-        num_folds = len(hidden)
-        # Signals of zeros fill up the last places: what they add is 0.
-        filled = jnp.pad(Y, ((0, -num % num_folds), (0, 0)))
-        parts = filled.reshape(-1, num_folds, m).swapaxes(0, 1)
+        graph, state = nnx.split(net)
 
-        def one_fold(hidden, kept, Y):
+        @on_any_mesh()
+        def mean(state, Y):
+            net = nnx.merge(graph, state)
+            hidden, kept = map(jnp.asarray, row_folds(m, folds))
+            # Signals of zeros fill up the last places: what they add is 0.
+            filled = jnp.pad(Y, ((0, -num % len(hidden)), (0, 0)))
+            parts = filled.reshape(-1, len(hidden), m).swapaxes(0, 1)
+            return jnp.sum(jax.vmap(partial(one_fold, net))(hidden, kept, parts)) / num
+
+        def one_fold(net, hidden, kept, Y):
             X_hat = net.rebuild(A=restrict(net.A, kept))(Y[:, kept])
             predicted = jax.vmap(as_operator(restrict(net.A, hidden)).matvec)(X_hat)
             errors = abs_sq(Y[:, hidden] - predicted)
             share = len(hidden) / m
             return jnp.sum(errors, axis=1) * safe_inverse(share * jnp.sum(abs_sq(Y), axis=1))
 
-        relative = jax.vmap(one_fold)(hidden, kept, parts)
-        return jnp.sum(relative) / num
+        return mean(state, jnp.asarray(Y))
 
     return loss
 

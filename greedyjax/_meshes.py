@@ -1,0 +1,84 @@
+"""Arrays on several devices: what solvers ask of JAX so that each signal stays where it lies.
+
+A mesh of JAX has axes of three kinds. Over Auto axes the compiler finds out where arrays lie. Over
+Explicit axes the type of an array says it, and operations have to. Inside of `jax.shard_map` axes
+are Manual: a program sees the part of one device, and types say what varies between devices.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+
+def on_any_mesh(*, rows: tuple[int, ...] = ()) -> Callable[..., Callable[..., Any]]:
+    """Decorates a function of arrays, which then runs where they lie over Explicit axes too.
+
+    There an operation must say where its result lies, which a gather inside of `jax.vmap` cannot.
+    So where signals are all that is sharded each device runs the function on its own. Otherwise,
+    and for one signal of a `jax.vmap`, the compiler finds out as it does over Auto axes.
+
+    Args:
+        rows: the places of arguments with one signal a row; every result has one row for each. An
+            argument that is one signal alone has results that are not sharded.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def run(*args):
+            mesh = _explicit_mesh(args)
+            if mesh is None:
+                return function(*args)
+            by_row = PartitionSpec(*_leading_axes(args, rows))
+            specs = [by_row if i in rows else PartitionSpec() for i in range(len(args))]
+            others = [arg for i, arg in enumerate(args) if i not in rows]
+            with jax.sharding.use_abstract_mesh(mesh):
+                if by_row and not mesh.auto_axes and not any(map(_is_sharded, others)):
+                    return jax.shard_map(function, in_specs=tuple(specs), out_specs=by_row)(*args)
+                return jax.sharding.auto_axes(function, out_sharding=by_row)(*args)
+
+        return run
+
+    return decorate
+
+
+def num_parts(rows: jax.Array) -> int:
+    """Over how many devices the compiler may have spread rows, as far as their types tell."""
+    mesh = jax.typeof(rows).sharding.mesh
+    sizes = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))
+    return math.prod(sizes[name] for name in mesh.auto_axes)
+
+
+def varying_like(start: Any, *data: Any) -> Any:
+    """What a loop carries first, with types that vary over the devices where those of ``data`` do.
+
+    Inside of `jax.shard_map` what is made of constants is known to be the same on all devices,
+    what a step makes of data is not, and a loop has to carry one type.
+    """
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return start
+    varies = functools.reduce(
+        jnp.logical_or, (jnp.zeros_like(leaf, bool, shape=()) for leaf in jax.tree.leaves(data))
+    )
+    return jax.tree.map(lambda leaf: jnp.where(varies, leaf, leaf), start)
+
+
+def _explicit_mesh(args: Any) -> Any:
+    """The mesh with Explicit axes that any of the arguments lies on; None if there is none."""
+    meshes = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args))
+    return next((mesh for mesh in meshes if mesh.explicit_axes), None)
+
+
+def _leading_axes(args: tuple, rows: tuple[int, ...]) -> tuple:
+    """The mesh axes that signals are sharded over, in a tuple of one; none for one signal."""
+    specs = (jax.typeof(args[i]).sharding.spec for i in rows)
+    return next(((spec[0],) for spec in specs if len(spec) > 1 and spec[0] is not None), ())
+
+
+def _is_sharded(tree: Any) -> bool:
+    specs = (jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(tree))
+    return any(axes is not None for spec in specs for axes in spec)
