@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def on_any_mesh(*, rows: tuple[int, ...] = ()) -> Callable[..., Callable[..., Any]]:
@@ -53,6 +53,21 @@ def num_parts(rows: jax.Array) -> int:
     return math.prod(sizes[name] for name in mesh.auto_axes)
 
 
+def gathered(rows: Any) -> Any:
+    """Arrays whole on every device, where the compiler says where they lie.
+
+    So any of their rows can be taken without asking other devices for them.
+    """
+    return jax.tree.map(lambda leaf: _placed(leaf, lambda names: PartitionSpec()), rows)
+
+
+def spread(rows: Any) -> Any:
+    """Arrays with their rows spread over all devices, where the compiler says where they lie."""
+    return jax.tree.map(
+        lambda leaf: leaf if len(leaf) % num_parts(leaf) else _placed(leaf, PartitionSpec), rows
+    )
+
+
 def varying_like(start: Any, *data: Any) -> Any:
     """What a loop carries first, with types that vary over the devices where those of ``data`` do.
 
@@ -65,6 +80,14 @@ def varying_like(start: Any, *data: Any) -> Any:
         jnp.logical_or, (jnp.zeros_like(leaf, bool, shape=()) for leaf in jax.tree.leaves(data))
     )
     return jax.tree.map(lambda leaf: jnp.where(varies, leaf, leaf), start)
+
+
+def _placed(array: jax.Array, spec: Callable[..., PartitionSpec]) -> jax.Array:
+    """An array as a spec of all Auto axes says; as it is where there are none."""
+    mesh = jax.typeof(array).sharding.mesh
+    if not mesh.auto_axes:
+        return array
+    return jax.lax.with_sharding_constraint(array, NamedSharding(mesh, spec(mesh.auto_axes)))
 
 
 def _explicit_mesh(args: Any) -> Any:

@@ -11,6 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from helpers import forget_programs
 
+# Two devices, for the tests of sharded arrays; all others run on the first.
+jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -154,8 +154,9 @@ def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
         Recovery.RESIDUAL_REACHED,
         jnp.where(answer.stationary, Recovery.STATIONARY, Recovery.STEPS_USED),
     ).astype(jnp.int32)
-    # A number that is known beforehand would lie on all devices, and not where its signal does.
-    num_steps = jnp.asarray(answer.num_steps, jnp.int32) + 0 * status
+    # A number that is known beforehand would lie on all devices, and not where its signal does; so
+    # it is made to depend on something of the signal, which is never negative.
+    num_steps = jnp.where(status < 0, status, jnp.asarray(answer.num_steps, jnp.int32))
     return Recovery(
         x=problem.unit * answer.x,
         support=answer.support.astype(jnp.int32),

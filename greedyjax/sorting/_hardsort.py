@@ -161,16 +161,21 @@ def _top_of_spread(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
     the scores that tie come first.
     """
     n = len(scores)
-    largest = lambda numbers: lax.approx_max_k(numbers, k, recall_target=1.0)
+
+
+    def largest(numbers):
+        # Without the barrier XLA sorts everything, on a CPU, where a part of the order is taken.
+        return lax.optimization_barrier(lax.approx_max_k(numbers, k, recall_target=1.0))
+
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
     least = largest(scores)[0][-1]
-    above, tied = scores > least, scores == least
-    kept = above | (tied & (jnp.cumsum(tied) <= k - jnp.sum(above)))
-    places = largest(jnp.where(kept, n - jnp.arange(n), 0).astype(jnp.float32))[1]  # Rising.
+    # Those above the least and then those that tie with it, the lowest first: no two are equal.
+    level = jnp.where(scores > least, 2 * n, jnp.where(scores == least, n, 0))
+    places = largest((level - jnp.arange(n)).astype(jnp.float32))[1]
     values = scores[places]
-    first = jnp.arange(k)[None, :] < jnp.arange(k)[:, None]
+    before = jnp.arange(k)[None, :] < jnp.arange(k)[:, None]
     larger, equal = values[None, :] > values[:, None], values[None, :] == values[:, None]
-    ranks = jnp.sum(larger | (equal & first), axis=1)
+    ranks = jnp.sum(larger | (equal & before), axis=1)
     return jnp.zeros_like(places).at[ranks].set(places, unique_indices=True)
 
 

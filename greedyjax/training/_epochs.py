@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
+from greedyjax._meshes import gathered, on_any_mesh, spread
 from greedyjax.nets import Unrolled
 
 
@@ -89,7 +90,8 @@ class Parts(NamedTuple):
 @lru_cache
 def of_one(setup: Setup) -> Parts:
     """For one network. Cached, so that training again compiles nothing."""
-    return Parts(*(jax.jit(partial(part, setup)) for part in (train, validate, temperature)))
+    parts = (on_any_mesh()(partial(part, setup)) for part in (train, validate, temperature))
+    return Parts(*map(jax.jit, parts))
 
 
 @lru_cache
@@ -102,7 +104,7 @@ def of_each(setup: Setup, data_axis: int | None) -> Parts:
     """
 
     def compiled(part, *axes):
-        return jax.jit(jax.vmap(partial(part, setup), in_axes=axes))
+        return jax.jit(on_any_mesh()(jax.vmap(partial(part, setup), in_axes=axes)))
 
     return Parts(
         compiled(train, 0, 0, data_axis, 0, None),
@@ -128,7 +130,12 @@ def network(setup: Setup, params, rest, step):
 
 
 def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Learned]:
-    """One pass over the training set, in an order of its own."""
+    """One pass over the training set, in an order of its own.
+
+    Where the set lies on several devices each of them gets all of it, once, and computes its share
+    of every batch: a row that has to be asked for in every step takes far longer.
+    """
+    data = gathered(data)
     num = len(data[0])
     num_batches = num // setup.batch_size
     order = jax.random.permutation(jax.random.fold_in(key, epoch), num)
@@ -137,7 +144,7 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
     unrolled = isinstance(network(setup, state.params, rest, state.step), Unrolled)
 
     def step(state, batch):
-        Y, X = jax.tree.map(lambda each: each[batch], data)
+        Y, X = spread(jax.tree.map(lambda each: each[batch], data))
 
         def objective(params):
             return setup.loss(network(setup, params, rest, state.step), Y, X)
@@ -183,12 +190,13 @@ def temperature(setup: Setup, state: State, rest) -> Array:
 
 def _mean_loss(setup: Setup, state: State, rest, data) -> Array:
     """The mean loss over a whole set, a batch at a time."""
-    net = network(setup, state.params, rest, state.step)
+    net, data = network(setup, state.params, rest, state.step), gathered(data)
     num = len(data[0])
     size = min(setup.batch_size, num)
     whole = num - num % size
     batches = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), data)
-    total = size * jnp.sum(jax.lax.map(lambda batch: setup.val_loss(net, *batch), batches))
+    of_batch = lambda batch: setup.val_loss(net, *spread(batch))
+    total = size * jnp.sum(jax.lax.map(of_batch, batches))
     if whole < num:
         left = jax.tree.map(lambda leaf: leaf[whole:], data)
         total += (num - whole) * setup.val_loss(net, *left)

@@ -1,0 +1,200 @@
+"""Arrays on two devices: the answers of one device, each where its signal lies, and no messages.
+
+`conftest.py` divides the processor into two devices.
+"""
+
+import functools
+import re
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import greedyjax as gj
+from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.sorting import SparseSort
+from greedyjax.sorting._hardsort import _top_of_spread
+from greedyjax.training import fit, losses
+from helpers import assert_close, random_problem
+
+M, N, K, NUM = 12, 24, 3, 12
+PURSUIT, STEPS, SOFT = {"sparsity": K}, {"num_steps": 2}, {"tau": 0.1}
+A = random_problem(0, M, N, K, np.float64)[0]
+X = np.zeros((NUM, N))
+for i, x in enumerate(X):
+    x[np.random.default_rng(i).choice(N, K, replace=False)] = 1 + np.arange(K)
+Y = X @ A.T + 0.01 * np.random.default_rng(0).standard_normal((NUM, M))
+
+
+def devices(kind):
+    return jax.make_mesh((2,), ("signals",), axis_types=(kind,), devices=jax.devices("cpu")[:2])
+
+
+def each(solve, **settings):
+    return lambda A, Y: jax.vmap(lambda y: solve(A, y, **PURSUIT, **settings))(Y)
+
+
+def batch(solve, prepare=lambda A: A, **settings):
+    return lambda A, Y: solve(prepare(A), Y, batch_size=2, **PURSUIT, **settings)
+
+
+OMP_NET = OMPNet(A, **PURSUIT, **SOFT)
+IHT_NET = IHTNet(A, num_layers=2, **PURSUIT, **SOFT)
+SPARSE = OMPNet(A, relaxation=SparseSort, **PURSUIT, **SOFT)
+gram = functools.partial(gj.dictionary, gram=True)
+# One of each kind of code in the quick tests.
+QUICK = {
+    "omp": each(gj.omp, rtol=0.01),
+    "soft_iht": each(gj.soft_iht, **STEPS, **SOFT),
+    "cosamp": each(gj.cosamp, **STEPS),
+    "omp_batch": batch(gj.omp_batch),
+    "omp_batch, Gram": batch(gj.omp_batch, gram),
+    "OMPNet, layers": lambda A, Y: OMP_NET.layers(Y),
+}
+ALL = {
+    "soft_omp": each(gj.soft_omp, **SOFT),
+    "iht": each(gj.iht, **STEPS),
+    "iht, debias": each(gj.iht, debias=True, **STEPS),
+    "htp": each(gj.htp, **STEPS),
+    "subspace_pursuit": each(gj.subspace_pursuit, **STEPS),
+    "soft_htp": each(gj.soft_htp, **STEPS, **SOFT),
+    "soft_subspace_pursuit": each(gj.soft_subspace_pursuit, **STEPS, **SOFT),
+    "soft_cosamp": each(gj.soft_cosamp, **STEPS, **SOFT),
+    "iht_batch": batch(gj.iht_batch, **STEPS),
+    "htp_batch": batch(gj.htp_batch, **STEPS),
+    "subspace_pursuit_batch": batch(gj.subspace_pursuit_batch, **STEPS),
+    "cosamp_batch": batch(gj.cosamp_batch, **STEPS),
+    "OMPNet": lambda A, Y: OMP_NET(Y),
+    "IHTNet": lambda A, Y: IHT_NET(Y),
+    "OMPNet, hardened": lambda A, Y: OMP_NET.harden()(Y),
+    "IHTNet, hardened": lambda A, Y: IHT_NET.harden()(Y),
+    "IHTNet, choices": lambda A, Y: IHT_NET.choices(Y).x,
+}
+CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL)]
+
+
+@functools.cache
+def on_one_device(name):
+    return jax.jit({**QUICK, **ALL}[name])(A, Y)
+
+
+def collectives(compiled):
+    names = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    return Counter(re.findall(rf" ({names})(?:-start)?\(", compiled.as_text()))
+
+
+def run(function, mesh, *rows):
+    """What a function returns of rows on two devices, and the messages that it sends."""
+    placed = jax.device_put((A, *rows), (NamedSharding(mesh, P()), *(by_signal(mesh),) * len(rows)))
+    compiled = jax.jit(function).lower(*placed).compile()
+    return compiled(*placed), collectives(compiled)
+
+
+def by_signal(mesh):
+    return NamedSharding(mesh, P("signals"))
+
+
+def check_answers(found, name, mesh):
+    for one, of_one_device in zip(
+        jax.tree.leaves(found), jax.tree.leaves(on_one_device(name)), strict=True
+    ):
+        assert_close(one, of_one_device)
+        assert one.sharding.is_equivalent_to(by_signal(mesh), one.ndim)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("name", CASES)
+def test_answers_on_a_mesh(name, kind):
+    mesh = devices(kind)
+    found, sent = run({**QUICK, **ALL}[name], mesh, Y)
+    check_answers(found, name, mesh)
+    # Of a block by the Gram matrix the compiler has to know whether all signals are accurate.
+    one_predicate = kind == AxisType.Auto and "Gram" in name
+    assert sent == (Counter({"all-reduce": 1}) if one_predicate else Counter())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_answers_inside_of_shard_map(name):
+    mesh = devices(AxisType.Auto)
+    solve = {**QUICK, **ALL}[name]
+    specs = {"in_specs": (P(), P("signals")), "out_specs": P("signals")}
+    found, sent = run(jax.shard_map(solve, mesh=mesh, **specs), mesh, Y)
+    check_answers(found, name, mesh)
+    assert sent == Counter()
+
+
+LOSSES = {
+    "selection": (losses.selection, OMP_NET),
+    "hidden rows": (losses.hidden_rows(folds=3), OMP_NET),
+    "reconstruction": (losses.reconstruction, IHT_NET),
+    "selection, SparseSort": (losses.selection, SPARSE),
+    "deep supervision": (losses.deep_supervision, OMP_NET),
+    "straight through": (losses.straight_through, OMP_NET),
+    "hard reconstruction": (losses.hard_reconstruction, IHT_NET),
+}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+    "name",
+    [n if i < 3 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(LOSSES)],
+)
+def test_gradients_of_losses(name, kind):
+    loss, net = LOSSES[name]
+    graph, params, rest = nnx.split(net, nnx.Param, ...)
+
+    def gradient(A, Y, X):
+        of_params = lambda params: loss(nnx.merge(graph, params, rest), Y, X)
+        return jax.value_and_grad(of_params)(params)
+
+    expected = jax.jit(gradient)(A, Y, X)
+    mesh = devices(kind)
+    with jax.set_mesh(mesh):
+        found, _ = run(gradient, mesh, Y, X)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_derivatives_of_a_batch(kind):
+    def gradient(A, Y):
+        total = lambda A, Y: jnp.sum(gj.omp_batch(gram(A), Y, batch_size=2, **PURSUIT).x ** 2)
+        return jax.grad(total, argnums=(0, 1))(A, Y)
+
+    mesh = devices(kind)
+    with jax.set_mesh(mesh):
+        found, _ = run(gradient, mesh, Y)
+    for one, other in zip(found, jax.jit(gradient)(A, Y), strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_training_has_the_same_losses(kind):
+    settings = {
+        "optimizer": optax.sgd(0.1), "num_epochs": 2, "batch_size": 4, "progress": False,
+        "key": jax.random.key(0),
+    }  # fmt: skip
+    expected = fit(OMP_NET, (Y, X), (Y, X), **settings).history
+    mesh = devices(kind)
+    data = jax.device_put((Y, X), by_signal(mesh))
+    with jax.set_mesh(mesh):
+        history = fit(OMP_NET, data, data, **settings).history
+    for column in ("train_loss", "val_loss", "gradient_norm"):
+        assert_close(history[column][1:], expected[column][1:])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_the_largest_of_a_spread_batch(k, dtype):
+    """Many ties, which go to the lowest index; a NaN comes first."""
+    scores = np.random.default_rng(k).integers(-1, 4, (30, 40)).astype(dtype)
+    scores[3, 7] = np.nan
+    found = jax.jit(jax.vmap(lambda row: _top_of_spread(row, k)))(scores)
+    order = np.argsort(-np.where(np.isnan(scores), np.inf, scores), axis=1, kind="stable")
+    assert_close(found, order[:, :k].astype(np.int32))
