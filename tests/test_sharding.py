@@ -53,7 +53,7 @@ QUICK = {
     "omp": each(gj.omp, rtol=0.01),
     "soft_iht": each(gj.soft_iht, **STEPS, **SOFT),
     "cosamp": each(gj.cosamp, **STEPS),
-    "omp_batch": batch(gj.omp_batch),
+    "omp_batch": batch(gj.omp_batch, rtol=0.01),
     "omp_batch, Gram": batch(gj.omp_batch, gram),
     "OMPNet, layers": lambda A, Y: OMP_NET.layers(Y),
 }

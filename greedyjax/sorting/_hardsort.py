@@ -162,7 +162,6 @@ def _top_of_spread(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
     """
     n = len(scores)
 
-
     def largest(numbers):
         # Without the barrier XLA sorts everything, on a CPU, where a part of the order is taken.
         return lax.optimization_barrier(lax.approx_max_k(numbers, k, recall_target=1.0))
