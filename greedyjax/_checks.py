@@ -140,6 +140,20 @@ def scalar(name: str, value: Any, *, positive: bool):
     return widened(array)
 
 
+def at_least_0(name: str, value: Any, *, shape: tuple):
+    """Returns ``value`` as real numbers, at least 0, of a shape."""
+    array = as_array(name, value)
+    if array.ndim == 0 == len(shape):
+        return scalar(name, value, positive=False)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
+        fail(TypeError, name, "real numbers", f"dtype {array.dtype}")
+    if array.shape != shape:
+        expected = f"a scalar or shape {shape}, one per signal" if shape else "a scalar"
+        fail(ValueError, name, expected, f"shape {array.shape}")
+    _bounded(name, value, "finite numbers >= 0", lambda a: (a >= 0) & np.isfinite(a))
+    return widened(array)
+
+
 def positive(name: str, value: Any) -> None:
     """Raises where ``value`` is known and not all positive."""
     _bounded(name, value, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))

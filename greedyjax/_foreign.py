@@ -9,8 +9,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _NAMES = {
     "n_nonzero_coefs": "sparsity=, the number of atoms",
-    "tol": "rtol=, the norm of the residual relative to ||y||; the square tol of scikit-learn is "
-    "rtol=sqrt(tol) / norm(y)",
+    "tol": "atol=, the norm of the residual; the square tol of scikit-learn is atol=sqrt(tol)",
 }
 
 

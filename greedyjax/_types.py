@@ -81,7 +81,7 @@ class Recovery(NamedTuple):
 
     #: All steps were used, and neither of the others holds: more steps may help.
     STEPS_USED = 0
-    #: ``residual_norm`` is at most ``rtol * ||y||``; or rounding, ``100 eps ||y||``; or,
+    #: ``residual_norm`` is at most ``max(rtol * ||y||, atol)``; or rounding, ``100 eps ||y||``; or,
     #: where the last step left ``x`` where it was, ``10 sqrt(eps) ||y||``.
     RESIDUAL_REACHED = 1
     #: The last step moved ``x`` by at most ``sqrt(eps) * ||x||``, and a residual remains: noise, or

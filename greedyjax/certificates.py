@@ -107,7 +107,7 @@ def same_path(
     """
     tau = temperature_given(tau)
     given = y
-    method, A, y, weighting = checked(OMP(sparsity), A, y, weights, name="y", ndim=1)
+    method, A, y, weighting, _ = checked(OMP(sparsity), A, y, weights, name="y", ndim=1)
     found = _same_path(method, A, y, weighting, relaxed_of(method, SoftSort, tau))
     return as_given(found, A, given)
 

@@ -20,7 +20,7 @@ __all__ = ["batches", "recover"]
 def recover(
     solve: Callable[[Any], Any],
     Y: Any,
-    *,
+    *others: Any,
     batch_size: int = 4096,
     num_threads: int | None = None,
     progress: bool = False,
@@ -31,6 +31,8 @@ def recover(
         solve: jitted function of measurements ``(batch, m)``; what it returns, a `Recovery` or an
             array or any tree of arrays, has a leading axis of ``batch``.
         Y: measurements, shape ``(num, m)``, a NumPy array, which may be memory-mapped.
+        others: more arrays with one row, or one number, per signal, such as tolerances; ``solve``
+            gets those of the batch after its measurements.
         batch_size: the most signals at a time in one thread.
         num_threads: batches at a time. None means one per processor on a CPU, where one batch
             does not keep them busy, and 2 elsewhere, so that one computes while another moves.
@@ -56,7 +58,7 @@ def recover(
     """
     settings = {"batch_size": batch_size, "num_threads": num_threads, "progress": progress}
     answers = None
-    for start, batch in batches(solve, Y, **settings):
+    for start, batch in batches(solve, Y, *others, **settings):
         if answers is None:
             answers = jax.tree.map(
                 lambda leaf: np.empty((len(Y), *leaf.shape[1:]), leaf.dtype), batch
@@ -69,7 +71,7 @@ def recover(
 def batches(
     solve: Callable[[Any], Any],
     Y: Any,
-    *,
+    *others: Any,
     batch_size: int = 4096,
     num_threads: int | None = None,
     progress: bool = False,
@@ -81,6 +83,7 @@ def batches(
     Args:
         solve: as for `recover`, and so are all the arguments below.
         Y: measurements.
+        others: more arrays with one row, or one number, per signal.
         batch_size: the most signals at a time in one thread.
         num_threads: batches at a time.
         progress: shows a bar, where there is a terminal.
@@ -108,8 +111,12 @@ def batches(
         _checks.fail(TypeError, "Y", "an array of floating-point or complex numbers", got)
     if Y.ndim != 2 or 0 in Y.shape:
         _checks.fail(ValueError, "Y", "shape (num, m)", f"shape {Y.shape}")
+    for i, other in enumerate(others):
+        if np.ndim(other) == 0 or len(other) != len(Y):
+            expected, got = f"{len(Y)} rows, as Y has", f"shape {np.shape(other)}"
+            _checks.fail(ValueError, f"others[{i}]", expected, got)
     size, num_threads = batches_of(len(Y), batch_size, num_threads)
-    return _in_order(solve, Y, size, num_threads, progress)
+    return _in_order(solve, (Y, *others), size, num_threads, progress)
 
 
 def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int, int]:
@@ -122,28 +129,36 @@ def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int,
     return min(batch_size, -(-num // num_threads)), num_threads
 
 
-def _in_order(solve, Y, size: int, num_threads: int, progress: bool) -> Iterator[tuple[int, Any]]:
-    def one(start: int):
-        rows = np.asarray(Y[start : start + size])
-        if not np.isfinite(rows).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            _checks.fail(ValueError, "Y", "finite numbers", f"NaN or infinity in row {bad}")
+def _in_order(
+    solve, arrays: tuple, size: int, num_threads: int, progress: bool
+) -> Iterator[tuple[int, Any]]:
+    num = len(arrays[0])
+
+    def filled(rows):
         # Zeros fill up the last batch, so that one compilation serves all.
         padded = np.zeros((size, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows)], solve(padded))
+        return padded
 
-    starts = iter(range(0, len(Y), size))
+    def one(start: int):
+        Y, *others = (np.asarray(array[start : start + size]) for array in arrays)
+        if not np.isfinite(Y).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(Y).all(axis=1))[0])
+            _checks.fail(ValueError, "Y", "finite numbers", f"NaN or infinity in row {bad}")
+        answers = solve(filled(Y), *map(filled, others))
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(Y)], answers)
+
+    starts = iter(range(0, num, size))
     pool = ThreadPoolExecutor(num_threads)
     submitted = lambda start: (start, pool.submit(one, start))
     disable = None if progress else True
     try:
-        with tqdm(None, "recover", len(Y), unit="signal", unit_scale=True, disable=disable) as bar:
+        with tqdm(None, "recover", num, unit="signal", unit_scale=True, disable=disable) as bar:
             under_way = deque(map(submitted, islice(starts, 2 * num_threads)))
             while under_way:
                 start, future = under_way.popleft()
                 answers = future.result()
-                bar.update(min(size, len(Y) - start))
+                bar.update(min(size, num - start))
                 yield start, answers
                 under_way.extend(map(submitted, islice(starts, 1)))
     finally:

@@ -71,7 +71,7 @@ ROWS = {
     "masked y": (lambda: gj.omp(A, np.ma.masked_less(y, 0), sparsity=1),
                  TypeError, r"y: .*got a masked array; y.filled\(0\) puts 0"),
     "tol": (lambda: gj.omp(A, y, sparsity=1, tol=0.1),
-            TypeError, "tol: expected rtol=, the norm .* rtol=sqrt.*, got tol="),
+            TypeError, "tol: expected atol=, the norm .* atol=sqrt.*, got tol="),
     "tol of many": (lambda: gj.omp_batch(A, Y, sparsity=1, tol=0.1), TypeError, "tol: expected rt"),
     "n_nonzero_coefs": (lambda: gj.omp(A, y, n_nonzero_coefs=1),
                         TypeError, "n_nonzero_coefs: expected sparsity=, the number of atoms, got"),

@@ -10,7 +10,7 @@ from greedyjax.policies import Policy
 from greedyjax.pursuit._blocks import recover_batch
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
 from greedyjax.pursuit._orthogonal import OMP
-from greedyjax.pursuit._recover import rtol_given
+from greedyjax.pursuit._recover import tolerance_given
 from greedyjax.pursuit._thresholding import HTP, IHT
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.structures import Plain, Structure
@@ -23,7 +23,8 @@ def omp_batch(
     *,
     sparsity: int,
     weights: Float[ArrayLike, "*sparsity n"] | Policy | None = None,
-    rtol: Scalar = 0.0,
+    rtol: Float[ArrayLike, "*num"] = 0.0,
+    atol: Float[ArrayLike, "*num"] = 0.0,
     penalty: Float[ArrayLike, " n"] | None = None,
     batch_size: int | None = None,
     structure: Structure = Plain(),
@@ -45,8 +46,10 @@ def omp_batch(
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
-        rtol: stops a signal once ``||r|| <= rtol ||y||``; traced, >= 0. A Gram matrix does not
-            know residuals to that accuracy, so anything but the number 0 is done by residuals.
+        rtol: stops a signal once ``||r|| <= max(rtol ||y||, atol)``; one, or one per signal, shape
+            ``(num,)``; traced, >= 0. A Gram matrix does not know residuals to that accuracy, so
+            anything but the number 0 is done by residuals.
+        atol: the same in the units of ``Y``.
         penalty: of the fit, as in `omp`, real and >= 0, shape ``(n,)``. None means 0.
         batch_size: signals in a block, static; None chooses.
         structure: which atoms are chosen together, as in the function for one signal.
@@ -70,7 +73,8 @@ def omp_batch(
         Rubinstein, Zibulevsky and Elad, "Efficient implementation of the K-SVD algorithm using
         batch orthogonal matching pursuit", 2008; and those of `omp`.
     """
-    method = OMP(sparsity, rtol_given(rtol), LeastSquares(penalty), structure=structure)
+    tolerance = tolerance_given(rtol, atol)
+    method = OMP(sparsity, **tolerance, fit=LeastSquares(penalty), structure=structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 

@@ -22,7 +22,7 @@ from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy, Weighting
 from greedyjax.pursuit._method import Method, run, turns_of
 from greedyjax.pursuit._orthogonal import OMP
-from greedyjax.pursuit._problem import problem_of
+from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
 from greedyjax.pursuit._recover import checked, recovery, solve, system_for
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
 from greedyjax.structures import Plain
@@ -80,25 +80,30 @@ def recover_batch(
         [[1], [2]]
     """
     given = Y
-    method, A, Y, weighting = checked(method, A, Y, weights, name="Y", ndim=2)
-    best = _plan_for(method, A, Y)
+    method, A, Y, weighting, tolerance = checked(method, A, Y, weights, name="Y", ndim=2)
+    best = _plan_for(method, A, Y, tolerance)
     size = best.batch_size
     if batch_size is not None:
         size = _checks.static_int("batch_size", batch_size, minimum=1)
     plan = dataclasses.replace(best, batch_size=size)
-    return as_given(_recover_batch(method, A, Y, weighting, plan), A, given)
+    return as_given(_recover_batch(method, A, Y, tolerance, weighting, plan), A, given)
 
 
 @jax.jit
-@on_any_mesh(rows=(2,))
-def _recover_batch(method: Method, A, Y, weighting: Weighting, plan: Plan) -> Recovery:
-    def by_residuals(Y):
-        return jax.vmap(lambda y: solve(prepared, problem_of(system, y), weighting))(Y)
+@on_any_mesh(rows=(2, 3))
+def _recover_batch(
+    method: Method, A, Y, tolerance: Tolerance, weighting: Weighting, plan: Plan
+) -> Recovery:
+    def by_residuals(Y, tolerance=EXACT):
+        def one(y, tolerance):
+            return solve(prepared, problem_of(system, y, tolerance=tolerance), weighting)
+
+        return jax.vmap(one)(Y, tolerance)
 
     if not plan.by_gram:
         system = system_for(method, A, Y.dtype)
         prepared = method.prepared(system)
-        return in_blocks(by_residuals, plan.batch_size, Y)
+        return in_blocks(by_residuals, plan.batch_size, Y, tolerance)
 
     assert isinstance(method, OMP)
     by_gram = dataclasses.replace(method, fit=GramMatrix(method.fit.penalty))
@@ -131,7 +136,7 @@ def _projections(atoms: Any, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num 
     return jax.vmap(lambda y: join(atoms.adjoint_times(split(y))))(Y)
 
 
-def _plan_for(method: Method, A: Any, Y: Any) -> Plan:
+def _plan_for(method: Method, A: Any, Y: Any, tolerance: Tolerance) -> Plan:
     (m, n), itemsize, backend = A.shape, Y.dtype.itemsize, jax.default_backend()
     if not (
         isinstance(method, OMP)
@@ -146,7 +151,7 @@ def _plan_for(method: Method, A: Any, Y: Any) -> Plan:
     num = Y.shape[0] if isinstance(Y.shape[0], int) else sys.maxsize
     return plan(
         m, n, method.sparsity, num, itemsize,
-        has_gram=has_gram, gram_serves=method.rtol is None, backend=backend,
+        has_gram=has_gram, gram_serves=tolerance == EXACT, backend=backend,
     )  # fmt: skip
 
 
@@ -208,8 +213,10 @@ def _power_of_two_below(number: float) -> int:
     return 1 << max(int(number).bit_length() - 1, 0)
 
 
-def in_blocks(solve, size: int, *rows: Array) -> Any:
+def in_blocks(solve, size: int, *rows: Any) -> Any:
     """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block.
+
+    ``rows`` are arrays, of which the first says where the rows lie, or trees of arrays.
 
     A block has ``size`` rows of each device that the rows may be spread over, those that lie there.
     The number of rows may be a symbolic dimension, as in `jax.export`; so may be that of a block.
@@ -231,5 +238,5 @@ def in_blocks(solve, size: int, *rows: Array) -> Any:
         of_parts = of_parts.reshape(parts, blocks * size, *found.shape[2:])
         return lax.slice_in_dim(of_parts, 0, each, axis=1).reshape(num, *found.shape[2:])
 
-    found = lax.map(lambda block: solve(*block), tuple(map(cut, rows)))
+    found = lax.map(lambda block: solve(*block), jax.tree.map(cut, rows))
     return jax.tree.map(whole, found)

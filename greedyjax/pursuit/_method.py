@@ -246,8 +246,9 @@ class Method(abc.ABC):
 
     # What follows has defaults that most methods keep.
 
-    #: The relative residual that counts as an answer; None means rounding.
+    #: The residual that counts as an answer, relative to ``y`` and in its units; None means 0.
     rtol: Any = None
+    atol: Any = None
     #: Whether steps multiply by ``A`` itself, which is then brought to unit scale.
     uses_matrix = False
     #: Whether steps read columns at norm 1, whose norms a matrix-free operator then has to know.

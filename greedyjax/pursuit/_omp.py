@@ -9,7 +9,7 @@ from greedyjax._foreign import names_foreign_arguments
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.policies import Policy
 from greedyjax.pursuit._orthogonal import OMP
-from greedyjax.pursuit._recover import recover, rtol_given, temperature_given
+from greedyjax.pursuit._recover import recover, temperature_given, tolerance_given
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import SoftSort
 from greedyjax.structures import Plain, Structure
@@ -23,6 +23,7 @@ def omp(
     sparsity: int,
     weights: Float[ArrayLike, "*sparsity n"] | Policy | None = None,
     rtol: Scalar = 0.0,
+    atol: Scalar = 0.0,
     penalty: Float[ArrayLike, " n"] | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
@@ -43,8 +44,9 @@ def omp(
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
             `greedyjax.policies.Policy`, which sees what was chosen; only magnitudes matter. None
             means ones.
-        rtol: stops once ``||r|| <= rtol ||y||``; traced, >= 0. In a batch each signal stops on
-            its own.
+        rtol: stops once ``||r|| <= max(rtol ||y||, atol)``; traced, >= 0. In a batch each signal
+            stops on its own.
+        atol: the same in the units of ``y``; traced, >= 0.
         penalty: real and >= 0, shape ``(n,)``, in the units of ``A^2``: the fit minimises
             ``||y - A x||^2 + sum_j penalty_j |x_j|^2`` on the atoms chosen, which a prior variance
             of ``1 / penalty_j`` times that of the noise makes the best estimate. None means 0.
@@ -69,7 +71,8 @@ def omp(
         Pati, Rezaiifar and Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993; weighted
         selection as in Mohammad-Taheri, Colbrook and Brugiapaglia, arXiv 2505.15661.
     """
-    method = OMP(sparsity, rtol_given(rtol), LeastSquares(penalty), structure=structure)
+    tolerance = tolerance_given(rtol, atol)
+    method = OMP(sparsity, **tolerance, fit=LeastSquares(penalty), structure=structure)
     return recover(method, A, y, weights=weights)
 
 

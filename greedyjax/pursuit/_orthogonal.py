@@ -10,7 +10,6 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jaxtyping import Array, Float
 
-from greedyjax import _checks
 from greedyjax._meshes import varying_like
 from greedyjax._numerics import matmul
 from greedyjax._types import static
@@ -29,8 +28,10 @@ class OMP(Method):
 
     Attributes:
         sparsity: largest number of atoms, or of blocks of them.
-        rtol: the hard solver stops once ``||r|| <= rtol ||y||``. None stops where nothing is left.
-            Soft solvers never stop, so that gradients at ``r = 0`` are right.
+        rtol: the hard solver stops once ``||r|| <= max(rtol ||y||, atol)``; in a batch, one number
+            or one per signal. None is 0: it stops where nothing is left. Soft solvers never stop,
+            so that gradients at ``r = 0`` are right.
+        atol: the same in the units of ``y``.
         fit: on the chosen atoms.
         remat: whether soft rows are made again instead of kept.
         structure: what is chosen together.
@@ -38,6 +39,7 @@ class OMP(Method):
 
     sparsity: int = static()
     rtol: Any = None
+    atol: Any = None
     fit: Any = LeastSquares()
     remat: bool = static(default=False)
     structure: Any = Plain()
@@ -47,15 +49,6 @@ class OMP(Method):
         """One step for each atom, or block."""
         return self.sparsity
 
-    def checked(self, shape: tuple[int, int], dtype) -> "OMP":
-        """With the tolerance checked as well."""
-        rtol = self.rtol
-        if rtol is not None:
-            rtol = _checks.scalar("rtol", rtol, positive=False)
-            # A 0 that is known is no number to trace: then a Gram matrix serves as well.
-            rtol = None if not _checks.is_traced(self.rtol) and float(self.rtol) == 0 else rtol
-        return dataclasses.replace(super().checked(shape, dtype), rtol=rtol)
-
     def init(self, problem: Problem, turn) -> Any:
         """No atom chosen."""
         _, width = self.structure.shape(problem.shape[1])
@@ -64,7 +57,7 @@ class OMP(Method):
     def step(self, problem: Problem, state, turn):
         """Chooses one atom, and adds it."""
         fit = self.fit
-        active = fit.goes_on(problem, state, self.rtol) if turn.is_hard else True
+        active = fit.goes_on(problem, state) if turn.is_hard else True
         correlations = fit.correlations(problem, state)
         row, choice = turn.next(correlations, fit.known(problem, state))
         if isinstance(self.structure, Plain):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import power_of_two, real_dtype
+from greedyjax._numerics import norm, power_of_two, real_dtype
 from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
 from greedyjax.linalg.dictionary import gram_of
 from greedyjax.linalg.operators import Dense, join, split, unit_columns
@@ -42,6 +42,22 @@ class System(NamedTuple):
         return self.A.shape
 
 
+class Tolerance(NamedTuple):
+    """The residual at which a signal is done: ``||r|| <= max(rtol ||y||, atol)``.
+
+    Attributes:
+        rtol: relative to the measurements; None for 0.
+        atol: in their units; None for 0.
+    """
+
+    rtol: Any = None
+    atol: Any = None
+
+
+#: Where nothing but a residual of 0 will do.
+EXACT = Tolerance()
+
+
 class Problem(NamedTuple):
     """One signal's measurements beside a `System`.
 
@@ -53,12 +69,14 @@ class Problem(NamedTuple):
         y: ``y / scale`` by parts, shape ``(parts, m)``.
         scale: a power of two.
         projections: ``A* y`` over the atoms, where it was computed for a batch at once.
+        enough: the norm of a residual that is an answer; None where only 0 is.
     """
 
     system: System
     y: Float[Array, "parts m"]
     scale: Float[Array, ""]
     projections: Inexact[Array, " n"] | None = None
+    enough: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -147,10 +165,21 @@ def system_of(
     return System(operator, scale, atoms, column_scale.astype(real), gram)
 
 
-def problem_of(system: System, y: Inexact[Array, " m"], projections=None) -> Problem:
+def problem_of(
+    system: System,
+    y: Inexact[Array, " m"],
+    projections=None,
+    tolerance: Tolerance = EXACT,
+) -> Problem:
     """One signal's problem."""
     scale = power_of_two(y)
-    return Problem(system, split(y / scale), scale, projections)
+    parts = split(y / scale)
+    enough, (rtol, atol) = None, tolerance
+    if rtol is not None:
+        enough = rtol.astype(parts.dtype) * norm(parts)
+    if atol is not None:
+        enough = jnp.maximum(atol.astype(parts.dtype) / scale, 0 if enough is None else enough)
+    return Problem(system, parts, scale, projections, enough)
 
 
 def checked_operator(A: Any, *, uses_columns: bool) -> Any:

@@ -18,6 +18,7 @@ from greedyjax.pursuit._problem import (
     Answer,
     Problem,
     System,
+    Tolerance,
     checked_measurements,
     checked_operator,
     problem_of,
@@ -65,11 +66,11 @@ def recover(
         [0.0, 2.0, 0.0]
     """
     given = y
-    method, A, y, weighting = checked(method, A, y, weights, name="y", ndim=1)
+    method, A, y, weighting, tolerance = checked(method, A, y, weights, name="y", ndim=1)
     if tau is None and relaxation is not None:
         _checks.fail(TypeError, "tau", "a temperature, as there is a relaxation", "None")
     relaxed = None if tau is None else relaxed_of(method, relaxation or SoftSort, tau)
-    return as_given(_recover(method, A, y, weighting, relaxed), A, given)
+    return as_given(_recover(method, A, y, weighting, relaxed, tolerance), A, given)
 
 
 def temperature_given(tau: Any) -> Any:
@@ -86,11 +87,12 @@ def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
     return Relaxed(_checks.scalar_or_steps("tau", tau, method.num_steps), relaxation)
 
 
-def rtol_given(rtol: Any) -> Any:
-    """``rtol`` of a function whose default is 0."""
-    if rtol is None:
-        _checks.fail(TypeError, "rtol", "a number >= 0", "NoneType")
-    return rtol
+def tolerance_given(rtol: Any, atol: Any) -> dict[str, Any]:
+    """``rtol`` and ``atol`` of a function whose defaults are 0."""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value is None:
+            _checks.fail(TypeError, name, "a number >= 0", "NoneType")
+    return {"rtol": rtol, "atol": atol}
 
 
 def check_method(method: Any) -> None:
@@ -106,12 +108,35 @@ def check_method(method: Any) -> None:
 
 
 def checked(method: Any, A: Any, y: Any, weights: Any, *, name: str, ndim: int):
-    """The arguments of a recovery, checked: method, operator, measurements, weighting."""
+    """The arguments of a recovery: method, operator, measurements, weighting, tolerance.
+
+    The tolerance is no longer in the method: of a batch it has a number for each signal.
+    """
     check_method(method)
     A = checked_operator(A, uses_columns=method.uses_columns)
     y = checked_measurements(name, y, A, ndim=ndim)
-    method = method.checked(A.shape, y.dtype)
-    return method, A, y, as_weighting(weights, A.shape[1], method.num_steps, y.dtype)
+    tolerance = _tolerance_of(method, None if ndim == 1 else y)
+    method = method.checked(A.shape, y.dtype)._with(rtol=None, atol=None)
+    weighting = as_weighting(weights, A.shape[1], method.num_steps, y.dtype)
+    return method, A, y, weighting, tolerance
+
+
+def _tolerance_of(method: Method, Y: Any) -> Tolerance:
+    """The tolerance of a method: of one signal, or of each row of ``Y``, where it lies."""
+
+    def checked(name: str) -> Any:
+        value = getattr(method, name)
+        if value is None:
+            return None
+        per_signal = Y is not None and jnp.ndim(value) > 0
+        shape = () if Y is None or not per_signal else Y.shape[:1]
+        found = _checks.at_least_0(name, value, shape=shape)
+        # A 0 that is known is no number to trace: then a Gram matrix serves as well.
+        if not per_signal and not _checks.is_traced(value) and float(value) == 0:
+            return None
+        return found if Y is None else found + jnp.zeros_like(Y[:, 0], found.dtype)
+
+    return Tolerance(checked("rtol"), checked("atol"))
 
 
 def system_for(method: Method, A: Any, dtype) -> System:
@@ -127,9 +152,12 @@ def system_for(method: Method, A: Any, dtype) -> System:
 
 @jax.jit
 @on_any_mesh()
-def _recover(method: Method, A, y, weighting: Weighting, relaxed: Relaxed | None) -> Recovery:
+def _recover(
+    method: Method, A, y, weighting: Weighting, relaxed: Relaxed | None, tolerance: Tolerance
+) -> Recovery:
     system = system_for(method, A, y.dtype)
-    return solve(method.prepared(system), problem_of(system, y), weighting, relaxed)
+    problem = problem_of(system, y, tolerance=tolerance)
+    return solve(method.prepared(system), problem, weighting, relaxed)
 
 
 def solve(
@@ -144,13 +172,13 @@ def solve(
 def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
     """The result in the units of the arguments."""
     residual, size = norm(answer.residual), norm(problem.y)
-    enough = 100 * eps(problem.y.dtype)  # What is left of an exact recovery is rounding.
-    if method.rtol is not None:
-        enough = jnp.maximum(method.rtol, enough)
+    enough = 100 * eps(problem.y.dtype) * size  # What is left of an exact recovery is rounding.
+    if problem.enough is not None:
+        enough = jnp.maximum(problem.enough, enough)
     # An iteration that stands still to sqrt(eps) has come as near as that can tell.
     near = answer.stationary & (residual <= 10 * eps(problem.y.dtype) ** 0.5 * size)
     status = jnp.where(
-        (residual <= enough * size) | near,
+        (residual <= enough) | near,
         Recovery.RESIDUAL_REACHED,
         jnp.where(answer.stationary, Recovery.STATIONARY, Recovery.STEPS_USED),
     ).astype(jnp.int32)

@@ -25,7 +25,7 @@ class GeneralisedOMP(Method):
 
     def step(self, problem, state, turn):
         fit = self.fit
-        active = fit.goes_on(problem, state, None) if turn.is_hard else True
+        active = fit.goes_on(problem, state) if turn.is_hard else True
         correlations, known = fit.correlations(problem, state), fit.known(problem, state)
         rows, choice = turn.first(correlations, self.at_a_time, known)
         for i in range(self.at_a_time):

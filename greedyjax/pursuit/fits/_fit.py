@@ -30,8 +30,8 @@ class Fit(Protocol):
         """``a_j* r`` of every atom with what the fit leaves of ``y``, over columns of norm 1."""
         ...
 
-    def goes_on(self, problem: Problem, state: Any, rtol: Any) -> Bool[Array, ""]:
-        """Whether anything is left to fit: ``||r|| > rtol ||y||``."""
+    def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
+        """Whether anything is left to fit: ``||r|| > problem.enough``."""
         ...
 
     def add(self, problem: Problem, state: Any, row: Rows, active: Any) -> Any:

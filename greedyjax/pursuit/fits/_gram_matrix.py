@@ -123,9 +123,8 @@ class GramMatrix(LeastSquares):
         del problem
         return jnp.where(state.chosen, 0, state.correlations)
 
-    def goes_on(self, problem: Problem, state: Correlated, rtol: Any) -> Bool[Array, ""]:
+    def goes_on(self, problem: Problem, state: Correlated) -> Bool[Array, ""]:
         """Whether any correlation is more than rounding."""
-        del rtol
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
         # Not `>`: a NaN must show.
         return ~(jnp.max(magnitude(self.correlations(problem, state))) <= nothing)

@@ -97,11 +97,11 @@ class LeastSquares:
         """``a_j* r`` over columns of norm 1."""
         return problem.correlations(self.measured(problem, state.residual))
 
-    def goes_on(self, problem: Problem, state: Span, rtol: Any) -> Bool[Array, ""]:
-        """``||r|| > rtol ||y||``, or 0 where ``rtol`` is None."""
+    def goes_on(self, problem: Problem, state: Span) -> Bool[Array, ""]:
+        """``||r|| > problem.enough``, or 0 where that is None."""
         # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
         left = norm(self.measured(problem, state.residual))
-        return ~(left <= (0 if rtol is None else rtol * norm(problem.y)))
+        return ~(left <= (0 if problem.enough is None else problem.enough))
 
     def add(self, problem: Problem, state: Span, row: Rows, active: Any) -> Span:
         """The fit on one atom more."""
