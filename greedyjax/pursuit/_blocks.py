@@ -1,18 +1,16 @@
 """Very many signals, one matrix: the one driver of blocks."""
 
 import dataclasses
-import math
 import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import core, lax
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._meshes import num_parts, on_any_mesh
+from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import matmul, power_of_two
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery
@@ -20,6 +18,8 @@ from greedyjax.linalg.dictionary import GRAM_BYTES
 from greedyjax.linalg.operators import Dense, join, split
 from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy, Weighting
+from greedyjax.pursuit import _rounds
+from greedyjax.pursuit._cutting import batch_that_fits, block_of_gram, block_that_fits, in_blocks
 from greedyjax.pursuit._method import Method, run, turns_of
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
@@ -103,6 +103,8 @@ def _recover_batch(
     if not plan.by_gram:
         system = system_for(method, A, Y.dtype)
         prepared = method.prepared(system)
+        if tolerance != EXACT and isinstance(prepared, OMP) and _rounds.serve(prepared, Y):
+            return _rounds.in_rounds(prepared, system, Y, tolerance, weighting, plan.batch_size)
         return in_blocks(by_residuals, plan.batch_size, Y, tolerance)
 
     assert isinstance(method, OMP)
@@ -178,65 +180,12 @@ def plan(
     A block of the Gram form keeps ``n sparsity`` numbers per signal in reach of a processor's
     cache, but is large enough that starting the operations of a step is not all that it costs.
     """
-    by_residuals = Plan(False, _block_that_fits(itemsize * (3 * n + 4 * m * sparsity), backend))
+    by_residuals = Plan(False, block_that_fits(itemsize * (3 * n + 4 * m * sparsity), backend))
     per_step, saved = 4 * n * sparsity / 2, 2 * m * n
     if backend != "cpu":
         per_step *= 4
     pays = has_gram or num * sparsity * (saved - per_step) > 2 * n * n * m
     fits = has_gram or n * n * itemsize <= GRAM_BYTES
     if gram_serves and 2 * sparsity <= m and per_step < saved and pays and fits:
-        return Plan(True, _block_of_gram(n * sparsity * itemsize, backend))
+        return Plan(True, block_of_gram(n * sparsity * itemsize, backend))
     return by_residuals
-
-
-_CACHE_BYTES = 2**21
-_DEVICE_BYTES = 2**31
-
-
-def batch_that_fits(numbers_per_signal: int, dtype) -> int:
-    """How many signals to work on at a time, each with so many numbers of a dtype."""
-    return _block_that_fits(numbers_per_signal * jnp.dtype(dtype).itemsize, jax.default_backend())
-
-
-def _block_of_gram(bytes_per_signal: int, backend: str) -> int:
-    if backend != "cpu":
-        return _block_that_fits(bytes_per_signal, backend)
-    return min(max(_power_of_two_below(_CACHE_BYTES / bytes_per_signal), 4), 32)
-
-
-def _block_that_fits(bytes_per_signal: int, backend: str) -> int:
-    room = 8 * _CACHE_BYTES if backend == "cpu" else _DEVICE_BYTES
-    return max(_power_of_two_below(room / bytes_per_signal), 32)
-
-
-def _power_of_two_below(number: float) -> int:
-    return 1 << max(int(number).bit_length() - 1, 0)
-
-
-def in_blocks(solve, size: int, *rows: Any) -> Any:
-    """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block.
-
-    ``rows`` are arrays, of which the first says where the rows lie, or trees of arrays.
-
-    A block has ``size`` rows of each device that the rows may be spread over, those that lie there.
-    The number of rows may be a symbolic dimension, as in `jax.export`; so may be that of a block.
-    """
-    num, devices = rows[0].shape[0], num_parts(rows[0])
-    parts = math.gcd(devices, num) if devices > 1 else 1
-    each = num // parts
-    size = core.min_dim(size, core.max_dim(each, 1))
-    blocks = -(-each // size)
-
-    def cut(rows):
-        of_parts = rows.reshape(parts, each, *rows.shape[1:])
-        fill = ((0, 0), (0, blocks * size - each), *((0, 0),) * (rows.ndim - 1))
-        cut = jnp.pad(of_parts, fill).reshape(parts, blocks, size, *rows.shape[1:])
-        return cut.swapaxes(0, 1).reshape(blocks, parts * size, *rows.shape[1:])
-
-    def whole(found):
-        of_parts = found.reshape(blocks, parts, size, *found.shape[2:]).swapaxes(0, 1)
-        of_parts = of_parts.reshape(parts, blocks * size, *found.shape[2:])
-        return lax.slice_in_dim(of_parts, 0, each, axis=1).reshape(num, *found.shape[2:])
-
-    found = lax.map(lambda block: solve(*block), jax.tree.map(cut, rows))
-    return jax.tree.map(whole, found)

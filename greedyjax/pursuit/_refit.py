@@ -15,7 +15,7 @@ from greedyjax._numerics import matmul, real_dtype, safe_inverse
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, operator_dtype
-from greedyjax.pursuit._blocks import batch_that_fits, in_blocks
+from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
 
 
 @jax.tree_util.register_dataclass

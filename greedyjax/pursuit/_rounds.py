@@ -1,0 +1,112 @@
+"""Signals that stop at a tolerance: few steps for all of them, more for those that need more."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Inexact
+
+from greedyjax._meshes import num_parts
+from greedyjax._numerics import norm
+from greedyjax._types import Recovery
+from greedyjax.policies import Weighting
+from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
+from greedyjax.pursuit._method import run, turns_of
+from greedyjax.pursuit._orthogonal import OMP
+from greedyjax.pursuit._problem import System, Tolerance, problem_of
+from greedyjax.pursuit._recover import recovery, solve
+
+# Atoms in the first round; each round has twice as many as the one before.
+_FIRST = 8
+
+
+def sizes_of_rounds(sparsity: int) -> list[int]:
+    """The largest number of atoms in each round; the last one has them all."""
+    sizes, size = [], _FIRST
+    while 2 * size <= sparsity:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, sparsity]
+
+
+def serve(method: OMP, Y: Any) -> bool:
+    """Whether there is more than one round, of signals that one device has, in a known number."""
+    several = len(sizes_of_rounds(method.sparsity)) > 1
+    return several and isinstance(Y.shape[0], int) and num_parts(Y) == 1
+
+
+def in_rounds(
+    method: OMP, system: System, Y: Inexact[Array, "num m"], tolerance: Tolerance,
+    weighting: Weighting, size: int,
+) -> Recovery:  # fmt: skip
+    """The answers of ``method``, prepared, to signals each of which stops at its tolerance.
+
+    All signals get few steps, whose passes over the atoms chosen are short. Those that are not done
+    are begun again, with room for twice as many atoms, and so on: a signal that needs ``k`` of them
+    costs at most twice its ``k`` steps more, and nothing once it is done. ``size`` is the number of
+    signals in a block of the last round.
+    """
+    return _in_rounds(size, method, system, Y, tolerance, weighting)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _in_rounds(size: int, method: OMP, system: System, Y, tolerance, weighting) -> Recovery:
+    num, rounds = Y.shape[0], sizes_of_rounds(method.sparsity)
+
+    def of_round(sparsity: int):
+        """A block of signals with so many atoms, and how many signals such a block has."""
+        less = dataclasses.replace(method, sparsity=sparsity)
+        one = partial(_with_atoms, less, method, system, weighting)
+        fits = size if sparsity == method.sparsity else batch_that_fits(
+            3 * system.shape[1] + 4 * system.shape[0] * sparsity, Y.dtype
+        )  # fmt: skip
+        return jax.vmap(one), min(fits, num)
+
+    solved, fits = of_round(rounds[0])
+    found, done = in_blocks(solved, fits, Y, tolerance)
+    for sparsity in rounds[1:]:
+        solved, fits = of_round(sparsity)
+        # Those that are not done first; places past the last one are nobody's.
+        order = jnp.pad(jnp.argsort(done, stable=True), (0, fits), constant_values=num)
+        left = num - jnp.sum(done)
+
+        def block(i, whole, solved=solved, fits=fits, order=order):
+            places = lax.dynamic_slice_in_dim(order, i * fits, fits)
+            rows = jax.tree.map(lambda z: z.at[places].get(mode="clip"), (Y, tolerance))
+            put = lambda all, some: all.at[places].set(some, mode="drop")
+            return jax.tree.map(put, whole, solved(*rows))
+
+        found, done = lax.fori_loop(0, -(-left // fits), block, (found, done))
+    return found
+
+
+@_in_rounds.defjvp
+def _derivative(size: int, primals, tangents):
+    """That of the same answers without rounds, which have a loop of unknown length."""
+
+    def plain(method, system, Y, tolerance, weighting):
+        def one(y, tolerance):
+            return solve(method, problem_of(system, y, tolerance=tolerance), weighting)
+
+        return in_blocks(jax.vmap(one), size, Y, tolerance)
+
+    return jax.jvp(plain, primals, tangents)
+
+
+def _with_atoms(
+    less: OMP, method: OMP, system: System, weighting: Weighting, y, tolerance
+) -> tuple[Recovery, Bool[Array, ""]]:
+    """The first steps of a method, in the form of all, and whether they were enough."""
+    problem = problem_of(system, y, tolerance=tolerance)
+    turns = turns_of(problem, weighting, None, method).part(0, less.sparsity)
+    state, *_ = run(less, problem, turns)
+    answer = less.answer(problem, state)
+    found = recovery(less, problem, answer)
+    width = len(found.support) // less.sparsity
+    fill = (0, (method.sparsity - less.sparsity) * width)
+    support = jnp.pad(found.support, fill, constant_values=-1)
+    # Not `>`: a NaN must run to the end and show.
+    return found._replace(support=support), norm(answer.residual) <= problem.enough

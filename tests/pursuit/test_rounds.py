@@ -1,0 +1,84 @@
+"""Batches that stop at a tolerance, in rounds: against the same signals one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import greedyjax as gj
+from greedyjax.pursuit._rounds import sizes_of_rounds
+from greedyjax.structures import Blocks
+from helpers import assert_close
+
+M, N, K, NUM = 40, 64, 34, 50
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((M, N)) / np.sqrt(M)
+X = np.zeros((NUM, N))
+for i, x in enumerate(X):
+    x[RNG.choice(N, i % 20, replace=False)] = 1
+# Some are done at once, some in each round, and some never.
+Y = X @ A.T + 0.01 * RNG.standard_normal((NUM, M))
+ATOL = np.where(np.arange(NUM) % 7 == 0, 1e-9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "rounds"),
+    [(8, [8]), (15, [15]), (16, [8, 16]), (34, [8, 16, 34]), (64, [8, 16, 32, 64])],
+)
+def test_rounds_double_the_atoms(sparsity, rounds):
+    assert sizes_of_rounds(sparsity) == rounds
+
+
+def one_by_one(**settings):
+    return jax.jit(jax.vmap(lambda y, atol: gj.omp(A, y, sparsity=K, atol=atol, **settings)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"weights": np.linspace(0.5, 2, N)},
+        {"weights": np.linspace(0.5, 2, K * N).reshape(K, N)},
+        {"penalty": np.linspace(0, 0.1, N)},
+    ],
+    ids=["plain", "weights", "weights of steps", "penalty"],
+)
+def test_answers_are_those_of_each_signal_alone(settings):
+    expected = one_by_one(**settings)(Y, ATOL)
+    found = gj.omp_batch(A, Y, sparsity=K, atol=ATOL, batch_size=8, **settings)
+    counts = np.asarray(found.num_steps)
+    assert (min(counts), max(counts)) == (0, K)
+    assert len(set(counts)) > 5
+    np.testing.assert_array_equal(found.support, expected.support)
+    np.testing.assert_array_equal(found.status, expected.status)
+    np.testing.assert_array_equal(counts, expected.num_steps)
+    assert_close(found.x, expected.x, atol=1e-9)
+    assert_close(found.residual_norm, expected.residual_norm, atol=1e-9)
+
+
+def test_blocks_come_whole():
+    structure = Blocks(np.arange(N) // 2)
+    settings = {"sparsity": 16, "structure": structure}
+    found = gj.omp_batch(A, Y, atol=0.1, **settings)
+    expected = jax.vmap(lambda y: gj.omp(A, y, atol=0.1, **settings))(Y)
+    np.testing.assert_array_equal(found.support, expected.support)
+    assert_close(found.x, expected.x, atol=1e-9)
+
+
+def test_derivatives_are_those_of_each_signal_alone():
+    def of(solve):
+        return jax.jit(jax.grad(lambda A, Y: jnp.sum(solve(A, Y) ** 3), argnums=(0, 1)))(A, Y)
+
+    batch = lambda A, Y: gj.omp_batch(A, Y, sparsity=K, atol=0.1).x
+    alone = lambda A, Y: jax.vmap(lambda y: gj.omp(A, y, sparsity=K, atol=0.1).x)(Y)
+    for found, expected in zip(of(batch), of(alone), strict=True):
+        assert_close(found, np.asarray(expected), atol=1e-8)
+
+
+def test_a_signal_that_is_not_finite_shows():
+    Z = Y.copy()
+    Z[3, 0] = np.nan
+    found = jax.jit(lambda Y: gj.omp_batch(A, Y, sparsity=K, atol=0.1))(Z)
+    assert not np.isfinite(found.residual_norm[3])
+    rest = np.arange(NUM) != 3
+    assert np.isfinite(found.residual_norm[rest]).all()
