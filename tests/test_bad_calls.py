@@ -72,7 +72,7 @@ ROWS = {
                  TypeError, r"y: .*got a masked array; y.filled\(0\) puts 0"),
     "tol": (lambda: gj.omp(A, y, sparsity=1, tol=0.1),
             TypeError, "tol: expected atol=, the norm .* atol=sqrt.*, got tol="),
-    "tol of many": (lambda: gj.omp_batch(A, Y, sparsity=1, tol=0.1), TypeError, "tol: expected rt"),
+    "tol of many": (lambda: gj.omp_batch(A, Y, sparsity=1, tol=0.1), TypeError, "tol: expected at"),
     "n_nonzero_coefs": (lambda: gj.omp(A, y, n_nonzero_coefs=1),
                         TypeError, "n_nonzero_coefs: expected sparsity=, the number of atoms, got"),
     "batch to omp": (lambda: gj.omp(A, Y, sparsity=1),

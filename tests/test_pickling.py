@@ -108,7 +108,9 @@ def test_a_hardened_network_gives_the_same_answers_again(name):
 
 
 def test_a_hardened_network_says_what_it_is():
-    method = "OMP(sparsity=2, rtol=None, fit=LeastSquares(penalty=None), remat=False, structure=Pl"
+    method = (
+        "OMP(sparsity=2, rtol=None, atol=None, fit=LeastSquares(penalty=None), remat=False, str"
+    )
     assert repr(HARDENED["OMPNet"]()).startswith(f"Hardened({method}")
     assert repr(HARDENED["OMPNet"]()).endswith("A of shape (8, 12), weights of shape (12,))")
     assert repr(HARDENED["prior"]()).endswith(", GaussianPrior(elsewhere=0.2, noise=0.001))")

@@ -163,7 +163,8 @@ def _estimate(num_epochs: int) -> Callable[[int, dict[str, Any]], None]:
     def callback(epoch: int, metrics: dict[str, Any]) -> None:
         if next(calls) == 2:  # Epoch 0 validates, and the next one compiles what trains.
             seconds = metrics["seconds"] * (num_epochs - epoch)
-            _long_runs.say("train", seconds=seconds, memory=_long_runs.memory_so_far())
+            if seconds >= _long_runs.LONG:
+                _long_runs.say("train", seconds=seconds, memory=_long_runs.memory_so_far())
 
     return callback
 

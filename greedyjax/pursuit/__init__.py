@@ -22,7 +22,7 @@ from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
 from greedyjax.pursuit._method import Choice, Method, Turn, Turns, run, turns_of
 from greedyjax.pursuit._omp import omp, soft_omp
 from greedyjax.pursuit._orthogonal import OMP
-from greedyjax.pursuit._problem import Answer, Known, Problem, System, problem_of
+from greedyjax.pursuit._problem import Answer, Known, Problem, System, Tolerance, problem_of
 from greedyjax.pursuit._problem import checked_operator as checked_operator
 from greedyjax.pursuit._recover import check_method as check_method
 from greedyjax.pursuit._recover import checked as checked
@@ -58,6 +58,7 @@ __all__ = [
     "Problem",
     "SubspacePursuit",
     "System",
+    "Tolerance",
     "Turn",
     "Turns",
     "cosamp",

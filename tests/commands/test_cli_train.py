@@ -280,6 +280,7 @@ def test_runs_again_into_its_own_folder(tmp_path, monkeypatch, capsys):
     """And an earlier run that was broken off counts as its own. A long run says so, once."""
     data = draw()
     monkeypatch.setattr(_long_runs, "LONG", 0)
+    monkeypatch.setattr(_long_runs, "MUCH", float("inf"))
     assert run(tmp_path, data)[0] == 0
     assert capsys.readouterr().err == "greedyjax train: about 0 minutes to go\n"
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """Ridge penalties in the fits, weights of each step's own, and fits at the end of IHT."""
 
+import dataclasses
 import functools
 
 import jax
@@ -155,7 +156,8 @@ def test_batches_fit_as_one_by_one(form, dtype, monkeypatch):
     plans = []
 
     def planned(*args, **settings):
-        plans.append(_plan(*args, **settings)._replace(by_gram=form == "by_gram"))
+        plan = _plan(*args, **settings)
+        plans.append(dataclasses.replace(plan, by_gram=form == "by_gram"))
         return plans[-1]
 
     _plan = _blocks.plan
