@@ -39,7 +39,7 @@ def calls():
         yield name, lambda A, Y, X, f=hard, all_=all_: f(A, Y[0], weights=jnp.abs(X[0]), **all_)
         yield (
             f"soft_{name}",
-            lambda A, Y, X, f=soft, all_=all_: f(A, Y[0], tau=X[0, 0] ** 2, **all_),
+            lambda A, Y, X, f=soft, all_=all_: f(A, Y[0], tau=jnp.abs(X[0, 0]), **all_),
         )
         yield f"{name}_batch", lambda A, Y, X, f=batch, all_=all_: f(A, Y, **all_)
     for name in NETS:
