@@ -19,8 +19,8 @@ from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import System, Tolerance, problem_of
 from greedyjax.pursuit._recover import recovery, solve
 
-# Atoms in the first round; each round has twice as many as the one before.
-_FIRST = 8
+# Atoms in the first round; each round has three times as many as the one before.
+_FIRST, _TIMES = 8, 3
 
 
 def sizes_of_rounds(sparsity: int) -> list[int]:
@@ -28,7 +28,7 @@ def sizes_of_rounds(sparsity: int) -> list[int]:
     sizes, size = [], _FIRST
     while 2 * size <= sparsity:
         sizes.append(size)
-        size *= 2
+        size *= _TIMES
     return [*sizes, sparsity]
 
 
@@ -45,9 +45,9 @@ def in_rounds(
     """The answers of ``method``, prepared, to signals each of which stops at its tolerance.
 
     All signals get few steps, whose passes over the atoms chosen are short. Those that are not done
-    are begun again, with room for twice as many atoms, and so on: a signal that needs ``k`` of them
-    costs at most twice its ``k`` steps more, and nothing once it is done. ``size`` is the number of
-    signals in a block of the last round.
+    are begun again, with room for three times as many atoms, and so on, and those that are done
+    cost nothing more. Where a round ends with three quarters of its signals not done, the last
+    round is the next. ``size`` is the number of signals in a block of that one.
     """
     return _in_rounds(size, method, system, Y, tolerance, weighting)
 
@@ -67,11 +67,16 @@ def _in_rounds(size: int, method: OMP, system: System, Y, tolerance, weighting) 
 
     solved, fits = of_round(rounds[0])
     found, done = in_blocks(solved, fits, Y, tolerance)
+    before, skipping = num, False
     for sparsity in rounds[1:]:
         solved, fits = of_round(sparsity)
         # Those that are not done first; places past the last one are nobody's.
         order = jnp.pad(jnp.argsort(done, stable=True), (0, fits), constant_values=num)
         left = num - jnp.sum(done)
+        skipping |= 4 * left > 3 * before
+        blocks, before = -(-left // fits), left
+        if sparsity != method.sparsity:
+            blocks = jnp.where(skipping, 0, blocks)
 
         def block(i, whole, solved=solved, fits=fits, order=order):
             places = lax.dynamic_slice_in_dim(order, i * fits, fits)
@@ -79,7 +84,7 @@ def _in_rounds(size: int, method: OMP, system: System, Y, tolerance, weighting) 
             put = lambda all, some: all.at[places].set(some, mode="drop")
             return jax.tree.map(put, whole, solved(*rows))
 
-        found, done = lax.fori_loop(0, -(-left // fits), block, (found, done))
+        found, done = lax.fori_loop(0, blocks, block, (found, done))
     return found
 
 
