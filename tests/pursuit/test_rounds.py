@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import greedyjax as gj
 from greedyjax.pursuit._rounds import sizes_of_rounds
@@ -91,3 +93,15 @@ def test_a_signal_that_is_not_finite_shows():
     assert not np.isfinite(found.residual_norm[3])
     rest = np.arange(NUM) != 3
     assert np.isfinite(found.residual_norm[rest]).all()
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_signals_on_two_devices_have_the_same_answers_where_they_lie(kind):
+    mesh = jax.make_mesh((2,), ("signals",), axis_types=(kind,), devices=jax.devices("cpu")[:2])
+    by_signal, everywhere = (NamedSharding(mesh, spec) for spec in (P("signals"), P()))
+    spread = jax.device_put(Y, by_signal), jax.device_put(ATOL, by_signal)
+    found = gj.omp_batch(jax.device_put(A, everywhere), spread[0], sparsity=16, atol=spread[1])
+    expected = gj.omp_batch(A, Y, sparsity=16, atol=ATOL)
+    assert found.x.sharding.spec[0] == "signals"
+    np.testing.assert_array_equal(found.support, expected.support)
+    assert_close(found.x, np.asarray(expected.x), atol=1e-9)
