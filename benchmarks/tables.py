@@ -253,18 +253,13 @@ def blind() -> str:
 
 
 def coherent() -> str:
-    """Error in dB where atoms are nearly alike: median and worst draw; the estimate of noise."""
-    rows = load_result("coherent")["rows"]
-    sizes = list(dict.fromkeys(row["vectors"] for row in rows))
-    lines = [f"| error in dB | {' | '.join(f'{num:,} vectors' for num in sizes)} |"]
-    lines.append("|---" * (len(sizes) + 1) + "|")
-    for method in dict.fromkeys(row["method"] for row in rows):
-        cells = []
-        for num in sizes:
-            mine = [r["error_db"] for r in rows if (r["vectors"], r["method"]) == (num, method)]
-            cells.append(f"{median(mine):.1f} ({max(mine):.1f})")
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """Error in dB where atoms are nearly alike: median and worst draw."""
+
+    def cell(rows):
+        errors = [row["error_db"] for row in rows]
+        return f"{median(errors):.1f} ({max(errors):.1f})"
+
+    return _grid(load_result("coherent")["rows"], "vectors", "error in dB", "{:,} vectors", cell)
 
 
 def ecg() -> str:
@@ -283,35 +278,34 @@ def ecg() -> str:
 
 def interactions(name: str = "interactions") -> str:
     """Test SNR in dB on the person learned from and on another, means over the draws."""
-    rows = load_result(name)["rows"]
-    sizes = list(dict.fromkeys(row["m"] for row in rows))
-    lines = [f"| learned | {' | '.join(f'm = {m}' for m in sizes)} |"]
-    lines.append("|---" * (len(sizes) + 1) + "|")
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = {m: [row for row in rows if (row["m"], row["method"]) == (m, method)] for m in sizes}
-        means = lambda field, mine=mine: [sum(r[field] for r in s) / len(s) for s in mine.values()]
-        pairs = zip(means("snr_db"), means("snr_second_db"), strict=True)
-        cells = " | ".join(f"{same:.1f}, {other:.1f}" for same, other in pairs)
-        lines.append(f"| {method} | {cells} |")
-    return "\n".join(lines)
+
+    def cell(rows):
+        mean = lambda field: sum(row[field] for row in rows) / len(rows)
+        return f"{mean('snr_db'):.1f}, {mean('snr_second_db'):.1f}"
+
+    return _grid(load_result(name)["rows"], "m", "learned", "m = {}", cell)
 
 
 def dependence() -> str:
     """Test errors of each method on each problem, medians over the draws, and what was kept."""
-    rows = load_result("dependence")["rows"]
-    parts = list(dict.fromkeys(row["problem"] for row in rows))
     names = {"interactions": "`learn_interactions`", "measurements alone": "from Y alone"}
-    lines = [f"| method | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
+
+    def cell(rows):
+        kept = mode(re.sub(", round .", "", row["kept"] or "") for row in rows or [{"kept": ""}])
+        error = f"{median(row['nmse'] for row in rows):.1e}" if rows else ""
+        return f"{error} ({kept})" if kept else error
+
+    return _grid(load_result("dependence")["rows"], "problem", "method", "{}", cell, names)
+
+
+def _grid(rows, key: str, corner: str, head: str, cell, names=None) -> str:
+    """A line for each method and a column for each value of ``key``, a cell of their rows."""
+    values = list(dict.fromkeys(row[key] for row in rows))
+    lines = [f"| {corner} | {' | '.join(map(head.format, values))} |"]
+    lines.append("|---" * (len(values) + 1) + "|")
     for method in dict.fromkeys(row["method"] for row in rows):
-        cells = []
-        for part in parts:
-            found = [row for row in rows if (row["problem"], row["method"]) == (part, method)]
-            kept = mode(
-                re.sub(", round .", "", row["kept"] or "") for row in found or [{"kept": ""}]
-            )
-            error = f"{median(row['nmse'] for row in found):.1e}" if found else ""
-            cells.append(f"{error} ({kept})" if kept else error)
-        lines.append(f"| {names.get(method, method)} | {' | '.join(cells)} |")
+        mine = ([r for r in rows if (r[key], r["method"]) == (value, method)] for value in values)
+        lines.append(f"| {(names or {}).get(method, method)} | {' | '.join(map(cell, mine))} |")
     return "\n".join(lines)
 
 

@@ -110,8 +110,13 @@ def real_or_steps(name: str, value: Any, *, length: int, num_steps: int | None):
 
 def penalty(value: Any, length: int):
     """Returns the penalty of a ridge regression: one real number >= 0 per atom."""
-    array = real("penalty", value, ndim=1, shape=(length,))
-    _bounded("penalty", value, "numbers >= 0", lambda a: a >= 0)
+    return at_least_0("penalty", value, length)
+
+
+def at_least_0(name: str, value: Any, length: int):
+    """As `real`, for ``length`` numbers that are not negative."""
+    array = real(name, value, ndim=1, shape=(length,))
+    _bounded(name, value, "numbers >= 0", lambda a: a >= 0)
     return array
 
 
@@ -137,20 +142,6 @@ def scalar(name: str, value: Any, *, positive: bool):
         _bounded(name, value, "a positive, finite number", lambda a: (a > 0) & np.isfinite(a))
     else:
         _bounded(name, value, "a finite number >= 0", lambda a: (a >= 0) & np.isfinite(a))
-    return widened(array)
-
-
-def at_least_0(name: str, value: Any, *, shape: tuple):
-    """Returns ``value`` as real numbers, at least 0, of a shape."""
-    array = as_array(name, value)
-    if array.ndim == 0 == len(shape):
-        return scalar(name, value, positive=False)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
-        fail(TypeError, name, "real numbers", f"dtype {array.dtype}")
-    if array.shape != shape:
-        expected = f"a scalar or shape {shape}, one per signal" if shape else "a scalar"
-        fail(ValueError, name, expected, f"shape {array.shape}")
-    _bounded(name, value, "finite numbers >= 0", lambda a: (a >= 0) & np.isfinite(a))
     return widened(array)
 
 

@@ -19,7 +19,7 @@ from greedyjax.pursuit._cutting import in_blocks as in_blocks
 from greedyjax.pursuit._htp import htp, soft_htp
 from greedyjax.pursuit._iht import iht, soft_iht
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
-from greedyjax.pursuit._method import Choice, Method, Turn, Turns, run, turns_of
+from greedyjax.pursuit._method import Method, run
 from greedyjax.pursuit._omp import omp, soft_omp
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import Answer, Known, Problem, System, Tolerance, problem_of
@@ -33,6 +33,7 @@ from greedyjax.pursuit._refit import GaussianPrior
 from greedyjax.pursuit._subspace import soft_subspace_pursuit, subspace_pursuit
 from greedyjax.pursuit._system import relative_tau, stack_real
 from greedyjax.pursuit._thresholding import HTP, IHT
+from greedyjax.pursuit._turns import Choice, Turn, Turns, turns_of
 from greedyjax.pursuit._unrolling import Choices, Met
 from greedyjax.pursuit._unrolling import recorded_choices as recorded_choices
 from greedyjax.pursuit._unrolling import recover_layers as recover_layers

@@ -20,10 +20,11 @@ from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy, Weighting
 from greedyjax.pursuit import _rounds
 from greedyjax.pursuit._cutting import batch_that_fits, block_of_gram, block_that_fits, in_blocks
-from greedyjax.pursuit._method import Method, run, turns_of
+from greedyjax.pursuit._method import Method, run
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
 from greedyjax.pursuit._recover import checked, recovery, solve, system_for
+from greedyjax.pursuit._turns import turns_of
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
 from greedyjax.structures import Plain
 

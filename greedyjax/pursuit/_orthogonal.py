@@ -15,8 +15,9 @@ from greedyjax._numerics import matmul
 from greedyjax._types import static
 from greedyjax.linalg.basis import basis_derivative
 from greedyjax.linalg.operators import times_i
-from greedyjax.pursuit._method import Method, Turns, scan
+from greedyjax.pursuit._method import Method, scan
 from greedyjax.pursuit._problem import Answer, Problem
+from greedyjax.pursuit._turns import Turns
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares, Span
 from greedyjax.structures import Plain
 

@@ -13,7 +13,7 @@ from greedyjax._numerics import eps, norm
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.policies import Policy, Weighting, as_weighting
-from greedyjax.pursuit._method import Method, run, turns_of
+from greedyjax.pursuit._method import Method, run
 from greedyjax.pursuit._problem import (
     Answer,
     Problem,
@@ -24,6 +24,7 @@ from greedyjax.pursuit._problem import (
     problem_of,
     system_of,
 )
+from greedyjax.pursuit._turns import turns_of
 from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 
 
@@ -128,12 +129,13 @@ def _tolerance_of(method: Method, Y: Any) -> Tolerance:
         value = getattr(method, name)
         if value is None:
             return None
-        per_signal = Y is not None and jnp.ndim(value) > 0
-        shape = () if Y is None or not per_signal else Y.shape[:1]
-        found = _checks.at_least_0(name, value, shape=shape)
-        # A 0 that is known is no number to trace: then a Gram matrix serves as well.
-        if not per_signal and not _checks.is_traced(value) and float(value) == 0:
-            return None
+        if Y is not None and jnp.ndim(value) > 0:
+            found = _checks.at_least_0(name, value, Y.shape[0])
+        else:
+            found = _checks.scalar(name, value, positive=False)
+            # A 0 that is known is no number to trace: then a Gram matrix serves as well.
+            if not _checks.is_traced(value) and float(value) == 0:
+                return None
         return found if Y is None else found + jnp.zeros_like(Y[:, 0], found.dtype)
 
     return Tolerance(checked("rtol"), checked("atol"))

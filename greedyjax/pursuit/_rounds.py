@@ -14,10 +14,11 @@ from greedyjax._numerics import norm
 from greedyjax._types import Recovery
 from greedyjax.policies import Weighting
 from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
-from greedyjax.pursuit._method import run, turns_of
+from greedyjax.pursuit._method import run
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import System, Tolerance, problem_of
 from greedyjax.pursuit._recover import recovery, solve
+from greedyjax.pursuit._turns import turns_of
 
 # Atoms in the first round; each round has three times as many as the one before.
 _FIRST, _TIMES = 8, 3

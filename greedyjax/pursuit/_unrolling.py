@@ -16,9 +16,10 @@ from greedyjax._meshes import on_any_mesh
 from greedyjax._types import static
 from greedyjax.linalg.checked import operator_dtype
 from greedyjax.policies import Weighting
-from greedyjax.pursuit._method import Choice, Method, run, turns_of
+from greedyjax.pursuit._method import Method, run
 from greedyjax.pursuit._problem import Problem, problem_of
 from greedyjax.pursuit._recover import solve, system_for
+from greedyjax.pursuit._turns import Choice, turns_of
 from greedyjax.sorting import Relaxed
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 from jaxtyping import Array, Float, Int
 
+from greedyjax import _checks
 from greedyjax.sorting._rows import SoftRows
 from greedyjax.sorting._selector import Selector
 
@@ -46,6 +47,13 @@ class Stepwise:
     """
 
     relaxation: Any
+
+    def __post_init__(self) -> None:
+        """Refuses what is no relaxation, such as the temperature in its place."""
+        if not callable(self.relaxation):
+            got = type(self.relaxation).__name__
+            expected = "a class that is called with tau: Stepwise(SoftSort)"
+            _checks.fail(TypeError, "Stepwise", expected, got)
 
     def __call__(self, tau: Float[Array, "*steps"]) -> "_StepwiseGate":
         """The selector of a temperature."""

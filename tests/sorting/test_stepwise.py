@@ -139,3 +139,11 @@ def test_has_the_losses_of_the_relaxation():
         both = jax.value_and_grad(lambda net: selection(net, Y, X))
         for got, expected in zip(*map(jax.tree.leaves, (both(again), both(net))), strict=True):
             assert_close(got, np.asarray(expected))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("wrong", [Stepwise, lambda: Stepwise(SoftSort(jnp.array(0.1)))])
+def test_what_is_no_relaxation_is_named(wrong):
+    A, y, _ = problem()
+    with pytest.raises(TypeError, match=r"Stepwise: expected .* tau: Stepwise\(SoftSort\), got"):
+        soft_iht(A, y, np.ones(N), wrong if wrong is Stepwise else wrong())

@@ -18,8 +18,9 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude, matmul, norm
 from greedyjax.linalg.operators import join, split
-from greedyjax.pursuit._method import Method, Turns, scan
+from greedyjax.pursuit._method import Method, scan
 from greedyjax.pursuit._problem import Answer, Known, Problem
+from greedyjax.pursuit._turns import Turns
 from greedyjax.pursuit.fits._least_squares import LeastSquares
 from greedyjax.sorting import Indices
 

@@ -1,0 +1,213 @@
+"""What a step is handed: its number, its selector, its weights, and how it makes a choice."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from greedyjax._numerics import eps, norm
+from greedyjax._types import static
+from greedyjax.policies import Context, Weighting, as_weighting
+from greedyjax.pursuit._problem import Known, Problem
+from greedyjax.sorting import HardSort, Relaxed, Rows, threshold_of
+from greedyjax.structures import Structure
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One choice that a step met, for losses that score the choice itself.
+
+    Attributes:
+        magnitudes: what the policy multiplied, shape ``(n,)``, in the units of the problem.
+        scores: what was chosen by, one for each candidate.
+        context: what the policy saw.
+        closed: the candidates that were not to be chosen, a mask; None where all were open.
+        kept: how many candidates were to be chosen; 0 where it was the next one alone.
+    """
+
+    magnitudes: Any
+    scores: Any
+    context: Context
+    closed: Any = None
+    kept: int = static(default=0)
+
+    @property
+    def threshold(self) -> Float[Array, ""] | None:
+        """Halfway between the scores chosen and the others; None where it was the next one."""
+        return threshold_of(self.scores, self.kept) if self.kept else None
+
+
+class Turn(NamedTuple):
+    """One step's number, its selector, its weights, and what is chosen together.
+
+    Attributes:
+        step: the number of the step, from 0 on.
+        selector: makes the choices of this step, hard or soft.
+        weights: multiply magnitudes in this step, ``(n,)``; None where the policy has to be asked.
+        weighting: the policy.
+        structure: between correlations and scores.
+        error: the rounding of a correlation, by which scores tie.
+    """
+
+    step: Int[Array, ""]
+    selector: Any
+    weights: Any
+    weighting: Weighting
+    structure: Structure
+    error: Any = 0
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether rows are indices, so that no derivative passes a choice."""
+        return isinstance(self.selector, HardSort)
+
+    def next(
+        self, correlations: Inexact[Array, "*snapshots n"], known: Known
+    ) -> tuple[Rows, Choice]:
+        """The row of the next candidate, and the choice as it was met.
+
+        Args:
+            correlations: ``a_j* r`` of each atom, or other numbers whose magnitudes count.
+            known: the atoms of before, which a hard selector leaves out.
+        """
+        choice, weights = self._choice(correlations, known)
+        chosen, selector = self.structure.met(known.chosen()), self.selector
+        if self.is_hard:
+            ones = self.weighting.is_ones
+            selector = HardSort(self.error, None if ones else self.structure.pool(weights))
+        row = selector.next(choice.scores, chosen)
+        return row, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
+
+    def first(
+        self,
+        correlations: Inexact[Array, "*snapshots n"],
+        k: int,
+        known: Known,
+        *,
+        again: bool = False,
+    ) -> tuple[Rows, Choice]:
+        """The rows of the atoms of the ``k`` best candidates, and the choice as it was met.
+
+        Args:
+            correlations: as for `next`.
+            k: how many.
+            known: the atoms of before.
+            again: whether a hard selector may choose those again.
+        """
+        choice, _ = self._choice(correlations, known, k)
+        chosen = None if again else self.structure.met(known.chosen())
+        rows = self.selector.first(choice.scores, k, chosen)
+        rows, _ = self.structure.expand(rows, correlations.shape[-1])
+        return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
+
+    def keep(
+        self, values: Inexact[Array, "*snapshots n"], k: int, known: Known
+    ) -> tuple[Float[Array, " n"], Int[Array, " places"], Choice]:
+        """The mask of the atoms of the ``k`` best candidates, their indices, and the choice.
+
+        The indices have -1 where a candidate has fewer atoms than others.
+        """
+        choice, _ = self._choice(values, known, k)
+        return *self.kept(choice.scores, k, values.shape[-1]), choice
+
+    def kept(self, scores: Float[Array, " candidates"], k: int, num_atoms: int):
+        """The mask of the atoms of the ``k`` best candidates, and their indices."""
+        mask, candidates = self.selector.keep(scores, k)
+        atoms, exist = self.structure.atoms(candidates, num_atoms)
+        return self.structure.spread(mask, num_atoms), jnp.where(exist, atoms, -1)
+
+    def scores(self, correlations: Inexact[Array, "*snapshots n"]) -> Float[Array, " candidates"]:
+        """What is chosen by, where the weights are known beforehand."""
+        magnitudes = self._given(self.structure.magnitudes(correlations))
+        return self.structure.pool(self.weights * magnitudes)
+
+    def _given(self, values: Array) -> Array:
+        """What earlier steps leave to a choice: a constant, where the selector asks for that."""
+        return lax.stop_gradient(values) if getattr(self.selector, "stepwise", False) else values
+
+    def _choice(self, correlations, known: Known, kept: int = 0) -> tuple[Choice, Array]:
+        """The choice, and the weights of the atoms."""
+        magnitudes = self._given(self.structure.magnitudes(correlations))
+        chosen = lambda: self._given(jnp.asarray(known.chosen(), magnitudes.dtype))
+        coefficients = lambda: self._given(known.coefficients())
+        context = self.weighting.context(self.step, chosen, coefficients)
+        weights = self.weights
+        if weights is None:
+            weights = self.weighting(context).astype(magnitudes.dtype)
+        scores = self.structure.pool(weights * magnitudes)
+        return Choice(magnitudes, scores, context, kept=kept), weights
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Turns:
+    """The turns of all steps.
+
+    Attributes:
+        selectors: one selector for each step, stacked.
+        shared: weights of all steps alike, or None.
+        of_steps: weights of each step, or None.
+        weighting: the policy.
+        structure: what is chosen together.
+        error: the rounding of a correlation.
+        num_steps: how many.
+        start: the number of the first.
+    """
+
+    selectors: Any
+    shared: Any
+    of_steps: Any
+    weighting: Weighting
+    structure: Structure
+    error: Any
+    num_steps: int = static()
+    start: int = static(default=0)
+
+    @property
+    def each(self) -> tuple:
+        """What the turns are made of that differs from step to step, stacked."""
+        return self.selectors, self.of_steps
+
+    def turn(self, step: Int[Array, ""], each: tuple) -> Turn:
+        """The turn that one entry of ``each`` makes."""
+        selector, weights = each
+        weights = self.shared if weights is None else weights
+        return Turn(step, selector, weights, self.weighting, self.structure, self.error)
+
+    @property
+    def first(self) -> Turn:
+        """The first turn. Where there are no steps, it can say how they would choose."""
+        of_step = lambda leaf: leaf[0] if len(leaf) else leaf
+        return self.turn(jnp.asarray(self.start, jnp.int32), jax.tree.map(of_step, self.each))
+
+    def part(self, start: int, stop: int) -> "Turns":
+        """Some of them."""
+        selectors, of_steps = jax.tree.map(lambda leaf: leaf[start:stop], self.each)
+        return dataclasses.replace(
+            self,
+            selectors=selectors,
+            of_steps=of_steps,
+            num_steps=stop - start,
+            start=self.start + start,
+        )
+
+
+def turns_of(problem: Problem, weights: Any, relaxed: Relaxed | None, method: Any) -> Turns:
+    """The turns of a soft solver, with temperatures in the user's units, or of a hard one.
+
+    ``weights`` are those of `greedyjax.recover`.
+    """
+    n, dtype, num_steps = problem.shape[1], problem.y.dtype, method.num_steps
+    full = dtype if len(problem.y) == 1 else jnp.result_type(dtype, jnp.complex64)
+    weighting = as_weighting(weights, n, num_steps, full)
+    selectors = relaxed.selectors(problem.unit, num_steps) if relaxed else HardSort()
+    shared, of_steps = weighting.magnitudes(n, num_steps, dtype)
+    if weighting.is_fixed:
+        weighting = weighting.spoken()
+    # A residual is y less what was fitted, so its correlations carry the rounding of y.
+    error = 4 * eps(dtype) * norm(lax.stop_gradient(problem.y))
+    return Turns(selectors, shared, of_steps, weighting, method.structure, error, num_steps)
