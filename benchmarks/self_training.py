@@ -94,7 +94,7 @@ def score_scale(A, Y):
 
 
 def select(
-    A, Y, X=None, weights=None, *, steps: int, rate: float = RATE, net=nets.OMPNet, sparsity=S
+    A, Y, X=None, weights=None, *, steps: int, rate: float = RATE, net=nets.OMPNet, sparsity=None
 ):
     """The selection loss, on the solver's own answers unless ``X`` is given."""
     num_batches = max(1, len(Y) // BATCH)
@@ -103,8 +103,8 @@ def select(
     if net is not nets.OMPNet:  # IHT's first scores are those times its step.
         tau, net = tau / 2, partial(net, num_layers=30, step_size=0.5)
     fitted = training.fit(
-        net(A, sparsity=sparsity, tau=tau, weights=weights), (Y, X), (Y, X),
-        optimizer=adam(rate, epochs * num_batches), num_epochs=epochs, batch_size=BATCH,
+        net(A, sparsity=sparsity or S, tau=tau, weights=weights), (Y, X), (Y, X),
+        optimizer=adam(rate, epochs * num_batches), num_epochs=epochs, batch_size=min(BATCH, len(Y)),
         key=jax.random.key(0), val_every=epochs, progress=False,
     )  # fmt: skip
     return jnp.abs(fitted.net.atom_weights)
