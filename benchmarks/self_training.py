@@ -104,8 +104,8 @@ def select(
         tau, net = tau / 2, partial(net, num_layers=30, step_size=0.5)
     fitted = training.fit(
         net(A, sparsity=sparsity or S, tau=tau, weights=weights), (Y, X), (Y, X),
-        optimizer=adam(rate, epochs * num_batches), num_epochs=epochs, batch_size=min(BATCH, len(Y)),
-        key=jax.random.key(0), val_every=epochs, progress=False,
+        optimizer=adam(rate, epochs * num_batches), num_epochs=epochs,
+        batch_size=min(BATCH, len(Y)), key=jax.random.key(0), val_every=epochs, progress=False,
     )  # fmt: skip
     return jnp.abs(fitted.net.atom_weights)
 
