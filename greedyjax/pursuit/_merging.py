@@ -93,7 +93,7 @@ class _Merging(Method):
         merged = jax.tree.map(lambda *rows: jnp.concatenate(rows), now.rows, found)
         z, _ = self.fit.solve(problem, merged)
         known = Known(lambda: merged.union(n, dtype), lambda: join(z))
-        rows, keeping = turn.first(join(z), self.sparsity, known, again=True)
+        rows, keeping = turn.first(z, self.sparsity, known, again=True)
         if self.refits:
             x, residual = self.fit.solve(problem, rows)
         else:

@@ -15,7 +15,7 @@ from greedyjax import _checks
 from greedyjax._numerics import norm, power_of_two, real_dtype
 from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
 from greedyjax.linalg.dictionary import gram_of
-from greedyjax.linalg.operators import Dense, join, split, unit_columns
+from greedyjax.linalg.operators import Dense, split, unit_columns
 from greedyjax.linalg.products import Dictionary, Products
 
 
@@ -93,9 +93,9 @@ class Problem(NamedTuple):
         """The unit of signals and temperatures: ``x`` of the problem given over ``x`` of this."""
         return self.scale / self.system.scale
 
-    def correlations(self, residual: Float[Array, "parts m"]) -> Inexact[Array, " n"]:
-        """``a_j* r`` over columns of norm 1, for a residual by parts."""
-        return join(self.atoms.adjoint_times(residual))
+    def correlations(self, residual: Float[Array, "parts m"]) -> Float[Array, "parts n"]:
+        """``a_j* r`` over columns of norm 1, by parts."""
+        return self.atoms.adjoint_times(residual)
 
     def residual(self, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
         """``y - A x`` by parts."""

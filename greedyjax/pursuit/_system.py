@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
-from greedyjax._numerics import magnitude
+from greedyjax._numerics import magnitude_of
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Scalar
 from greedyjax.linalg.checked import checked_matrix
@@ -103,7 +103,7 @@ def relative_tau(
 @on_any_mesh()
 def _relative_tau(A, y, fraction, weighting):
     problem = problem_of(system_of(A, y.dtype, uses_matrix=False, uses_columns=True), y)
-    magnitudes = magnitude(problem.correlations(problem.y))
+    magnitudes = magnitude_of(problem.correlations(problem.y))
     weights, _ = weighting.magnitudes(problem.shape[1], 1, magnitudes.dtype)
     largest = jnp.max(weights * magnitudes)
     fraction = fraction.astype(largest.dtype)

@@ -106,7 +106,7 @@ class _Thresholding(Method):
         hard = turn._replace(selector=HardSort())
         if hard.weights is None or hard.weights.ndim != 1:
             hard = hard._replace(weights=jnp.ones(n, dtype))
-        scores = hard.scores(join(start))
+        scores = hard.scores(start)
         mask, support = hard.kept(scores, self.sparsity, n)
         started = turn.structure.spread(scores, n) > 0
         chosen = None if turn.weighting.is_fixed else jnp.where(started, mask, 0)
@@ -136,7 +136,7 @@ class _Thresholding(Method):
 
         def keep(u, chosen, x, turn):
             known = Known(lambda: chosen, lambda: join(x))
-            mask, support, choice = turn.keep(join(u), self.sparsity, known)
+            mask, support, choice = turn.keep(u, self.sparsity, known)
             return mask[None, :] * u, mask, support, choice
 
         if not turn.is_hard and getattr(turn.selector, "recomputed", True):
@@ -150,7 +150,7 @@ class _Thresholding(Method):
     def fitted(self, problem: Problem, state: Estimate, u, turn):
         """Puts least squares on those entries in place of ``u`` itself."""
         known = Known(lambda: state.chosen, lambda: join(state.x))
-        rows, choice = turn.first(join(u), self.sparsity, known, again=True)
+        rows, choice = turn.first(u, self.sparsity, known, again=True)
         x, _ = self.fit.solve(problem, rows)
         mask = rows.mask(problem.shape[1], problem.y.dtype)
         return problem.system.column_scale[None, :] * x, mask, rows.support, choice

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Int
 
 from greedyjax._numerics import eps, norm
 from greedyjax._types import static
@@ -66,12 +66,13 @@ class Turn(NamedTuple):
         return isinstance(self.selector, HardSort)
 
     def next(
-        self, correlations: Inexact[Array, "*snapshots n"], known: Known
+        self, correlations: Float[Array, "parts *snapshots n"], known: Known
     ) -> tuple[Rows, Choice]:
         """The row of the next candidate, and the choice as it was met.
 
         Args:
-            correlations: ``a_j* r`` of each atom, or other numbers whose magnitudes count.
+            correlations: ``a_j* r`` of each atom, by parts, or other numbers whose magnitudes
+                count.
             known: the atoms of before, which a hard selector leaves out.
         """
         choice, weights = self._choice(correlations, known)
@@ -84,7 +85,7 @@ class Turn(NamedTuple):
 
     def first(
         self,
-        correlations: Inexact[Array, "*snapshots n"],
+        correlations: Float[Array, "parts *snapshots n"],
         k: int,
         known: Known,
         *,
@@ -105,7 +106,7 @@ class Turn(NamedTuple):
         return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
     def keep(
-        self, values: Inexact[Array, "*snapshots n"], k: int, known: Known
+        self, values: Float[Array, "parts *snapshots n"], k: int, known: Known
     ) -> tuple[Float[Array, " n"], Int[Array, " places"], Choice]:
         """The mask of the atoms of the ``k`` best candidates, their indices, and the choice.
 
@@ -120,7 +121,9 @@ class Turn(NamedTuple):
         atoms, exist = self.structure.atoms(candidates, num_atoms)
         return self.structure.spread(mask, num_atoms), jnp.where(exist, atoms, -1)
 
-    def scores(self, correlations: Inexact[Array, "*snapshots n"]) -> Float[Array, " candidates"]:
+    def scores(
+        self, correlations: Float[Array, "parts *snapshots n"]
+    ) -> Float[Array, " candidates"]:
         """What is chosen by, where the weights are known beforehand."""
         magnitudes = self._given(self.structure.magnitudes(correlations))
         return self.structure.pool(self.weights * magnitudes)

@@ -38,7 +38,7 @@ class Indices(NamedTuple):
 
     def join(self, chosen: Bool[Array, " n"], active: Any = True) -> Bool[Array, " n"]:
         """What has been chosen once this row is, if it is ``active``."""
-        return chosen | ((jnp.arange(len(chosen)) == self.index) & active)
+        return chosen | (jnp.arange(len(chosen)) == jnp.where(active, self.index, -1))
 
     def put(self, slot: Int[Array, ""], row: Any) -> "Indices":
         """These rows with another one in a place."""

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, magnitude, safe_sqrt
+from greedyjax._numerics import abs_sq, magnitude_of, safe_sqrt
 from greedyjax.sorting import Rows
 
 Own = TypeVar("Own", bound="Structure")
@@ -77,9 +77,13 @@ class Structure(abc.ABC):
         del num_atoms
         return self
 
-    def magnitudes(self, correlations: Inexact[Array, "*snapshots n"]) -> Float[Array, " n"]:
-        """What counts of the correlations ``a_j* r``, one number for each atom, not negative."""
-        return magnitude(correlations)
+    def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:
+        """What counts of the correlations ``a_j* r``, one number for each atom, not negative.
+
+        They come by their parts: ``correlations[0]`` are the real ones, and ``correlations[1]``
+        the imaginary ones, where there are any.
+        """
+        return magnitude_of(correlations)
 
     def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
         """The score of each candidate: the norm of the scores of its atoms."""

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Array, Bool, Inexact
+from jaxtyping import Array, Bool, Float
 
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
 from greedyjax.sorting import Rows
@@ -26,8 +26,8 @@ class Fit(Protocol):
         """Nothing added yet, and room for ``num`` atoms."""
         ...
 
-    def correlations(self, problem: Problem, state: Any) -> Inexact[Array, " n"]:
-        """``a_j* r`` of every atom with what the fit leaves of ``y``, over columns of norm 1."""
+    def correlations(self, problem: Problem, state: Any) -> Float[Array, "parts n"]:
+        """``a_j* r`` of what the fit leaves of ``y``, over columns of norm 1, by parts."""
         ...
 
     def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:

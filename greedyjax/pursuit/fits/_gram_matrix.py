@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude, matmul, norm
+from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude_of, matmul, norm
 from greedyjax.linalg.operators import join, split
 from greedyjax.pursuit._method import Method, scan
 from greedyjax.pursuit._problem import Answer, Known, Problem
@@ -119,16 +119,16 @@ class GramMatrix(LeastSquares):
             start += width
         return state
 
-    def correlations(self, problem: Problem, state: Correlated) -> Inexact[Array, " n"]:
-        """``a_j* r`` over columns of norm 1, 0 for the atoms chosen."""
+    def correlations(self, problem: Problem, state: Correlated) -> Float[Array, "parts n"]:
+        """``a_j* r`` over columns of norm 1, by parts, 0 for the atoms chosen."""
         del problem
-        return jnp.where(state.chosen, 0, state.correlations)
+        return split(jnp.where(state.chosen, 0, state.correlations))
 
     def goes_on(self, problem: Problem, state: Correlated) -> Bool[Array, ""]:
         """Whether any correlation is more than rounding."""
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
         # Not `>`: a NaN must show.
-        return ~(jnp.max(magnitude(self.correlations(problem, state))) <= nothing)
+        return ~(jnp.max(magnitude_of(self.correlations(problem, state))) <= nothing)
 
     def add(self, problem: Problem, state: Correlated, row: Indices, active: Any) -> Correlated:
         """The fit on one atom more."""

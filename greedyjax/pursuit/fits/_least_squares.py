@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import matmul, norm, penalty_root
@@ -93,8 +93,8 @@ class LeastSquares:
             count=jnp.zeros((), jnp.int32),
         )
 
-    def correlations(self, problem: Problem, state: Span) -> Inexact[Array, " n"]:
-        """``a_j* r`` over columns of norm 1."""
+    def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts n"]:
+        """``a_j* r`` over columns of norm 1, by parts."""
         return problem.correlations(self.measured(problem, state.residual))
 
     def goes_on(self, problem: Problem, state: Span) -> Bool[Array, ""]:
