@@ -53,7 +53,7 @@ def num_parts(rows: jax.Array) -> int:
     return math.prod(sizes[name] for name in mesh.auto_axes)
 
 
-def gathered(rows: Any) -> Any:
+def everywhere(rows: Any) -> Any:
     """Arrays whole on every device, where the compiler says where they lie.
 
     So any of their rows can be taken without asking other devices for them.
@@ -66,6 +66,17 @@ def spread(rows: Any) -> Any:
     return jax.tree.map(
         lambda leaf: leaf if len(leaf) % num_parts(leaf) else _placed(leaf, PartitionSpec), rows
     )
+
+
+def are_shared(arrays: Any) -> bool:
+    """Whether some of them lie on devices of other processes too."""
+    leaves = jax.tree.leaves(arrays)
+    return not all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves)
+
+
+def own(tree: Any) -> Any:
+    """Arrays that are whole on every device, on one of this process."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf.addressable_data(0)), tree)
 
 
 def varying_like(start: Any, *data: Any) -> Any:

@@ -21,6 +21,7 @@ from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import SparseSort
 from greedyjax.sorting._hardsort import _top_of_spread
 from greedyjax.training import fit, losses
+from greedyjax.training._epochs import Setup, _batches, of_one, start
 from helpers import assert_close, random_problem
 
 M, N, K, NUM = 12, 24, 3, 12
@@ -174,11 +175,12 @@ def test_derivatives_of_a_batch(kind):
         assert_close(one, other)
 
 
+@pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-def test_training_has_the_same_losses(kind):
+def test_training_has_the_same_losses(kind, shards):
     settings = {
         "optimizer": optax.sgd(0.1), "num_epochs": 2, "batch_size": 4, "progress": False,
-        "key": jax.random.key(0),
+        "key": jax.random.key(0), "shards": shards,
     }  # fmt: skip
     expected = fit(OMP_NET, (Y, X), (Y, X), **settings).history
     mesh = devices(kind)
@@ -187,6 +189,31 @@ def test_training_has_the_same_losses(kind):
         history = fit(OMP_NET, data, data, **settings).history
     for column in ("train_loss", "val_loss", "gradient_norm"):
         assert_close(history[column][1:], expected[column][1:])
+
+
+@pytest.mark.parametrize(
+    ("loss", "sums"), [(losses.selection, 1), (losses.reconstruction, 2)], ids=["selection", "x"]
+)
+def test_a_step_of_training_on_shards_sends_gradients_alone(loss, sums):
+    graph, params, rest = nnx.split(OMP_NET, nnx.Param, ...)
+    setup = Setup(graph, optax.adam(0.1), loss, loss, None, batch_size=4, shards=2)
+    parts, (state, best) = of_one(setup), start(setup, params)
+    data = jax.device_put((Y, X), by_signal(devices(AxisType.Auto)))
+    train = parts.train.lower(state, rest, data, jax.random.key(0), 1).compile()
+    assert collectives(train) == Counter({"all-reduce": sums})
+    validate = parts.validate.lower(state, best, rest, data, 1).compile()
+    assert collectives(validate) == Counter({"all-reduce": 1})
+
+
+def test_parts_are_shuffled_apart_and_batches_take_as_many_of_each():
+    """By the definition, in plain NumPy: what each batch consists of, over an epoch."""
+    setup = Setup(None, None, None, None, None, batch_size=6, shards=3)
+    order = np.random.default_rng(0).permutation(30)
+    places = np.asarray(_batches(setup, jax.numpy.asarray(order)))
+    assert places.shape == (5, 3, 2)
+    for part in range(3):
+        mine = [i - 10 * part for i in order if i // 10 == part]
+        np.testing.assert_array_equal(places[:, part].ravel(), mine)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,6 +1,7 @@
 """Signals that stop at a tolerance: few steps for all of them, more for those that need more."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Inexact
 
-from greedyjax._meshes import num_parts
+from greedyjax._meshes import num_parts, varying_like
 from greedyjax._numerics import norm
 from greedyjax._types import Recovery
 from greedyjax.policies import Weighting
@@ -22,6 +23,7 @@ from greedyjax.pursuit._turns import turns_of
 
 # Atoms in the first round; each round has three times as many as the one before.
 _FIRST, _TIMES = 8, 3
+_MIXING = 2654435761  # Odd, so that multiples of it are different modulo 2^32; Knuth's choice.
 
 
 def sizes_of_rounds(sparsity: int) -> list[int]:
@@ -47,8 +49,8 @@ def in_rounds(
 
     All signals get few steps, whose passes over the atoms chosen are short. Those that are not done
     are begun again, with room for three times as many atoms, and so on, and those that are done
-    cost nothing more. Where a round ends with three quarters of its signals not done, the last
-    round is the next. ``size`` is the number of signals in a block of that one.
+    cost nothing more. Where three quarters of a block are not done the round ends there, and the
+    last round is the next. ``size`` is the number of signals in a block of that one.
     """
     return _in_rounds(size, method, system, Y, tolerance, weighting)
 
@@ -66,27 +68,39 @@ def _in_rounds(size: int, method: OMP, system: System, Y, tolerance, weighting) 
         )  # fmt: skip
         return jax.vmap(one), min(fits, num)
 
-    solved, fits = of_round(rounds[0])
-    found, done = in_blocks(solved, fits, Y, tolerance)
-    before, skipping = num, False
-    for sparsity in rounds[1:]:
+    shapes = jax.eval_shape(of_round(rounds[0])[0], Y, tolerance)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    # A round serves if a quarter of each of its blocks is done at its end; the last one has to.
+    (found, done), serves = varying_like((zeros, jnp.asarray(True)), Y, tolerance)
+    for sparsity in rounds:
         solved, fits = of_round(sparsity)
-        # Those that are not done first; places past the last one are nobody's.
-        order = jnp.pad(jnp.argsort(done, stable=True), (0, fits), constant_values=num)
-        left = num - jnp.sum(done)
-        skipping |= 4 * left > 3 * before
-        blocks, before = -(-left // fits), left
-        if sparsity != method.sparsity:
-            blocks = jnp.where(skipping, 0, blocks)
-
-        def block(i, whole, solved=solved, fits=fits, order=order):
-            places = lax.dynamic_slice_in_dim(order, i * fits, fits)
-            rows = jax.tree.map(lambda z: z.at[places].get(mode="clip"), (Y, tolerance))
-            put = lambda all, some: all.at[places].set(some, mode="drop")
-            return jax.tree.map(put, whole, solved(*rows))
-
-        found, done = lax.fori_loop(0, blocks, block, (found, done))
+        last = sparsity == method.sparsity
+        now = (found, done), serves | last
+        (found, done), serves = _round(solved, fits, last, (Y, tolerance), now)
     return found
+
+
+def _round(solved: Callable, fits: int, last: bool, rows: Any, now: tuple) -> tuple:
+    """The signals that are not done once more, ``fits`` at a time, as long as that serves."""
+    (_, done), serves = now
+    num = len(done)
+    # Those that are not done first, and no neighbours together, as they are often alike; places
+    # past the last one are nobody's.
+    mixed = jnp.arange(num, dtype=jnp.uint32) * jnp.uint32(_MIXING)
+    order = jnp.pad(jnp.lexsort((mixed, done)), (0, fits), constant_values=num)
+    left = num - jnp.sum(done)
+
+    def block(now):
+        start, whole, _ = now
+        places = lax.dynamic_slice_in_dim(order, start, fits)
+        some = solved(*jax.tree.map(lambda z: z.at[places].get(mode="clip"), rows))
+        whole = jax.tree.map(lambda all, one: all.at[places].set(one, mode="drop"), whole, some)
+        wanted = jnp.arange(fits) < left - start
+        serves = last | (4 * jnp.sum(some[1] & wanted) >= jnp.sum(wanted))
+        return start + fits, whole, serves
+
+    begin = varying_like(0 * left, rows), *now
+    return lax.while_loop(lambda now: (now[0] < left) & now[2], block, begin)[1:]
 
 
 @_in_rounds.defjvp

@@ -79,6 +79,17 @@ def batch_that_is_there(batch_size, num_train: int) -> int:
     return min(batch_size, num_train)
 
 
+def shards_of(shards, batch_size: int, train: Checked, val: Checked) -> int:
+    """The number of parts, which divides whatever is taken from them in equal numbers."""
+    shards = _checks.static_int("shards", shards, minimum=1)
+    sizes = {"batch_size": batch_size, "train Y": len(train[0]), "val Y": len(val[0])}
+    for name, size in sizes.items():
+        if size % shards:
+            expected = f"a multiple of shards={shards} signals"
+            _checks.fail(ValueError, name, expected, str(size))
+    return shards
+
+
 def plan(num_epochs, val_every, patience, callback, progress) -> Plan:
     """How long to train, checked."""
     num_epochs = _checks.static_int("num_epochs", num_epochs, minimum=0)

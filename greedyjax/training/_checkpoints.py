@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 
 from greedyjax import _checks
+from greedyjax._meshes import are_shared
 
 # Of what a checkpoint holds, and in which order; greedyjax 0.1 wrote none.
 FORMAT = 2
+_PROBE = "0.orbax-checkpoint-tmp-probe-"
 
 
 class Saved(NamedTuple):
@@ -34,13 +37,16 @@ class Checkpoints:
         folder: made if need be. It holds nothing but checkpoints.
         every: epochs from one checkpoint to the next.
         identity: numbers and names by which the same training is recognised.
+        shared: whether all processes write them together, in a folder that all of them see.
 
     Raises:
         OSError: the folder cannot be made or written to.
         ValueError: the folder holds other things.
     """
 
-    def __init__(self, folder: str | Path, every: int, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, every: int, identity: dict[str, Any], shared: bool = False
+    ) -> None:
         import orbax.checkpoint as ocp
 
         self._ocp, self.every = ocp, every
@@ -53,11 +59,19 @@ class Checkpoints:
             if others:
                 got = f"{self._folder} with {sorted(others)[0]!r} in it"
                 _checks.fail(ValueError, "checkpoint_dir", "a folder of checkpoints alone", got)
-            probe = self._folder / "0.orbax-checkpoint-tmp-probe"
+            me = jax.process_index()
+            probe = self._folder / f"{_PROBE}{me}"
             probe.mkdir(exist_ok=True)
             probe.rmdir()
+            processes = {"primary_host": me, "active_processes": {me}}
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+                max_to_keep=2,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
+                create=False,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    **({} if shared or jax.process_count() == 1 else processes)
+                ),
             )
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
@@ -162,14 +176,20 @@ class _OtherTraining(Exception):
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.is_dir() and path.name.split(".")[0].isdigit()
+    # Another process may take its probe away at any time.
+    return path.name.startswith(_PROBE) or (path.is_dir() and path.name.split(".")[0].isdigit())
 
 
 def digest(arrays: Any) -> int:
     """A number that differs where arrays do."""
     found = 0
     for leaf in jax.tree.leaves(arrays):
-        found = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), found)
+        parts = [leaf]
+        if are_shared(leaf):
+            mine = [np.asarray(part.data) for part in leaf.addressable_shards]
+            parts = process_allgather(np.uint32(digest(mine)))
+        for part in parts:
+            found = zlib.crc32(np.ascontiguousarray(part).tobytes(), found)
     return found
 
 

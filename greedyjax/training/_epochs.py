@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
-from greedyjax._meshes import gathered, on_any_mesh, spread
+from greedyjax._meshes import everywhere, on_any_mesh, spread
 from greedyjax.nets import Unrolled
 
 
@@ -25,6 +25,7 @@ class Setup(NamedTuple):
         val_loss: what is measured.
         tau: schedule of the temperature, or None.
         batch_size: signals per step.
+        shards: parts of the data, of each of which a batch has as many signals.
     """
 
     graph: Any
@@ -33,6 +34,7 @@ class Setup(NamedTuple):
     val_loss: Callable
     tau: Callable | None
     batch_size: int
+    shards: int = 1
 
 
 class State(NamedTuple):
@@ -130,21 +132,14 @@ def network(setup: Setup, params, rest, step):
 
 
 def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Learned]:
-    """One pass over the training set, in an order of its own.
-
-    Where the set lies on several devices each of them gets all of it, once, and computes its share
-    of every batch: a row that has to be asked for in every step takes far longer.
-    """
-    data = gathered(data)
-    num = len(data[0])
-    num_batches = num // setup.batch_size
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), num)
-    order = order[: num_batches * setup.batch_size].reshape(num_batches, -1)
+    """One pass over the training set, in an order of its own."""
+    parts = _in_parts(setup, data)
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), len(data[0]))
     optimizer = _finite_steps_only(setup)
     unrolled = isinstance(network(setup, state.params, rest, state.step), Unrolled)
 
     def step(state, batch):
-        Y, X = spread(jax.tree.map(lambda each: each[batch], data))
+        Y, X = _of_parts(jax.vmap(lambda part, rows: part[rows]), parts, batch)
 
         def objective(params):
             return setup.loss(network(setup, params, rest, state.step), Y, X)
@@ -160,7 +155,9 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
         met = value, optax.tree.norm(gradient), slope, ~now.last_finite, ~jnp.isfinite(value)
         return State(params, now, state.step + 1), met
 
-    state, (*values, skipped, bad) = jax.lax.scan(step, state, order)
+    batches = _batches(setup, order)
+    state, (*values, skipped, bad) = jax.lax.scan(step, state, batches)
+    state = everywhere(state)
     # What a skipped step would have done says nothing about the training.
     loss, norm, slope = (jnp.mean(each, where=~skipped) for each in values)
     return state, Learned(loss, norm, jnp.sum(skipped), slope, jnp.sum(skipped & bad))
@@ -190,17 +187,47 @@ def temperature(setup: Setup, state: State, rest) -> Array:
 
 def _mean_loss(setup: Setup, state: State, rest, data) -> Array:
     """The mean loss over a whole set, a batch at a time."""
-    net, data = network(setup, state.params, rest, state.step), gathered(data)
+    net, parts = network(setup, state.params, rest, state.step), _in_parts(setup, data)
     num = len(data[0])
-    size = min(setup.batch_size, num)
-    whole = num - num % size
-    batches = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), data)
-    of_batch = lambda batch: setup.val_loss(net, *spread(batch))
-    total = size * jnp.sum(jax.lax.map(of_batch, batches))
-    if whole < num:
-        left = jax.tree.map(lambda leaf: leaf[whole:], data)
-        total += (num - whole) * setup.val_loss(net, *left)
+    size, each = min(setup.batch_size, num), num // setup.shards
+    step, whole = size // setup.shards, num // size
+
+    def of_batch(start, length=step):
+        rows = lambda part: jax.lax.dynamic_slice_in_dim(part, start, length, axis=1)
+        return setup.val_loss(net, *_of_parts(rows, parts))
+
+    total = size * jnp.sum(jax.lax.map(of_batch, step * jnp.arange(whole)))
+    if left := each - step * whole:
+        total += setup.shards * left * of_batch(step * whole, left)
     return total / num
+
+
+def _in_parts(setup: Setup, data) -> Any:
+    """Arrays of signals with an axis of parts before that of signals.
+
+    A part stays on its device. Where all is one part every device gets it, once an epoch: a row
+    that has to be asked for in every step takes far longer.
+    """
+    parts = jax.tree.map(lambda leaf: leaf.reshape(setup.shards, -1, *leaf.shape[1:]), data)
+    return everywhere(parts) if setup.shards == 1 else spread(parts)
+
+
+def _of_parts(rows: Callable, parts, *args) -> Any:
+    """Rows of each part, in one array of signals, which are spread over the devices."""
+    found = jax.tree.map(lambda part: rows(part, *args), parts)
+    return spread(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found))
+
+
+def _batches(setup: Setup, order: Array) -> Array:
+    """What places of each part each batch takes, ``(batches, parts, places)``.
+
+    ``order`` is one of all signals. Each part takes its own in that order.
+    """
+    each = len(order) // setup.shards
+    places = order[jnp.argsort(order // each, stable=True)].reshape(setup.shards, each) % each
+    size = setup.batch_size // setup.shards
+    whole = each // size * size
+    return places[:, :whole].reshape(setup.shards, -1, size).swapaxes(0, 1)
 
 
 def _finite_steps_only(setup: Setup) -> optax.GradientTransformation:

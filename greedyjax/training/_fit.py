@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from greedyjax import _checks
+from greedyjax._meshes import are_shared, own
 from greedyjax.nets import Unrolled
 from greedyjax.training import _arguments, losses
 from greedyjax.training._arguments import Data
@@ -61,6 +62,7 @@ def fit(
     callback: Callback | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
+    shards: int = 1,
     progress: bool = True,
 ) -> FitResult:
     """Trains the parameters of a network, and keeps those of the epoch with the best validation.
@@ -97,6 +99,10 @@ def fit(
             on the same machine. More ``num_epochs`` than before train on.
         checkpoint_every: epochs from one checkpoint to the next; one more follows the last epoch
             and an interrupt.
+        shards: parts of equal size that the data fall into, in their order, static. Each part is
+            shuffled by itself, and a batch takes as many signals of each. So where signals are
+            sharded over as many devices, of one process or of several, none leaves its device. It
+            divides ``batch_size`` and the numbers of signals.
         progress: shows a bar with the losses, where there is a terminal.
 
     Returns:
@@ -124,15 +130,14 @@ def fit(
     train, val = _arguments.train_and_val(train, val, net)
     plan = _arguments.plan(num_epochs, val_every, patience, callback, progress)
     batch_size = _arguments.batch_that_is_there(batch_size, len(train[0]))
+    shards = _arguments.shards_of(shards, batch_size, train, val)
     _arguments.check_functions(loss, val_loss, tau, net)
     optimizer = _arguments.transformation(optimizer)
     graph, params, rest = nnx.split(net, nnx.Param, ...)
-    setup = Setup(graph, optimizer, loss, val_loss or loss, tau, batch_size)
+    setup = Setup(graph, optimizer, loss, val_loss or loss, tau, batch_size, shards)
     best, rows = run(
         of_one(setup), start(setup, params), rest, train, val, key, plan,
-        checkpoints=_checkpoints(
-            checkpoint_dir, checkpoint_every, batch_size, key, train, net, rest
-        ),
+        checkpoints=_checkpoints(checkpoint_dir, checkpoint_every, setup, key, train, net, rest),
         who=lambda dead: "fit",
     )  # fmt: skip
     return _result(setup, rest, best, rows)
@@ -234,7 +239,7 @@ def fit_many(
         vals[0] if shared else _arguments.stacked("val", vals),
         jnp.stack([jax.random.fold_in(key, i) for i in range(len(nets))]), plan,
         checkpoints=_checkpoints(
-            checkpoint_dir, checkpoint_every, batch_size, key, trains, nets[0], rest
+            checkpoint_dir, checkpoint_every, setup, key, trains, nets[0], rest
         ),
         who=lambda dead: f"fit_many, networks {dead}",
     )  # fmt: skip
@@ -256,13 +261,14 @@ def _of_one_network(callback: Any) -> Any:
 
 def _result(setup: Setup, rest: Any, best: Best, rows: list[np.ndarray]) -> FitResult:
     """The result for one network."""
+    best, rest = own((best, rest)) if are_shared(best) else (best, rest)
     net = network(setup, best.params, rest, best.step)
     columns = np.array(rows, np.float64).reshape(-1, len(COLUMNS)).T
     history = dict(zip(COLUMNS, columns, strict=True))
     return FitResult(net, history, int(best.epoch), float(best.val_loss))
 
 
-def _checkpoints(folder, every, batch_size: int, key, train, net, rest) -> Checkpoints | None:
+def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoints | None:
     """Checkpoints that know this training by its data, networks, batches and key."""
     every = _checks.static_int("checkpoint_every", every, minimum=1)
     if folder is None:
@@ -274,10 +280,11 @@ def _checkpoints(folder, every, batch_size: int, key, train, net, rest) -> Check
         "data": digest(train),
         "networks": digest(rest),
         "parameters": _parameter_names(net),
-        "batch_size": batch_size,
+        "batch_size": setup.batch_size,
+        "shards": setup.shards,
         "key": np.asarray(jax.random.key_data(key) if typed else key).tolist(),
     }
-    return Checkpoints(os.fspath(folder), every, identity)
+    return Checkpoints(os.fspath(folder), every, identity, shared=are_shared(train))
 
 
 def _parameter_names(net: nnx.Module) -> list[str]:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from tqdm import tqdm
 
+from greedyjax._meshes import are_shared
 from greedyjax.training._checkpoints import Checkpoints
 from greedyjax.training._epochs import Best, Learned, Parts, State
 
@@ -111,7 +113,7 @@ def run(
     epochs = takewhile(lambda epoch: not waited.enough, range(resumed, plan.num_epochs + 1))
     bar = _bar(epochs, plan, resumed)
     try:
-        for epoch in _until_interrupted(bar):
+        for epoch in _until_interrupted(bar, are_shared(train)):
             now, row, learned = _next(parts, now, rest, train, val, key, epoch, plan)
             rows.append(row)
             waited.see(row)
@@ -212,8 +214,10 @@ class _Warnings:
             warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
-def _until_interrupted(epochs):
+def _until_interrupted(epochs, shared: bool):
     """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
+
+    Where several processes train together, all of them end when one of them is told to.
 
     An exception out of a signal can surface inside JAX, which wraps it into errors of its own; a
     second Ctrl-C raises it all the same.
@@ -233,7 +237,7 @@ def _until_interrupted(epochs):
     try:
         for epoch in epochs:
             yield epoch
-            if interrupts:
+            if np.any(process_allgather(np.array(len(interrupts))) if shared else interrupts):
                 return
     finally:
         if listens:

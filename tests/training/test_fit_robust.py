@@ -257,6 +257,13 @@ BAD = [
     ({"tau": 0.1}, TypeError, "tau: expected a function, got float"),
     ({"optimizer": 1e-2}, TypeError, "optimizer: expected an optax optimizer, got float"),
     ({"optimizer": optax.sgd}, TypeError, r"optimizer: .*such as optax.adam\(1e-2\) and not"),
+    ({"shards": 0}, ValueError, "shards: expected an int >= 1, got 0"),
+    ({"shards": 3}, ValueError, "batch_size: expected a multiple of shards=3 signals, got"),
+    (
+        {"shards": 4, "train": (Y[:30], X[:30])},
+        ValueError,
+        "train Y: expected a multiple of shards=4 signals, got 30",
+    ),
     ({"patience": 0}, ValueError, "patience: expected an int >= 1, got 0"),
     ({"callback": []}, TypeError, "callback: expected a function, got list"),
 ]
