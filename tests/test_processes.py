@@ -56,11 +56,22 @@ def alone(tmp_path_factory):
     return {task: of_processes[0] for task, of_processes in found.items()}
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def together(request, tmp_path_factory):
-    """By several processes, which share the devices among them."""
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """By two processes, which share the devices among them."""
     tasks = ["recover", "trained", "resumed", "separate", "interrupted"]
-    return run(tmp_path_factory.mktemp("together"), request.param, tasks)
+    return run(tmp_path_factory.mktemp("two"), 2, tasks)
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """By four of them."""
+    return run(tmp_path_factory.mktemp("four"), 4, ["recover", "trained", "resumed"])
+
+
+@pytest.fixture(params=["two", "four"])
+def together(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_each_process_recovers_its_own_signals(together, alone):
@@ -73,7 +84,7 @@ def test_each_process_recovers_its_own_signals(together, alone):
 
 def test_training_together_is_training_alone(together, alone):
     expected = alone["trained"]
-    assert expected["train_loss"][-1] < 0.9 * expected["train_loss"][0]
+    assert expected["train_loss"][-1] < 0.95 * expected["train_loss"][0]
     for found in together["trained"]:
         for name in expected:
             assert_close(found[name], expected[name])
@@ -85,13 +96,13 @@ def test_every_process_resumes_from_a_checkpoint(together, alone):
             assert_close(found[name], expected)
 
 
-def test_a_process_may_train_by_itself(together, alone):
-    for found in together["separate"]:
+def test_a_process_may_train_by_itself(two, alone):
+    for found in two["separate"]:
         assert_close(found["weights"], alone["separate"]["weights"])
 
 
-def test_all_processes_end_when_one_is_told_to(together, alone):
+def test_all_processes_end_when_one_is_told_to(two, alone):
     expected = alone["interrupted"]["train_loss"]
     assert len(expected) == 2
-    for found in together["interrupted"]:
+    for found in two["interrupted"]:
         assert_close(found["train_loss"], expected)

@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 A = RNG.standard_normal((M, N))
 X = np.zeros((NUM, N))
 for x in X:
-    x[RNG.choice(N, K, replace=False)] = 1 + np.arange(K)
+    x[RNG.choice(8, K, replace=False)] = 1 + np.arange(K)  # Something to learn.
 Y = X @ A.T + 0.01 * RNG.standard_normal((NUM, M))
 
 
@@ -100,6 +100,7 @@ TASKS = {function.__name__: function for function in FUNCTIONS}
 
 def main(rank, num, port, folder, tasks):
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # Compiling is most of the time.
     jax.config.update("jax_num_cpu_devices", SHARDS // num)
     if num > 1:
         jax.distributed.initialize(f"localhost:{port}", num, rank)
