@@ -130,6 +130,38 @@ def test_answers_inside_of_shard_map(name):
     assert sent == Counter()
 
 
+WIDE = np.random.default_rng(1).standard_normal((16, 2048))
+
+
+@pytest.mark.parametrize(
+    "solve", [gj.omp, functools.partial(gj.iht, num_steps=3)], ids=["omp", "iht"]
+)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(solve, kind):
+    """What is sent is of the size of a measurement, or of the candidates, and no more."""
+    mesh, y = devices(kind), WIDE[:, [5, 1700, 2000]] @ np.array([1.0, -3.0, 2.0])
+    matrix = jax.device_put(WIDE, NamedSharding(mesh, P(None, "signals")))
+    signal = jax.device_put(y, NamedSharding(mesh, P()))
+    function = jax.jit(lambda A, y: solve(A, y, sparsity=K))
+    compiled = function.lower(matrix, signal).compile()
+    for one, expected in zip(compiled(matrix, signal), solve(WIDE, y, sparsity=K), strict=True):
+        assert_close(one, np.asarray(expected))
+    sent = sent_numbers(compiled)
+    if kind == AxisType.Explicit:  # The answer is not spread there.
+        sent.remove(WIDE.shape[1])
+    # Iterations for the norm of A begin at four vectors; 32 scores are compared one by one.
+    assert sent
+    assert max(sent) <= max(4 * len(y), 32, 2 * K)
+
+
+def sent_numbers(compiled):
+    """How many numbers each message has."""
+    names = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    found = re.findall(rf"= (\S.*?) (?:{names})(?:-start)?\(", compiled.as_text())
+    shapes = (re.findall(r"\[([\d,]*)\]", each) for each in found)
+    return [max(np.prod([int(n) for n in s.split(",") if n]) for s in each) for each in shapes]
+
+
 LOSSES = {
     "selection": (losses.selection, OMP_NET),
     "hidden rows": (losses.hidden_rows(folds=3), OMP_NET),
@@ -218,10 +250,11 @@ def test_parts_are_shuffled_apart_and_batches_take_as_many_of_each():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("k", [1, 5, 40])
-def test_the_largest_of_a_spread_batch(k, dtype):
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_the_largest_of_spread_scores(k, dtype, parts):
     """Many ties, which go to the lowest index; a NaN comes first."""
     scores = np.random.default_rng(k).integers(-1, 4, (30, 40)).astype(dtype)
     scores[3, 7] = np.nan
-    found = jax.jit(jax.vmap(lambda row: _top_of_spread(row, k)))(scores)
+    found = jax.jit(jax.vmap(lambda row: _top_of_spread(row, k, parts)))(scores)
     order = np.argsort(-np.where(np.isnan(scores), np.inf, scores), axis=1, kind="stable")
     assert_close(found, order[:, :k].astype(np.int32))

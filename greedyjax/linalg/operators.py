@@ -79,8 +79,12 @@ class Dense(NamedTuple):
         return join(self.column_parts(j))
 
     def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
-        """Returns the parts of atom ``j``."""
-        return self.parts[:, :, j]
+        """Returns the parts of atom ``j``.
+
+        By a gather of one: of a slice the compiler does not know that it can be taken where it
+        lies, and fetches a matrix whose columns are spread over devices.
+        """
+        return self.parts.at[:, :, j[None]].get(mode="promise_in_bounds")[:, :, 0]
 
     def astype(self, real: Any) -> "Dense":
         """With parts of a real dtype."""

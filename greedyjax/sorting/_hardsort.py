@@ -150,12 +150,29 @@ def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
     scores = lax.stop_gradient(scores)
     # top_k sorts by bits, and would put -0 below 0.
     scores = jnp.where(scores == 0, 0, scores)
-    order = lax.top_k(scores, k)[1] if num_parts(scores) == 1 else _top_of_spread(scores, k)
+    parts = num_parts(scores)
+    order = lax.top_k(scores, k)[1] if parts == 1 else _top_of_spread(scores, k, parts)
     return checkpoint_name(order, _ORDER)
 
 
-def _top_of_spread(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
-    """`lax.top_k`, which gathers a batch that is spread over devices, without doing so.
+def _top_of_spread(scores: Float[Array, " n"], k: int, parts: int = 1) -> Int[Array, " k"]:
+    """`lax.top_k`, which gathers scores that are spread over devices, without doing so.
+
+    Either the signals of a batch are spread, or the atoms of each signal. Of equal parts of the
+    atoms, the largest of each are found where they lie, and the largest of all among those.
+    """
+    if parts == 1 or len(scores) % parts:
+        return _top_of_batch(scores, k)
+    of_parts = scores.reshape(parts, -1)
+    each = of_parts.shape[1]
+    places = jax.vmap(lambda row: _top_of_batch(row, min(k, each)))(of_parts)
+    candidates = jnp.take_along_axis(of_parts, places, axis=1).ravel()
+    places = (places + each * jnp.arange(parts, dtype=places.dtype)[:, None]).ravel()
+    return places[_top_of_batch(candidates, k)]
+
+
+def _top_of_batch(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
+    """`lax.top_k` of the signals of a batch, each where it lies.
 
     The compiler splits ``approx_max_k``, which is exact at a recall of 1, but does not say which of
     the scores that tie come first.
