@@ -163,30 +163,45 @@ def learn_interactions(
         return fitted.net.policy, len(fitted.history["tau"]) <= epochs
 
     if known:
-        every = _joined(pairs, judged)
-        # As many signals as in the last training, some of them twice: so both compile once.
-        policy, interrupted = trained(_resized(pairs, len(every[0])), num_epochs, "pairs")
-        best = judge.better(best, "interactions", policy, pairs)
-        if best.policy is policy and not interrupted:
-            policy, interrupted = trained(every, num_epochs, "all")
-            best = best if interrupted else best._replace(policy=policy)
-        if best.prior is not None:
-            covariance = _covariance(every[1])
-            best = best._replace(prior=dataclasses.replace(best.prior, covariance=covariance))
+        best = _from_pairs(judge, trained, best, pairs, judged, num_epochs)
     else:
         # From the answers of w = 1: those of learned weights are all alike, and lock in.
-        policy, before = ones.policy, None
-        for i in range(num_rounds):
-            answered = pairs[0], judge.answers(pairs[0], policy)
-            policy, interrupted = trained(answered, max(num_epochs // 2, 1), f"round-{i + 1}")
-            now = judge.better(None, f"interactions, round {i + 1}", policy, pairs)
-            best = now if _clearly_less(now.errors, best.errors) else best
-            worse = before is not None and not _clearly_less(now.errors, before.errors)
-            if interrupted or worse:
-                break
-            before = now
+        epochs = max(num_epochs // 2, 1)
+        best = _from_answers(judge, trained, best, ones.policy, pairs[0], num_rounds, epochs)
     solver = Hardened.of(net.method, None, net.A, best.policy, best.prior)
     return Learned(solver, best.policy, best.prior, best.name, judge.table)
+
+
+def _from_pairs(judge: "_Judge", trained, best: _Candidate, pairs, judged, num_epochs: int):
+    """The best candidate with interactions among them, learned from signals that are known."""
+    every = _joined(pairs, judged)
+    # As many signals as in the last training, some of them twice: so both compile once.
+    policy, interrupted = trained(_resized(pairs, len(every[0])), num_epochs, "pairs")
+    best = judge.better(best, "interactions", policy, pairs)
+    if best.policy is policy and not interrupted:
+        policy, interrupted = trained(every, num_epochs, "all")
+        best = best if interrupted else best._replace(policy=policy)
+    if best.prior is not None:
+        covariance = _covariance(every[1])
+        best = best._replace(prior=dataclasses.replace(best.prior, covariance=covariance))
+    return best
+
+
+def _from_answers(
+    judge: "_Judge", trained, best: _Candidate, policy, Y, num_rounds: int, num_epochs: int
+) -> _Candidate:
+    """The best candidate with those of each round among them, as long as rounds get better."""
+    before = None
+    for i in range(num_rounds):
+        answered = Y, judge.answers(Y, policy)
+        policy, interrupted = trained(answered, num_epochs, f"round-{i + 1}")
+        now = judge.better(None, f"interactions, round {i + 1}", policy, (Y, None))
+        best = now if _clearly_less(now.errors, best.errors) else best
+        worse = before is not None and not _clearly_less(now.errors, before.errors)
+        if interrupted or worse:
+            break
+        before = now
+    return best
 
 
 def _no_loss(net, Y, X) -> Array:
