@@ -98,6 +98,19 @@ def batch_iht() -> str:
     return "\n".join(lines)
 
 
+def tolerance() -> str:
+    """Time of a batch whose signals stop at a tolerance, beside vmap and scikit-learn."""
+    methods = ("omp_batch", "vmap of omp", "scikit-learn")
+    head = " | ".join(f"{method}, s" for method in methods)
+    lines = [f"| tolerance | atoms, mean | largest | {head} | ratio |", "|---" * 7 + "|"]
+    for row in load_result("tolerance")["rows"]:
+        counts = f"{row['mean_count']:.1f} | {row['largest_count']}"
+        times = " | ".join(f"{row['times'][method]['median_s']:.2f}" for method in methods)
+        ratio = row["scikit_learn_over_omp_batch"]
+        lines.append(f"| {row['tolerance']:g} | {counts} | {times} | {ratio:.0f} |")
+    return "\n".join(lines)
+
+
 def mask() -> str:
     """Time and memory beside the dense form."""
     rows = load_result("mask")["rows"]
@@ -328,6 +341,7 @@ TABLES = {
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,
+        "tolerance": tolerance,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,
