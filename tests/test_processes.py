@@ -92,6 +92,7 @@ def test_training_together_is_training_alone(together, alone):
 
 def test_every_process_resumes_from_a_checkpoint(together, alone):
     for found in together["resumed"]:
+        assert found["epochs"].tolist() == [3, 4]  # The others were done.
         for name, expected in alone["trained"].items():
             assert_close(found[name], expected)
 
