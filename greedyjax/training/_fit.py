@@ -101,8 +101,8 @@ def fit(
             and an interrupt.
         shards: parts of equal size that the data fall into, in their order, static. Each part is
             shuffled by itself, and a batch takes as many signals of each. So where signals are
-            sharded over as many devices, of one process or of several, none leaves its device. It
-            divides ``batch_size`` and the numbers of signals.
+            sharded over as many devices, of one process or of several, and ``val`` is given, none
+            leaves its device. It divides ``batch_size`` and the numbers of signals.
         progress: shows a bar with the losses, where there is a terminal.
 
     Returns:
