@@ -189,6 +189,20 @@ def test_scores_tie_by_the_rounding_of_the_measurements(dtype, weight):
         assert gj.omp_batch(A, y[None], **options).support.tolist() == [expected]
 
 
+@pytest.mark.parametrize("weight", [None, 1e-6, 1e6])
+@pytest.mark.parametrize("solve", [gj.htp, gj.subspace_pursuit, gj.cosamp])
+def test_of_many_that_are_chosen_the_first_of_those_that_tie_by_rounding(solve, weight):
+    """On paper three entries of an orthonormal matrix tie for the third place; here no two do."""
+    x = np.zeros(16)
+    x[[1, 4, 5, 8, 11]] = 4, -2, 1, -1, 1
+    weights = None if weight is None else np.full(16, weight, np.float32)
+    rotations = np.linalg.qr(np.random.default_rng(0).standard_normal((40, 16, 16)))[0]
+    Y = (rotations @ x).astype(np.float32)
+    one = lambda A, y: solve(A, y, sparsity=3, num_steps=4, weights=weights).support
+    supports = jax.vmap(one)(rotations.astype(np.float32), Y)
+    np.testing.assert_array_equal(np.sort(supports), np.tile([1, 4, 5], (40, 1)))
+
+
 def test_the_number_of_threads_changes_no_choice():
     """XLA's pool for CPUs takes its size from NPROC, and splits products and sums by it."""
     tests = str(Path(__file__).parent)

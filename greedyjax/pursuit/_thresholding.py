@@ -150,6 +150,8 @@ class _Thresholding(Method):
     def fitted(self, problem: Problem, state: Estimate, u, turn):
         """Puts least squares on those entries in place of ``u`` itself."""
         known = Known(lambda: state.chosen, lambda: join(state.x))
+        # For a step size of 1 / ||A||^2 no column is longer than the inverse of its root.
+        turn = turn._replace(error=turn.error * lax.stop_gradient(self.step_size) ** 0.5)
         rows, choice = turn.first(u, self.sparsity, known, again=True)
         x, _ = self.fit.solve(problem, rows)
         mask = rows.mask(problem.shape[1], problem.y.dtype)

@@ -76,11 +76,8 @@ class Turn(NamedTuple):
             known: the atoms of before, which a hard selector leaves out.
         """
         choice, weights = self._choice(correlations, known)
-        chosen, selector = self.structure.met(known.chosen()), self.selector
-        if self.is_hard:
-            ones = self.weighting.is_ones
-            selector = HardSort(self.error, None if ones else self.structure.pool(weights))
-        row = selector.next(choice.scores, chosen)
+        chosen = self.structure.met(known.chosen())
+        row = self._selector(weights).next(choice.scores, chosen)
         return row, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
     def first(
@@ -99,9 +96,9 @@ class Turn(NamedTuple):
             known: the atoms of before.
             again: whether a hard selector may choose those again.
         """
-        choice, _ = self._choice(correlations, known, k)
+        choice, weights = self._choice(correlations, known, k)
         chosen = None if again else self.structure.met(known.chosen())
-        rows = self.selector.first(choice.scores, k, chosen)
+        rows = self._selector(weights).first(choice.scores, k, chosen)
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
         return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
@@ -127,6 +124,13 @@ class Turn(NamedTuple):
         """What is chosen by, where the weights are known beforehand."""
         magnitudes = self._given(self.structure.magnitudes(correlations))
         return self.structure.pool(self.weights * magnitudes)
+
+    def _selector(self, weights: Array) -> Any:
+        """The selector; a hard one knows by how much scores tie."""
+        if not self.is_hard:
+            return self.selector
+        ones = self.weighting.is_ones
+        return HardSort(self.error, None if ones else self.structure.pool(weights))
 
     def _given(self, values: Array) -> Array:
         """What earlier steps leave to a choice: a constant, where the selector asks for that."""
