@@ -5,6 +5,7 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import greedyjax
 from greedyjax import stack_real, streaming
 from greedyjax.commands import _files, _long_runs
 from greedyjax.commands._files import CommandError
-from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.pursuit import IHT, OMP, Hardened
 
 
 def recover(options: Namespace) -> None:
@@ -31,29 +32,27 @@ def recover(options: Namespace) -> None:
         raise CommandError(f"{out.parent}: no such folder")
 
     A = jnp.asarray(model.A)
-    solver = None  # The network's own.
+    solver = None  # The model's own.
     if options.solver:
         solver = partial(getattr(greedyjax, options.solver), num_steps=options.num_steps or 20)
     elif options.num_steps:
         raise CommandError("--num-steps: only with --solver; the model has its own steps")
 
-    def solve(net, A, prior, batch):
-        batch = stack_real(A, batch)[1] if model.real else batch
-        return (net if options.soft else net.harden(solver, prior=prior))(batch)
+    def solve(recoverer, A, batch):
+        return recoverer(stack_real(A, batch)[1] if model.real else batch)
 
     size, num_threads = streaming.batches_of(len(Y), options.batch_size, None)
-    prior = jax.tree.map(jnp.asarray, model.prior)
     try:
-        net = _network(model, A)
+        recoverer = _network(model, A) if options.soft else _hard_solver(model, A, solver)
         batch = jax.ShapeDtypeStruct((size, *Y.shape[1:]), jnp.result_type(Y))
-        compiled = jax.jit(solve).lower(net, A, prior, batch).compile()
+        compiled = jax.jit(solve).lower(recoverer, A, batch).compile()
     except (TypeError, ValueError) as error:
         raise CommandError(f"{options.model}: {error}") from error
 
     _long_runs.say("recover", memory=_long_runs.memory_of(compiled, num_threads))
     begin = perf_counter()
     found = streaming.batches(
-        partial(compiled, net, A, prior), Y, batch_size=options.batch_size, progress=True
+        partial(compiled, recoverer, A), Y, batch_size=options.batch_size, progress=True
     )
     with _files.replacing(out) as file:
         for start, X in found:
@@ -66,14 +65,31 @@ def recover(options: Namespace) -> None:
     print(f"wrote {out}: {len(Y)} signals of {model.A.shape[1]} coefficients")
 
 
-def _network(model: _files.Model, A: jax.Array) -> OMPNet | IHTNet:
-    if model.real:
-        A = stack_real(A, jnp.zeros(len(A), A.dtype))[0]
-    weights = jax.tree.map(jnp.asarray, model.weights)
+def _hard_solver(model: _files.Model, A: jax.Array, solver: Any) -> Hardened:
+    A, weights = _system(model, A)
+    method = OMP(model.sparsity)
+    if model.method == "iht":
+        method = IHT(model.sparsity, model.num_layers, step_size=model.step_size)
+    prior = jax.tree.map(jnp.asarray, model.prior)
+    m, n = A.shape
+    return Hardened.of(method.checked((m, n), A.dtype), solver, A, weights, prior)
+
+
+def _network(model: _files.Model, A: jax.Array) -> Any:
+    from greedyjax.nets import IHTNet, OMPNet  # Flax, which the hard solvers do without.
+
+    A, weights = _system(model, A)
     shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": weights}
     if model.method == "omp":
         return OMPNet(A, **shared)
     return IHTNet(A, num_layers=model.num_layers, step_size=model.step_size, **shared)
+
+
+def _system(model: _files.Model, A: jax.Array) -> tuple[jax.Array, Any]:
+    """The matrix whose equations are solved, and the weights."""
+    if model.real:
+        A = stack_real(A, jnp.zeros(len(A), A.dtype))[0]
+    return A, jax.tree.map(jnp.asarray, model.weights)
 
 
 def _write_header(file, X: np.ndarray, shape: tuple[int, ...]) -> None:

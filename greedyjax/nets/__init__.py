@@ -1,9 +1,9 @@
 """Solvers unrolled into networks, as flax nnx modules, composed of small parts."""
 
-from greedyjax.nets._hardened import Hardened
 from greedyjax.nets._networks import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
 from greedyjax.nets._parts import StepSize, Temperature, Weights
 from greedyjax.nets._unrolled import Unrolled
+from greedyjax.pursuit import Hardened
 
 __all__ = [
     "CoSaMPNet",

@@ -16,12 +16,12 @@ from greedyjax._numerics import real_dtype
 from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Matrix, Recovery
 from greedyjax.linalg.checked import operator_dtype
-from greedyjax.nets._hardened import Hardened
 from greedyjax.nets._parts import Temperature, Weights
 from greedyjax.policies import as_weighting
 from greedyjax.pursuit import (
     Choices,
     GaussianPrior,
+    Hardened,
     Method,
     check_method,
     checked_operator,

@@ -16,6 +16,7 @@ from greedyjax.pursuit._blocks import Plan, plan, recover_batch
 from greedyjax.pursuit._cosamp import cosamp, soft_cosamp
 from greedyjax.pursuit._cutting import batch_that_fits as batch_that_fits
 from greedyjax.pursuit._cutting import in_blocks as in_blocks
+from greedyjax.pursuit._hardened import Hardened
 from greedyjax.pursuit._htp import htp, soft_htp
 from greedyjax.pursuit._iht import iht, soft_iht
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
@@ -51,6 +52,7 @@ __all__ = [
     "Fit",
     "GaussianPrior",
     "GramMatrix",
+    "Hardened",
     "Known",
     "LeastSquares",
     "Met",

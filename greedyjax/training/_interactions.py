@@ -20,9 +20,8 @@ from greedyjax._types import Recovery
 from greedyjax.linalg.checked import as_operator, restrict
 from greedyjax.metrics import nmse
 from greedyjax.nets import Unrolled
-from greedyjax.nets._hardened import Hardened
 from greedyjax.policies import Interactions
-from greedyjax.pursuit import GaussianPrior, batch_that_fits, recover
+from greedyjax.pursuit import GaussianPrior, Hardened, batch_that_fits, recover
 from greedyjax.training import _arguments
 from greedyjax.training._arguments import Checked, Data
 from greedyjax.training._counting import count_weights

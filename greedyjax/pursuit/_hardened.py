@@ -1,4 +1,4 @@
-"""The hard solver of a network, as a value."""
+"""A hard solver with fixed weights, as a value."""
 
 import dataclasses
 from typing import Any
@@ -11,15 +11,11 @@ from jaxtyping import Array, Inexact
 from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
 from greedyjax._precision import as_given
-from greedyjax._types import ByIdentity, Recovery
-from greedyjax.pursuit import (
-    GaussianPrior,
-    Method,
-    batch_that_fits,
-    in_blocks,
-    recover_batch,
-    static,
-)
+from greedyjax._types import ByIdentity, Recovery, static
+from greedyjax.pursuit._blocks import recover_batch
+from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
+from greedyjax.pursuit._method import Method
+from greedyjax.pursuit._refit import GaussianPrior
 
 
 @jax.tree_util.register_dataclass
