@@ -64,7 +64,8 @@ class Recovery(NamedTuple):
     """What a solver found for one signal; under ``jax.vmap`` every field gains a batch axis.
 
     Attributes:
-        x: the recovered signal, shape ``(n,)``, in the promoted dtype of ``A`` and ``y``.
+        x: the recovered signal, shape ``(n,)``, in the promoted dtype of ``A`` and ``y``; of ``L``
+            snapshots shape ``(n, L)``.
         support: indices of the atoms, shape ``(sparsity,)``, int32. The OMP family lists them in
             the order in which they were chosen, the IHT family by falling score. Hard solvers mark
             an unused slot with -1; soft solvers give the largest entry of each soft row.
@@ -73,7 +74,7 @@ class Recovery(NamedTuple):
         status: why it ended, int32: `RESIDUAL_REACHED`, `STATIONARY` or `STEPS_USED`.
     """
 
-    x: Inexact[Array, " n"]
+    x: Inexact[Array, "n *snapshots"]
     support: Int[Array, " sparsity"]
     residual_norm: Float[Array, ""]
     num_steps: Int[Array, ""]

@@ -1,6 +1,6 @@
 """An orthonormal basis that grows by one vector a step, in place of a least squares per step."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def extend(
     atom: Float[Array, " row"],
     slot: Int[Array, ""],
     active: Bool[Array, ""] | bool,
-    shortest: float = 0.0,
+    shortest: Any = 0.0,
 ) -> tuple[Basis, Float[Array, "parts row"]]:
     """Orthonormalises the `flat` ``atom`` against the basis and puts it into row ``slot``.
 

@@ -182,6 +182,7 @@ class HTPNet(_Stepping):
         relaxation: of the sort.
         step_size: the step size.
         penalty: of the least squares.
+        structure: which atoms are chosen together, as in the solvers.
 
     Raises:
         TypeError: wrong kinds of argument.
@@ -206,9 +207,10 @@ class HTPNet(_Stepping):
         relaxation: Any = SoftSort,
         step_size: Any = None,
         penalty: Float[ArrayLike, " n"] | None = None,
+        structure: Structure = Plain(),
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
-        method = HTP(sparsity, num_layers, fit=LeastSquares(penalty))
+        method = HTP(sparsity, num_layers, fit=LeastSquares(penalty), structure=structure)
         super().__init__(
             method, A, weights=weights, tau=tau, relaxation=relaxation, step_size=step_size
         )
@@ -228,6 +230,7 @@ class SubspacePursuitNet(Unrolled):
         tau: the temperature.
         relaxation: of the sort.
         penalty: of the least squares.
+        structure: which atoms are chosen together, as in the solvers.
 
     Raises:
         TypeError: wrong kinds of argument.
@@ -251,9 +254,10 @@ class SubspacePursuitNet(Unrolled):
         tau: Any = 1e-3,
         relaxation: Any = SoftSort,
         penalty: Float[ArrayLike, " n"] | None = None,
+        structure: Structure = Plain(),
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
-        method = SubspacePursuit(sparsity, num_layers, LeastSquares(penalty))
+        method = SubspacePursuit(sparsity, num_layers, LeastSquares(penalty), structure)
         super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)
 
 
@@ -272,6 +276,7 @@ class CoSaMPNet(Unrolled):
         relaxation: of the sort.
         debias: whether least squares on the atoms kept ends the last layer.
         penalty: of the least squares.
+        structure: which atoms are chosen together, as in the solvers.
 
     Raises:
         TypeError: wrong kinds of argument.
@@ -296,7 +301,8 @@ class CoSaMPNet(Unrolled):
         relaxation: Any = SoftSort,
         debias: bool = False,
         penalty: Float[ArrayLike, " n"] | None = None,
+        structure: Structure = Plain(),
     ) -> None:
         num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
-        method = CoSaMP(sparsity, num_layers, LeastSquares(penalty), debias)
+        method = CoSaMP(sparsity, num_layers, LeastSquares(penalty), structure, debias)
         super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)

@@ -39,7 +39,7 @@ from greedyjax.pursuit._unrolling import Choices, Met
 from greedyjax.pursuit._unrolling import recorded_choices as recorded_choices
 from greedyjax.pursuit._unrolling import recover_layers as recover_layers
 from greedyjax.pursuit._unrolling import recover_soft as recover_soft
-from greedyjax.pursuit.fits import Fit, GramMatrix, LeastSquares
+from greedyjax.pursuit.fits import Fit, GramMatrix, LeastSquares, OrderRecursive
 
 __all__ = [
     "HTP",
@@ -57,6 +57,7 @@ __all__ = [
     "LeastSquares",
     "Met",
     "Method",
+    "OrderRecursive",
     "Plan",
     "Problem",
     "SubspacePursuit",

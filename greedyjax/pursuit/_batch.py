@@ -19,7 +19,7 @@ from greedyjax.structures import Plain, Structure
 @names_foreign_arguments
 def omp_batch(
     A: Matrix | Dictionary,
-    Y: Inexact[ArrayLike, "num m"],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
     *,
     sparsity: int,
     weights: Float[ArrayLike, "*sparsity n"] | Policy | None = None,
@@ -80,7 +80,7 @@ def omp_batch(
 
 def iht_batch(
     A: Matrix | Dictionary,
-    Y: Inexact[ArrayLike, "num m"],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
@@ -136,7 +136,7 @@ def iht_batch(
 
 def htp_batch(
     A: Matrix | Dictionary,
-    Y: Inexact[ArrayLike, "num m"],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
@@ -144,6 +144,7 @@ def htp_batch(
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
     batch_size: int | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """`htp` of many signals with one matrix, in blocks that bound its memory.
 
@@ -156,6 +157,7 @@ def htp_batch(
         weights: as in `htp`.
         penalty: as in `htp`.
         batch_size: signals in a block, static; None chooses.
+        structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
@@ -174,19 +176,20 @@ def htp_batch(
     References:
         Those of `htp`.
     """
-    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty))
+    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty), structure=structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
 def subspace_pursuit_batch(
     A: Matrix | Dictionary,
-    Y: Inexact[ArrayLike, "num m"],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
     batch_size: int | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """`subspace_pursuit` of many signals with one matrix, in blocks that bound its memory.
 
@@ -198,6 +201,7 @@ def subspace_pursuit_batch(
         weights: as in `subspace_pursuit`.
         penalty: as in `subspace_pursuit`.
         batch_size: signals in a block, static; None chooses.
+        structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
@@ -216,13 +220,13 @@ def subspace_pursuit_batch(
     References:
         Those of `subspace_pursuit`.
     """
-    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty))
+    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty), structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
 def cosamp_batch(
     A: Matrix | Dictionary,
-    Y: Inexact[ArrayLike, "num m"],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
@@ -230,6 +234,7 @@ def cosamp_batch(
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
     batch_size: int | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """`cosamp` of many signals with one matrix, in blocks that bound its memory.
 
@@ -242,6 +247,7 @@ def cosamp_batch(
         debias: static; True ends with least squares on the atoms kept, as in `cosamp`.
         penalty: as in `cosamp`.
         batch_size: signals in a block, static; None chooses.
+        structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
@@ -260,5 +266,5 @@ def cosamp_batch(
     References:
         Those of `cosamp`.
     """
-    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), debias)
+    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), structure, debias)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)

@@ -41,7 +41,7 @@ class Plan:
 def recover_batch(
     method: Method,
     A: Matrix | Dictionary,
-    Y: Inexact[ArrayLike, "num m"],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
     *,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     batch_size: int | None = None,
@@ -61,7 +61,8 @@ def recover_batch(
         method: a `greedyjax.pursuit.Method`.
         A: matrix of shape ``(m, n)``, an operator, or `greedyjax.dictionary` of either, which
             saves preparing it again from call to call.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        Y: measurements, one signal a row, shape ``(num, m)``; ``(num, m, L)`` where the structure
+            is `greedyjax.structures.SharedSupport`.
         weights: as for `recover`.
         batch_size: signals in a block, static; None chooses.
 
@@ -143,10 +144,11 @@ def _plan_for(method: Method, A: Any, Y: Any, tolerance: Tolerance) -> Plan:
     (m, n), itemsize, backend = A.shape, Y.dtype.itemsize, jax.default_backend()
     if not (
         isinstance(method, OMP)
-        and isinstance(method.fit, LeastSquares)
+        and type(method.fit) is LeastSquares
         and isinstance(method.structure, Plain)
     ):
-        return Plan(False, batch_that_fits(method.footprint((m, n)), Y.dtype))
+        snapshots = Y.shape[2] if method.structure.snapshots else 1
+        return Plan(False, batch_that_fits(snapshots * method.footprint((m, n)), Y.dtype))
     has_gram = isinstance(A, Dictionary) and A.gram is not None
     if not has_gram and not isinstance(A.A if isinstance(A, Dictionary) else A, (Dense, jax.Array)):
         return Plan(False, batch_that_fits(3 * n + 4 * m * method.sparsity, Y.dtype))

@@ -11,17 +11,19 @@ from greedyjax.pursuit._merging import CoSaMP
 from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import SoftSort
+from greedyjax.structures import Plain, Structure
 
 
 def cosamp(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Weighted CoSaMP, compressive sampling matching pursuit.
 
@@ -43,6 +45,7 @@ def cosamp(
         debias: static; True ends with least squares on the atoms kept, which otherwise keep the
             coefficients that they had among all those merged.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery`, of the iterate of least residual; ``support`` by falling score, -1 where ``x``
@@ -63,13 +66,13 @@ def cosamp(
         Needell and Tropp, "CoSaMP: iterative signal recovery from incomplete and inaccurate
         samples", 2009.
     """
-    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), debias)
+    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), structure, debias)
     return recover(method, A, y, weights=weights)
 
 
 def soft_cosamp(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     tau: Scalar | Float[ArrayLike, " num_steps"],
@@ -78,6 +81,7 @@ def soft_cosamp(
     debias: bool = False,
     penalty: Float[ArrayLike, " n"] | None = None,
     relaxation: Any = SoftSort,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Soft-CoSaMP: `cosamp` with both choices made by rows of `softsort`.
 
@@ -103,6 +107,7 @@ def soft_cosamp(
             of the dense ``x``.
         relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
             `greedyjax.sorting`.
+        structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.
@@ -120,5 +125,5 @@ def soft_cosamp(
 
     Source: this library's own, after `greedyjax.soft_omp`.
     """
-    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), debias)
+    method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), structure, debias)
     return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

@@ -11,17 +11,19 @@ from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit._thresholding import HTP
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import SoftSort
+from greedyjax.structures import Plain, Structure
 
 
 def htp(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
     step_size: Scalar | None = None,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Weighted hard thresholding pursuit.
 
@@ -40,6 +42,7 @@ def htp(
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery`; ``support`` lists the entries by falling score, -1 where they are 0.
@@ -57,13 +60,13 @@ def htp(
     References:
         Foucart, "Hard thresholding pursuit: an algorithm for compressive sensing", 2011.
     """
-    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty))
+    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty), structure=structure)
     return recover(method, A, y, weights=weights)
 
 
 def soft_htp(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     tau: Scalar | Float[ArrayLike, " num_steps"],
@@ -72,6 +75,7 @@ def soft_htp(
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
     relaxation: Any = SoftSort,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Soft-HTP: `htp` with the choice of entries replaced by the first rows ``P`` of `softsort`.
 
@@ -90,6 +94,7 @@ def soft_htp(
         penalty: as in `htp`, of the dense ``x``.
         relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
             `greedyjax.sorting`.
+        structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.
@@ -107,5 +112,5 @@ def soft_htp(
 
     Source: this library's own, after `soft_iht`.
     """
-    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty))
+    method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty), structure=structure)
     return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

@@ -16,7 +16,7 @@ from greedyjax.structures import Plain, Structure
 
 def iht(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
@@ -47,7 +47,8 @@ def iht(
         penalty: of that fit, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
             `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has.
+            for as many atoms of each as the largest has. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
 
     Returns:
         A `Recovery`; ``support`` lists the kept entries by falling score, -1 where they are 0.
@@ -81,7 +82,7 @@ def iht(
 
 def soft_iht(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     tau: Scalar | Float[ArrayLike, " num_steps"],
@@ -116,7 +117,8 @@ def soft_iht(
             of `greedyjax.sorting`; a `greedyjax.sorting.Gate` is enough unless ``debias``.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
             `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has.
+            for as many atoms of each as the largest has. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step,

@@ -11,18 +11,18 @@ from jaxtyping import Array, Bool, Float
 from greedyjax import _checks
 from greedyjax._numerics import eps, norm
 from greedyjax._types import static
-from greedyjax.linalg.operators import join
 from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._problem import Answer, Known, Problem
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import Indices
+from greedyjax.structures import Plain
 
 
 class Iterate(NamedTuple):
     """Coefficients over unit columns, by parts, what they leave, and the rows that chose them."""
 
-    x: Float[Array, "parts n"]
-    residual: Float[Array, "parts m"]
+    x: Float[Array, "parts *snapshots n"]
+    residual: Float[Array, "parts *snapshots m"]
     rows: Any
 
 
@@ -47,11 +47,13 @@ class _Merging(Method):
         sparsity: atoms kept.
         num_steps: number of steps.
         fit: of the merged atoms.
+        structure: what is chosen together; atoms above are then candidates.
     """
 
     sparsity: int = static()
     num_steps: int = static()
     fit: LeastSquares = LeastSquares()
+    structure: Any = Plain()
 
     #: How many atoms join those kept, for each atom kept.
     candidates = 1
@@ -67,14 +69,13 @@ class _Merging(Method):
 
     def footprint(self, shape: tuple[int, int]) -> int:
         """Scores, and a basis of the merged atoms."""
-        merged = (1 + self.candidates) * self.sparsity
+        merged = (1 + self.candidates) * self.sparsity * self.structure.shape(shape[1])[1]
         return 3 * shape[1] + 4 * merged * (shape[0] + merged)
 
     def init(self, problem: Problem, turn) -> Iterates:
         """The atoms of the largest correlations, fitted if the steps do so."""
-        parts, n = len(problem.y), problem.shape[1]
-        x = jnp.zeros((parts, n), problem.y.dtype)
-        known = Known(lambda: jnp.zeros(n, x.dtype), lambda: join(x))
+        n, x = problem.shape[1], problem.zeros()
+        known = Known(lambda: jnp.zeros(n, x.dtype), lambda: problem.sizes(x))
         correlations = problem.correlations(problem.y)
         rows, _ = turn.first(correlations, self.sparsity, known, again=True)
         start = Iterate(x, problem.y, rows)
@@ -86,19 +87,19 @@ class _Merging(Method):
         """Merges, fits and keeps."""
         n, dtype = problem.shape[1], problem.y.dtype
         now, best, _ = state
-        known = Known(lambda: now.rows.union(n, dtype), lambda: join(now.x))
-        candidates = min(self.candidates * self.sparsity, n)
+        known = Known(lambda: now.rows.union(n, dtype), lambda: problem.sizes(now.x))
+        candidates = min(self.candidates * self.sparsity, self.structure.shape(n)[0])
         correlations = problem.correlations(now.residual)
         found, merging = turn.first(correlations, candidates, known, again=True)
         merged = jax.tree.map(lambda *rows: jnp.concatenate(rows), now.rows, found)
         z, _ = self.fit.solve(problem, merged)
-        known = Known(lambda: merged.union(n, dtype), lambda: join(z))
+        known = Known(lambda: merged.union(n, dtype), lambda: problem.sizes(z))
         rows, keeping = turn.first(z, self.sparsity, known, again=True)
         if self.refits:
             x, residual = self.fit.solve(problem, rows)
         else:
-            x = rows.mask(n, dtype)[None, :] * z
-            residual = problem.y - problem.atoms.times(x)
+            x = rows.mask(n, dtype).reshape((1,) * (z.ndim - 1) + (-1,)) * z
+            residual = problem.y - problem.each(problem.atoms.times)(x)
         new = Iterate(x, residual, rows)
         # Where rows span everything all residuals are rounding, and decide nothing.
         nothing = 64 * eps(dtype) * norm(problem.y)
@@ -117,9 +118,10 @@ class _Merging(Method):
             x, residual = self.fit.solve(problem, rows)
         support = rows.support
         if isinstance(rows, Indices):
-            support = jnp.where(jnp.any(x[:, support] != 0, axis=0), support, -1)
+            used = jnp.any(x[..., support] != 0, axis=tuple(range(x.ndim - 1)))
+            support = jnp.where(used & rows.is_first(), support, -1)
         return Answer(
-            x=problem.system.column_scale * join(x),
+            x=problem.signal(problem.over_columns(x)),
             residual=residual,
             support=support,
             num_steps=self.num_steps,

@@ -18,7 +18,7 @@ from greedyjax.structures import Plain, Structure
 @names_foreign_arguments
 def omp(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     weights: Float[ArrayLike, "*sparsity n"] | Policy | None = None,
@@ -52,7 +52,8 @@ def omp(
             of ``1 / penalty_j`` times that of the noise makes the best estimate. None means 0.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
             `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has.
+            for as many atoms of each as the largest has. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
 
     Returns:
         A `Recovery`; ``support`` is in the order of choice, with -1 in unused slots.
@@ -79,7 +80,7 @@ def omp(
 @names_foreign_arguments
 def soft_omp(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     tau: Scalar | Float[ArrayLike, " sparsity"],
@@ -114,7 +115,8 @@ def soft_omp(
             `greedyjax.sorting`.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
             `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has.
+            for as many atoms of each as the largest has. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row.

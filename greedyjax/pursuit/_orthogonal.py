@@ -61,7 +61,7 @@ class OMP(Method):
         active = fit.goes_on(problem, state) if turn.is_hard else True
         correlations = fit.correlations(problem, state)
         row, choice = turn.next(correlations, fit.known(problem, state))
-        if isinstance(self.structure, Plain):
+        if self.structure.is_plain:
             return fit.add(problem, state, row, active), (choice,)
 
         def add(state, each):
@@ -80,7 +80,7 @@ class OMP(Method):
         """By the derivative below, where weights do not depend on what was chosen."""
         if isinstance(self.fit, GramMatrix):
             return self.fit.all_steps(self, problem, turns), None
-        plain = isinstance(self.fit, LeastSquares) and isinstance(self.structure, Plain)
+        plain = type(self.fit) is LeastSquares and isinstance(self.structure, Plain)
         if not plain or not turns.weighting.is_fixed:
             return _scan_again(self, problem, turns) if self.remat else None
         final, after = _take_steps(self, problem, turns)

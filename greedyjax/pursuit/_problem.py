@@ -8,14 +8,15 @@ of any units neither overflow nor vanish.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import norm, power_of_two, real_dtype
+from greedyjax._numerics import abs_sq, norm, power_of_two, real_dtype, safe_sqrt
 from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
 from greedyjax.linalg.dictionary import gram_of
-from greedyjax.linalg.operators import Dense, split, unit_columns
+from greedyjax.linalg.operators import Dense, join, split, unit_columns
 from greedyjax.linalg.products import Dictionary, Products
 
 
@@ -66,14 +67,14 @@ class Problem(NamedTuple):
 
     Attributes:
         system: the matrix.
-        y: ``y / scale`` by parts, shape ``(parts, m)``.
+        y: ``y / scale`` by parts, shape ``(parts, m)``, or ``(parts, L, m)`` for ``L`` snapshots.
         scale: a power of two.
         projections: ``A* y`` over the atoms, where it was computed for a batch at once.
         enough: the norm of a residual that is an answer; None where only 0 is.
     """
 
     system: System
-    y: Float[Array, "parts m"]
+    y: Float[Array, "parts *snapshots m"]
     scale: Float[Array, ""]
     projections: Inexact[Array, " n"] | None = None
     enough: Any = None
@@ -93,13 +94,49 @@ class Problem(NamedTuple):
         """The unit of signals and temperatures: ``x`` of the problem given over ``x`` of this."""
         return self.scale / self.system.scale
 
-    def correlations(self, residual: Float[Array, "parts m"]) -> Float[Array, "parts n"]:
-        """``a_j* r`` over columns of norm 1, by parts."""
-        return self.atoms.adjoint_times(residual)
+    @property
+    def parts(self) -> int:
+        """1 where all is real, 2 where something is complex."""
+        return len(self.y)
 
-    def residual(self, x: Float[Array, "parts n"]) -> Float[Array, "parts m"]:
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether there are several measurements of one support."""
+        return self.y.ndim == 3
+
+    def each(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A function of numbers by parts, for each of the snapshots."""
+        return jax.vmap(function, 1, 1) if self.has_snapshots else function
+
+    def correlations(
+        self, residual: Float[Array, "parts *snapshots m"]
+    ) -> Float[Array, "parts *snapshots n"]:
+        """``a_j* r`` over columns of norm 1, by parts."""
+        return self.each(self.atoms.adjoint_times)(residual)
+
+    def residual(self, x: Float[Array, "parts *snapshots n"]) -> Float[Array, "parts *snapshots m"]:
         """``y - A x`` by parts."""
-        return self.y - self.system.A.times(x)
+        return self.y - self.each(self.system.A.times)(x)
+
+    def zeros(self) -> Float[Array, "parts *snapshots n"]:
+        """A signal of zeros, by parts."""
+        return jnp.zeros((*self.y.shape[:-1], self.shape[1]), self.y.dtype)
+
+    def over_columns(
+        self, x: Float[Array, "parts *snapshots n"]
+    ) -> Float[Array, "parts *snapshots n"]:
+        """Coefficients over the columns themselves from those over columns of norm 1."""
+        scale = self.system.column_scale
+        return x * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+
+    def signal(self, x: Float[Array, "parts *snapshots n"]) -> Inexact[Array, "n *snapshots"]:
+        """The signal with these parts, in the form of an answer."""
+        return join(x).T  # Of one axis, or two.
+
+    def sizes(self, x: Float[Array, "parts *snapshots n"]) -> Inexact[Array, " n"]:
+        """Coefficients as a policy sees them: of several snapshots their norms."""
+        whole = join(x)
+        return safe_sqrt(jnp.sum(abs_sq(whole), axis=0)) if self.has_snapshots else whole
 
 
 class Known(NamedTuple):
@@ -118,15 +155,15 @@ class Answer(NamedTuple):
     """What a method found, in the units of its `Problem`.
 
     Attributes:
-        x: the signal, shape ``(n,)``.
-        residual: ``y - A x`` by parts, shape ``(parts, m)``.
+        x: the signal, shape ``(n,)``, or ``(n, L)`` for ``L`` snapshots.
+        residual: ``y - A x`` by parts, of the shape of ``problem.y``.
         support: indices of atoms, int32.
         num_steps: how many steps were taken.
         stationary: whether the last step left ``x`` where it was.
     """
 
-    x: Inexact[Array, " n"]
-    residual: Float[Array, "parts m"]
+    x: Inexact[Array, "n *snapshots"]
+    residual: Float[Array, "parts *snapshots m"]
     support: Array
     num_steps: Any
     stationary: Any = False
@@ -167,13 +204,13 @@ def system_of(
 
 def problem_of(
     system: System,
-    y: Inexact[Array, " m"],
+    y: Inexact[Array, "m *snapshots"],
     projections=None,
     tolerance: Tolerance = EXACT,
 ) -> Problem:
-    """One signal's problem."""
+    """One signal's problem, or that of several snapshots."""
     scale = power_of_two(y)
-    parts = split(y / scale)
+    parts = split(y.T / scale)
     enough, (rtol, atol) = None, tolerance
     if rtol is not None:
         enough = rtol.astype(parts.dtype) * norm(parts)
@@ -198,9 +235,17 @@ def checked_operator(A: Any, *, uses_columns: bool) -> Any:
     return A
 
 
-def checked_measurements(name: str, y: Any, A: Any, *, ndim: int) -> Inexact[Array, "..."]:
-    """``y``, or one signal a row, in the dtype of the answer."""
+def checked_measurements(
+    name: str, y: Any, A: Any, *, ndim: int, snapshots: bool = False
+) -> Inexact[Array, "..."]:
+    """``y``, or one signal a row, in the dtype of the answer; of snapshots each a column."""
     (m, n), shape = A.shape, _checks.as_array(name, y).shape
+    if snapshots:
+        y = _checks.inexact(name, y, ndim=ndim + 1)
+        if shape[-2] != m or shape[-1] == 0:
+            expected = f"shape {(*shape[:-2], m, 'L')}, L snapshots, each a column"
+            _checks.fail(ValueError, name, expected, f"shape {shape}")
+        return y.astype(jnp.result_type(operator_dtype(A), y.dtype))
     if ndim == 1 and len(shape) == 2:
         way = (
             "many signals, one a row, are for recover_batch, omp_batch and their like, or jax.vmap"

@@ -31,7 +31,7 @@ from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 def recover(
     method: Method,
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     tau: Scalar | Float[ArrayLike, " num_steps"] | None = None,
@@ -45,7 +45,8 @@ def recover(
     Args:
         method: a `greedyjax.pursuit.Method`.
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``.
-        y: measurements, shape ``(m,)``.
+        y: measurements, shape ``(m,)``; ``(m, L)`` where the structure is
+            `greedyjax.structures.SharedSupport`.
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`. Only their magnitudes matter. None means ones.
         tau: temperature > 0; one, or one per step; traced. None means the hard solver.
@@ -88,6 +89,11 @@ def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
     return Relaxed(_checks.scalar_or_steps("tau", tau, method.num_steps), relaxation)
 
 
+def snapshots_of(method: Method) -> bool:
+    """Whether a problem of the method has several snapshots."""
+    return getattr(method.structure, "snapshots", False)
+
+
 def tolerance_given(rtol: Any, atol: Any) -> dict[str, Any]:
     """``rtol`` and ``atol`` of a function whose defaults are 0."""
     for name, value in (("rtol", rtol), ("atol", atol)):
@@ -115,7 +121,7 @@ def checked(method: Any, A: Any, y: Any, weights: Any, *, name: str, ndim: int):
     """
     check_method(method)
     A = checked_operator(A, uses_columns=method.uses_columns)
-    y = checked_measurements(name, y, A, ndim=ndim)
+    y = checked_measurements(name, y, A, ndim=ndim, snapshots=snapshots_of(method))
     tolerance = _tolerance_of(method, None if ndim == 1 else y)
     method = method.checked(A.shape, y.dtype)._with(rtol=None, atol=None)
     weighting = as_weighting(weights, A.shape[1], method.num_steps, y.dtype)
@@ -136,7 +142,9 @@ def _tolerance_of(method: Method, Y: Any) -> Tolerance:
             # A 0 that is known is no number to trace: then a Gram matrix serves as well.
             if not _checks.is_traced(value) and float(value) == 0:
                 return None
-        return found if Y is None else found + jnp.zeros_like(Y[:, 0], found.dtype)
+        if Y is None:
+            return found
+        return found + jnp.zeros_like(Y[(slice(None), *[0] * (Y.ndim - 1))], found.dtype)
 
     return Tolerance(checked("rtol"), checked("atol"))
 

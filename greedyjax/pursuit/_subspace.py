@@ -11,16 +11,18 @@ from greedyjax.pursuit._merging import SubspacePursuit
 from greedyjax.pursuit._recover import recover, temperature_given
 from greedyjax.pursuit.fits import LeastSquares
 from greedyjax.sorting import SoftSort
+from greedyjax.structures import Plain, Structure
 
 
 def subspace_pursuit(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     num_steps: int,
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Weighted subspace pursuit.
 
@@ -41,6 +43,7 @@ def subspace_pursuit(
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery`, of the iterate of least residual; ``support`` by falling score, -1 where ``x``
@@ -60,13 +63,13 @@ def subspace_pursuit(
     References:
         Dai and Milenkovic, "Subspace pursuit for compressive sensing signal reconstruction", 2009.
     """
-    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty))
+    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty), structure)
     return recover(method, A, y, weights=weights)
 
 
 def soft_subspace_pursuit(
     A: Matrix,
-    y: Inexact[ArrayLike, " m"],
+    y: Inexact[ArrayLike, "m *snapshots"],
     *,
     sparsity: int,
     tau: Scalar | Float[ArrayLike, " num_steps"],
@@ -74,6 +77,7 @@ def soft_subspace_pursuit(
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     penalty: Float[ArrayLike, " n"] | None = None,
     relaxation: Any = SoftSort,
+    structure: Structure = Plain(),
 ) -> Recovery:
     """Soft subspace pursuit: `subspace_pursuit` with both choices made by rows of `softsort`.
 
@@ -98,6 +102,7 @@ def soft_subspace_pursuit(
             of the dense ``x``.
         relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
             `greedyjax.sorting`.
+        structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.
@@ -116,5 +121,5 @@ def soft_subspace_pursuit(
 
     Source: this library's own, after `greedyjax.soft_omp`.
     """
-    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty))
+    method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty), structure)
     return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

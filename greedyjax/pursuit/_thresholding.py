@@ -14,11 +14,11 @@ from greedyjax._numerics import eps, norm
 from greedyjax._types import static
 from greedyjax.linalg.checked import operator_dtype
 from greedyjax.linalg.norms import step_size_of
-from greedyjax.linalg.operators import join, split
+from greedyjax.linalg.operators import split
 from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
 from greedyjax.pursuit.fits import LeastSquares
-from greedyjax.sorting import HardSort, keep_only_order
+from greedyjax.sorting import HardSort, Indices, keep_only_order
 from greedyjax.structures import Plain
 
 
@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
         stationary: whether the last step left ``x`` where it was.
     """
 
-    x: Float[Array, "parts n"]
+    x: Float[Array, "parts *snapshots n"]
     chosen: Any
     support: Int[Array, " sparsity"]
     stationary: Bool[Array, ""]
@@ -71,7 +71,10 @@ class _Thresholding(Method):
             step_size = _checks.scalar("step_size", self.step_size, positive=True)
             changes["step_size"] = step_size
         if self.x0 is not None:
-            x0 = changes["x0"] = _checks.inexact("x0", self.x0, ndim=1, shape=(shape[1],))
+            ndim = 1 + self.structure.snapshots
+            given = _checks.as_array("x0", self.x0)
+            shape_of_x = (shape[1], *given.shape[1:ndim])
+            x0 = changes["x0"] = _checks.inexact("x0", given, ndim=ndim, shape=shape_of_x)
             if jnp.iscomplexobj(x0) and not jnp.issubdtype(dtype, jnp.complexfloating):
                 expected = f"real numbers, as A and y are {dtype}"
                 _checks.fail(TypeError, "x0", expected, str(x0.dtype))
@@ -98,11 +101,14 @@ class _Thresholding(Method):
 
     def init(self, problem: Problem, turn) -> Estimate:
         """At ``x0``, with its own largest entries."""
-        parts, n, dtype = len(problem.y), problem.shape[1], problem.y.dtype
-        start = jnp.zeros((parts, n), dtype)
+        n, dtype = problem.shape[1], problem.y.dtype
+        start = problem.zeros()
         if self.x0 is not None:
-            x0 = split(self.x0).astype(dtype) / problem.unit
-            start = jnp.pad(x0, ((0, parts - len(x0)), (0, 0)))
+            x0 = split(self.x0.T).astype(dtype) / problem.unit
+            if x0.shape[1:] != start.shape[1:]:
+                expected = f"shape {start.shape[:0:-1]}, a start for each snapshot"
+                _checks.fail(ValueError, "x0", expected, f"shape {self.x0.shape}")
+            start = start.at[: len(x0)].set(x0)
         hard = turn._replace(selector=HardSort())
         if hard.weights is None or hard.weights.ndim != 1:
             hard = hard._replace(weights=jnp.ones(n, dtype))
@@ -119,7 +125,7 @@ class _Thresholding(Method):
             # What a fit leaves of y, where it is rounding, must not choose rows: it counts as 0.
             nothing = norm(residual) <= 64 * eps(dtype) * norm(problem.y)
             residual = residual - lax.stop_gradient(jnp.where(nothing, residual, 0))
-        u = state.x + self.step_size * problem.system.A.adjoint_times(residual)
+        u = state.x + self.step_size * problem.each(problem.system.A.adjoint_times)(residual)
         x, mask, support, choice = self.take(problem, state, u, turn)
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
         stationary = moved <= eps(dtype) ** 0.5 * length
@@ -132,12 +138,11 @@ class _Thresholding(Method):
 
     def keep(self, problem: Problem, state: Estimate, u, turn):
         """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""
-        del problem
 
         def keep(u, chosen, x, turn):
-            known = Known(lambda: chosen, lambda: join(x))
+            known = Known(lambda: chosen, lambda: problem.sizes(x))
             mask, support, choice = turn.keep(u, self.sparsity, known)
-            return mask[None, :] * u, mask, support, choice
+            return mask.reshape((1,) * (u.ndim - 1) + (-1,)) * u, mask, support, choice
 
         if not turn.is_hard and getattr(turn.selector, "recomputed", True):
             # A backward pass keeps u and the order of its scores, and computes the mask again: that
@@ -149,18 +154,21 @@ class _Thresholding(Method):
 
     def fitted(self, problem: Problem, state: Estimate, u, turn):
         """Puts least squares on those entries in place of ``u`` itself."""
-        known = Known(lambda: state.chosen, lambda: join(state.x))
+        known = Known(lambda: state.chosen, lambda: problem.sizes(state.x))
         # For a step size of 1 / ||A||^2 no column is longer than the inverse of its root.
         turn = turn._replace(error=turn.error * lax.stop_gradient(self.step_size) ** 0.5)
         rows, choice = turn.first(u, self.sparsity, known, again=True)
         x, _ = self.fit.solve(problem, rows)
         mask = rows.mask(problem.shape[1], problem.y.dtype)
-        return problem.system.column_scale[None, :] * x, mask, rows.support, choice
+        support = rows.support
+        if isinstance(rows, Indices) and not self.structure.is_plain:
+            support = jnp.where(rows.is_first(), support, -1)
+        return problem.over_columns(x), mask, support, choice
 
     def answer(self, problem: Problem, state: Estimate) -> Answer:
         """The last ``x``."""
         return Answer(
-            x=join(state.x),
+            x=problem.signal(state.x),
             residual=problem.residual(state.x),
             support=state.support,
             num_steps=self.num_steps,
@@ -212,20 +220,27 @@ class IHT(_Thresholding):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HTP(_Thresholding):
-    """Hard thresholding pursuit: IHT whose every step ends with least squares."""
+    """Hard thresholding pursuit: IHT whose every step ends with least squares.
+
+    Attributes:
+        structure: what is kept together.
+    """
+
+    structure: Any = Plain()
 
     def footprint(self, shape: tuple[int, int]) -> int:
         """Scores, and a basis of the atoms."""
-        return 4 * shape[1] + 4 * self.sparsity * (shape[0] + self.sparsity)
+        atoms = self.sparsity * self.structure.shape(shape[1])[1]
+        return 4 * shape[1] + 4 * atoms * (shape[0] + atoms)
 
     def take(self, problem: Problem, state: Estimate, u, turn):
         """Fits the entries of the largest scores."""
         return self.fitted(problem, state, u, turn)
 
 
-def _used(turn, x: Float[Array, "parts n"], support: Int[Array, " sparsity"]):
+def _used(turn, x: Float[Array, "parts *snapshots n"], support: Int[Array, " sparsity"]):
     """The support of a hard solver with -1 where ``x`` is 0; that of a soft one as it is."""
     if not turn.is_hard:
         return support
-    used = (support >= 0) & jnp.any(x[:, support] != 0, axis=0)
+    used = (support >= 0) & jnp.any(x[..., support] != 0, axis=tuple(range(x.ndim - 1)))
     return jnp.where(used, support, -1)

@@ -125,4 +125,5 @@ def _each(method: Method, A: Any, Y: Array, one: Callable[[Method, Problem], Any
     system = system_for(method, A, dtype)
     prepared = method.prepared(system)
     of_signal = lambda y: one(prepared, problem_of(system, y))
-    return of_signal(Y) if Y.ndim == 1 else jax.vmap(of_signal)(Y)
+    of_one = 1 + method.structure.snapshots
+    return of_signal(Y) if Y.ndim == of_one else jax.vmap(of_signal)(Y)

@@ -65,6 +65,10 @@ class Indices(NamedTuple):
         place = jnp.arange(len(rows), dtype=jnp.int32)[None, :]
         return jnp.min(jnp.where(same, place, len(rows) - 1), axis=1)
 
+    def is_first(self) -> Bool[Array, " k"]:
+        """Whether no row before selects the same atom, as it does where a group is filled up."""
+        return self.slots() == jnp.arange(len(self.index))
+
     def scaled(
         self, factors: Float[Array, " n"], slot: Int[Array, ""], room: int
     ) -> Float[Array, " room"]:

@@ -63,9 +63,17 @@ class Structure(abc.ABC):
     correlations: ``scores = pool(weights * magnitudes(correlations))``.
     """
 
+    #: Whether a problem has several snapshots, ``y`` of shape ``(m, L)``, that share their support.
+    snapshots = False
+
     @abc.abstractmethod
     def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
         """The atoms of each candidate; the number of atoms fills up the shorter ones."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each atom is a candidate of its own, so that there is nothing to expand."""
+        return isinstance(self, Plain)
 
     def shape(self, num_atoms: int) -> tuple[int, int]:
         """How many candidates there are, and how many atoms the longest has."""

@@ -3,5 +3,6 @@
 from greedyjax.pursuit.fits._fit import Fit
 from greedyjax.pursuit.fits._gram_matrix import GramMatrix
 from greedyjax.pursuit.fits._least_squares import LeastSquares, Span
+from greedyjax.pursuit.fits._order_recursive import OrderRecursive
 
-__all__ = ["Fit", "GramMatrix", "LeastSquares", "Span"]
+__all__ = ["Fit", "GramMatrix", "LeastSquares", "OrderRecursive", "Span"]

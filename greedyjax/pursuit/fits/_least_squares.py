@@ -11,7 +11,6 @@ from greedyjax import _checks
 from greedyjax._numerics import matmul, norm, penalty_root
 from greedyjax.linalg.basis import Basis, empty_basis, extend
 from greedyjax.linalg.least_squares import least_squares
-from greedyjax.linalg.operators import join
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
 from greedyjax.sorting import Rows
 
@@ -20,7 +19,7 @@ class Span(NamedTuple):
     """The atoms added so far; vectors are flat, by parts, and of the length of atoms.
 
     Attributes:
-        residual: what is left of ``y``.
+        residual: what is left of ``y``, with a leading axis for snapshots where there are several.
         along: what each atom took from it, ``q_i* r``.
         basis: of the atoms.
         rows: that chose them; None where they are not kept.
@@ -29,10 +28,11 @@ class Span(NamedTuple):
         chosen: which atoms have been added; None where nobody asks.
         count: how many.
         x: the coefficients spread over all atoms, by parts, where they are known already.
+        lengths_sq: the squared length of what the basis leaves of each atom, where a fit asks.
     """
 
-    residual: Float[Array, " row"]
-    along: Float[Array, "k parts"]
+    residual: Float[Array, "*snapshots row"]
+    along: Float[Array, "k *snapshots parts"]
     basis: Basis
     rows: Any
     support: Int[Array, " k"]
@@ -40,6 +40,7 @@ class Span(NamedTuple):
     chosen: Any
     count: Int[Array, ""]
     x: Any = None
+    lengths_sq: Any = None
 
 
 @jax.tree_util.register_dataclass
@@ -77,14 +78,13 @@ class LeastSquares:
 
     def start(self, problem: Problem, turn: Any, num: int, *, keep_rows: bool = True) -> Span:
         """Nothing added yet, and room for ``num`` atoms."""
-        parts, m = problem.y.shape
-        n, dtype = problem.shape[1], problem.y.dtype
+        parts, (m, n), dtype = problem.parts, problem.shape, problem.y.dtype
         kind = turn.selector.rows
         length = self.length(kind, m, num, n)
         seen = kind.constant or not turn.weighting.is_fixed
         return Span(
-            residual=jnp.pad(problem.y, ((0, 0), (0, length - m))).ravel(),
-            along=jnp.zeros((num, parts), dtype),
+            residual=_flat(problem, length),
+            along=jnp.zeros((num, *problem.y.shape[1:-1], parts), dtype),
             basis=empty_basis(num, length, parts, dtype),
             rows=kind.empty(num, n, dtype) if keep_rows else None,
             support=jnp.zeros(num, jnp.int32),
@@ -93,7 +93,7 @@ class LeastSquares:
             count=jnp.zeros((), jnp.int32),
         )
 
-    def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts n"]:
+    def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
         """``a_j* r`` over columns of norm 1, by parts."""
         return problem.correlations(self.measured(problem, state.residual))
 
@@ -105,10 +105,10 @@ class LeastSquares:
 
     def add(self, problem: Problem, state: Span, row: Rows, active: Any) -> Span:
         """The fit on one atom more."""
-        slot, parts = state.count, len(problem.y)
-        atom = self.atom(problem, row, slot, len(state.residual) // parts)
+        slot, length = state.count, state.residual.shape[-1] // problem.parts
+        atom = self.atom(problem, row, slot, length)
         basis, q = extend(state.basis, atom, slot, active)
-        along = matmul(q, state.residual)
+        along = matmul(state.residual, q.T)
         return Span(
             residual=state.residual - matmul(along, q),
             along=state.along.at[slot].set(along),
@@ -122,28 +122,32 @@ class LeastSquares:
 
     def known(self, problem: Problem, state: Span) -> Known:
         """The atoms that have been added, and their coefficients over columns of norm 1."""
-        return Known(lambda: state.chosen, lambda: join(self.spread(problem, state)))
+        return Known(lambda: state.chosen, lambda: problem.sizes(self.spread(problem, state)))
 
-    def spread(self, problem: Problem, state: Span) -> Float[Array, "parts n"]:
+    def spread(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
         """The coefficients over columns of norm 1, by parts."""
         if state.x is not None:
             return state.x
-        z = state.basis.coefficients(state.along).reshape(len(problem.y), -1)
-        return state.rows.combine(z, problem.shape[1])
+
+        def one(along):
+            z = state.basis.coefficients(along).reshape(problem.parts, -1)
+            return state.rows.combine(z, problem.shape[1])
+
+        return problem.each(one)(state.along)
 
     def answer(self, problem: Problem, state: Span) -> Answer:
         """What the fit means."""
         return Answer(
-            x=problem.system.column_scale * join(self.spread(problem, state)),
+            x=problem.signal(problem.over_columns(self.spread(problem, state))),
             residual=self.measured(problem, state.residual),
             support=jnp.where(state.taken, state.support, -1),
             num_steps=jnp.sum(state.taken, dtype=jnp.int32),
         )
 
-    def measured(self, problem: Problem, residual: Float[Array, " row"]) -> Array:
+    def measured(self, problem: Problem, residual: Float[Array, "*snapshots row"]) -> Array:
         """The entries of a flat residual that are measurements, by parts."""
-        parts, m = problem.y.shape
-        return residual.reshape(parts, -1)[:, :m]
+        one = lambda residual: residual.reshape(problem.parts, -1)[:, : problem.shape[0]]
+        return jax.vmap(one, 0, 1)(residual) if problem.has_snapshots else one(residual)
 
     def length(self, kind: type[Rows], m: int, num: int, num_atoms: int) -> int:
         """The length of each part of an atom, where so many are selected."""
@@ -151,7 +155,7 @@ class LeastSquares:
 
     def atom(self, problem: Problem, row: Rows, slot, length: int) -> Float[Array, " row"]:
         """The atom of a row, flat; of two parts where ``y`` is complex and ``A`` is not."""
-        parts, m = problem.y.shape
+        parts, m = problem.parts, problem.shape[0]
         atom = row.atom(problem.atoms)
         atom = jnp.pad(atom, ((0, parts - len(atom)), (0, length - m)))
         if self.penalty is not None:
@@ -163,17 +167,31 @@ class LeastSquares:
 
     def solve(
         self, problem: Problem, rows: Rows
-    ) -> tuple[Float[Array, "parts n"], Float[Array, "parts m"]]:
+    ) -> tuple[Float[Array, "parts *snapshots n"], Float[Array, "parts *snapshots m"]]:
         """``x = P^T z`` with ``z`` the coefficients of ``y`` over the atoms ``A P^T``.
 
         Returns:
             ``x`` over columns of norm 1 and the residual ``y - A x``, by parts.
         """
-        parts, m = problem.y.shape
+        parts, (m, n) = problem.parts, problem.shape
         slots = rows.slots()
-        length = self.length(type(rows), m, len(slots), problem.shape[1])
-        atoms = jax.vmap(lambda row, slot: self.atom(problem, row, slot, length))
-        target = jnp.pad(problem.y, ((0, 0), (0, length - m))).ravel()
-        found = least_squares(parts, atoms(rows, slots), target)
-        x = rows.combine(found.coefficients.reshape(parts, -1), problem.shape[1])
-        return x, self.measured(problem, found.residual)
+        length = self.length(type(rows), m, len(slots), n)
+        atoms = jax.vmap(lambda row, slot: self.atom(problem, row, slot, length))(rows, slots)
+
+        def one(target):
+            found = least_squares(parts, atoms, target)
+            return rows.combine(found.coefficients.reshape(parts, -1), n), found.residual
+
+        target = _flat(problem, length)
+        if problem.has_snapshots:
+            x, residual = jax.vmap(one, 0, (1, 0))(target)
+        else:
+            x, residual = one(target)
+        return x, self.measured(problem, residual)
+
+
+def _flat(problem: Problem, length: int) -> Float[Array, "*snapshots row"]:
+    """``y``, each part filled up with zeros to a length, as one row, or one for each snapshot."""
+    y = problem.y
+    padded = jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, length - y.shape[-1])])
+    return jnp.moveaxis(padded, 0, -2).reshape(*y.shape[1:-1], -1)
