@@ -76,9 +76,13 @@ def numbers(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None =
     return array
 
 
-def batch(name: str, value: Any, m: int):
-    """As `inexact`, for measurements of any leading shape, ``(..., m)``."""
+def batch(name: str, value: Any, m: int, *, snapshots: bool = False):
+    """As `inexact`, for measurements of any leading shape, ``(..., m)`` or ``(..., m, L)``."""
     array = as_array(name, value)
+    if snapshots:
+        if array.ndim < 2 or array.shape[-2] != m or array.shape[-1] == 0:
+            fail(ValueError, name, f"shape (..., {m}, L) of L snapshots", f"shape {array.shape}")
+        return inexact(name, value, ndim=array.ndim)
     if array.ndim == 0 or array.shape[-1] != m:
         fail(ValueError, name, f"shape (..., {m})", f"shape {array.shape}{turned(array.shape, m)}")
     return inexact(name, value, ndim=array.ndim)

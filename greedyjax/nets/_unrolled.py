@@ -154,11 +154,11 @@ class Unrolled(nnx.Module):
             _checks.fail(ValueError, "tau", "a scalar, as one is learned for all layers", got)
         self.log_tau = nnx.Param(jnp.log(taus if self.log_tau.ndim else taus[0]))
 
-    def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
+    def __call__(self, Y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
         """Recovers one signal or a batch of any shape with the soft solver."""
         return self._over_batch(recover_soft, Y, self._relaxed)
 
-    def layers(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch layers n"]:
+    def layers(self, Y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
         """The soft solver's answers if it stopped after each layer, from one run."""
         return self._over_batch(recover_layers, Y, self._relaxed)
 
@@ -167,7 +167,7 @@ class Unrolled(nnx.Module):
         solver: Callable[..., Recovery] | Method | None = None,
         *,
         prior: GaussianPrior | None = None,
-    ) -> Callable[[Inexact[ArrayLike, "*batch m"]], Inexact[Array, "*batch n"]]:
+    ) -> Callable[[Inexact[ArrayLike, "..."]], Inexact[Array, "..."]]:
         """The hard solver with the weights as they are now: same shapes in and out.
 
         Args:
@@ -189,7 +189,7 @@ class Unrolled(nnx.Module):
         now = self.rebuild()
         return Hardened.of(now.method, solver, now.A, now.policy, prior)
 
-    def choices(self, Y: Inexact[ArrayLike, "*batch m"]) -> Choices:
+    def choices(self, Y: Inexact[ArrayLike, "..."]) -> Choices:
         """The scores before each choice of the hard solver with the current weights."""
         return self._over_batch(recorded_choices, Y)
 
@@ -303,15 +303,17 @@ class Unrolled(nnx.Module):
         return jnp.asarray(array[: self.num_layers] if per_layer else array, self._real)
 
     def _over_batch(
-        self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "*batch m"], *relaxed: Relaxed
+        self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "..."], *relaxed: Relaxed
     ):
         """Applies a compiled function of many signals to a batch of any shape."""
-        given, Y = Y, _checks.batch("Y", Y, self.A.shape[0])
+        snapshots = self._method.structure.snapshots
+        given, Y = Y, _checks.batch("Y", Y, self.A.shape[0], snapshots=snapshots)
         weighting = as_weighting(
             self.policy, self.A.shape[1], self.num_layers, operator_dtype(self.A)
         )
-        rows = Y if Y.ndim == 1 else Y.reshape(-1, Y.shape[-1])
+        first = Y.ndim - 1 - snapshots  # The axes of one signal begin there.
+        rows = Y.reshape(-1, *Y.shape[first:]) if first else Y
         found = as_given(solve(self.method, self.A, rows, weighting, *relaxed), self.A, given)
-        if Y.ndim <= 2:
+        if first <= 1:
             return found
-        return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:-1], *leaf.shape[1:]), found)
+        return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:first], *leaf.shape[1:]), found)

@@ -45,6 +45,8 @@ class Hardened:
         m, n = A.shape
         if prior is not None:
             _checks.instance("prior", prior, GaussianPrior, "greedyjax.GaussianPrior")
+            if method.structure.snapshots:
+                _checks.fail(ValueError, "prior", "None, as signals have snapshots", "a prior")
             prior = prior.checked(n)
         if solver is None:
             return cls(method, A, policy, prior)
@@ -53,17 +55,18 @@ class Hardened:
         _checks.function("solver", solver)
         return cls(method, A, policy, prior, ByIdentity(solver))
 
-    def __call__(self, Y: Inexact[ArrayLike, "*batch m"]) -> Inexact[Array, "*batch n"]:
+    def __call__(self, Y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
         """Recovers one signal or a batch of any shape."""
-        given, (m, n) = Y, self.A.shape
-        Y = _checks.batch("Y", Y, m)
-        rows = Y.reshape(-1, m)
+        given, snapshots = Y, self.method.structure.snapshots
+        Y = _checks.batch("Y", Y, self.A.shape[0], snapshots=snapshots)
+        first = Y.ndim - 1 - snapshots  # The axes of one signal begin there.
+        rows = Y.reshape(-1, *Y.shape[first:])
         if self.function is None:
             found = recover_batch(self.method, self.A, rows, weights=self.policy)
         else:
             found = _by_function(self, rows)
         X = found.x if self.prior is None else self.prior.refit(self.A, rows, found.support)
-        return as_given(X.reshape(*Y.shape[:-1], n), self.A, given)
+        return as_given(X.reshape(*Y.shape[:first], *X.shape[1:]), self.A, given)
 
     def __repr__(self) -> str:
         m, n = self.A.shape

@@ -105,16 +105,17 @@ def data(name: str, data, net: nnx.Module) -> Checked:
     """Checks a pair ``(Y, X)`` and puts it on the device."""
     if not isinstance(data, tuple) or len(data) != 2:
         _checks.fail(TypeError, name, "a pair (Y, X) or (Y, None)", type(data).__name__)
-    Y = _checks.inexact(f"{name} Y", data[0], ndim=2)
+    snapshots = isinstance(net, Unrolled) and net.method.structure.snapshots
+    Y = _checks.inexact(f"{name} Y", data[0], ndim=2 + snapshots)
     if len(Y) == 0:
         _checks.fail(ValueError, f"{name} Y", "at least one signal", f"shape {Y.shape}")
     if isinstance(net, Unrolled):
-        _checks.inexact(f"{name} Y", Y, ndim=2, shape=(len(Y), net.A.shape[0]))
+        _checks.inexact(f"{name} Y", Y, ndim=Y.ndim, shape=(len(Y), net.A.shape[0], *Y.shape[2:]))
     if data[1] is None:
         return Y, None
-    X = _checks.inexact(f"{name} X", data[1], ndim=2)
+    X = _checks.inexact(f"{name} X", data[1], ndim=Y.ndim)
     n = net.A.shape[1] if isinstance(net, Unrolled) else X.shape[1]
-    return Y, _checks.inexact(f"{name} X", X, ndim=2, shape=(len(Y), n))
+    return Y, _checks.inexact(f"{name} X", X, ndim=Y.ndim, shape=(len(Y), n, *Y.shape[2:]))
 
 
 def train_and_val(train, val, net: nnx.Module) -> tuple[Checked, Checked]:

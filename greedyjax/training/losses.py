@@ -47,7 +47,9 @@ def _in_single(loss: Any) -> Any:
 
 @_in_single
 def reconstruction(
-    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
+    net: Unrolled,
+    Y: Inexact[ArrayLike, "batch m *snapshots"],
+    X: Inexact[ArrayLike, "batch n *snapshots"] | None,
 ) -> Float[Array, ""]:
     """Batch mean of ``||x_hat - x||_2^2``, the paper's loss; of ``Re(x_hat)`` where ``X`` is real.
 
@@ -66,12 +68,14 @@ def reconstruction(
         Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661.
     """
     X = _signals(X)
-    return jnp.mean(squared_error(net(Y), X))
+    return _error(net(Y), X)
 
 
 @_in_single
 def deep_supervision(
-    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
+    net: Unrolled,
+    Y: Inexact[ArrayLike, "batch m *snapshots"],
+    X: Inexact[ArrayLike, "batch n *snapshots"] | None,
 ) -> Float[Array, ""]:
     """Mean of `reconstruction` over the answers after each layer, ``net.layers(Y)``.
 
@@ -82,12 +86,14 @@ def deep_supervision(
         Lee, Xie, Gallagher, Zhang and Tu, "Deeply-supervised nets", AISTATS 2015.
     """
     X = _signals(X)
-    return jnp.mean(jax.vmap(squared_error, (-2, None))(net.layers(Y), X))
+    return jnp.mean(jax.vmap(_error, (1, None))(net.layers(Y), X))
 
 
 @_in_single
 def straight_through(
-    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
+    net: Unrolled,
+    Y: Inexact[ArrayLike, "batch m *snapshots"],
+    X: Inexact[ArrayLike, "batch n *snapshots"] | None,
 ) -> Float[Array, ""]:
     """`hard_reconstruction`, with the derivative of the network in place of the hard solver's.
 
@@ -104,24 +110,28 @@ def straight_through(
     # Few signals, and compiled into every step of a training: not by the solver for very many.
     hard = jax.vmap(lambda y: recover(method, A, y, weights=policy).x)(Y)
     soft = net(Y)
-    return jnp.mean(squared_error(hard + (soft - lax.stop_gradient(soft)), X))
+    return _error(hard + (soft - lax.stop_gradient(soft)), X)
 
 
 @_in_single
 def hard_reconstruction(
-    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None
+    net: Unrolled,
+    Y: Inexact[ArrayLike, "batch m *snapshots"],
+    X: Inexact[ArrayLike, "batch n *snapshots"] | None,
 ) -> Float[Array, ""]:
     """`reconstruction` of the hard solver with the network's weights: a ``val_loss`` for `fit`.
 
     It has no gradient in the weights. Arguments, result and errors are those of `reconstruction`.
     """
     X = _signals(X)
-    return jnp.mean(squared_error(net.harden()(Y), X))
+    return _error(net.harden()(Y), X)
 
 
 @_in_single
 def selection(
-    net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X: Inexact[ArrayLike, "batch n"] | None = None
+    net: Unrolled,
+    Y: Inexact[ArrayLike, "batch m *snapshots"],
+    X: Inexact[ArrayLike, "batch n *snapshots"] | None = None,
 ) -> Float[Array, ""]:
     """Scores every choice of the hard solver, instead of what it leads to.
 
@@ -147,7 +157,8 @@ def selection(
     Returns:
         A scalar without units.
     """
-    wanted = (*jnp.shape(Y)[:-1], net.A.shape[1])
+    num, _, *snapshots = jnp.shape(Y)
+    wanted = (num, net.A.shape[1], *snapshots)
     if X is not None and jnp.shape(X) != wanted:
         _checks.fail(ValueError, "X", f"shape {wanted}", f"shape {jnp.shape(X)}")
 
@@ -155,6 +166,7 @@ def selection(
     def one(y, x):
         choices = net.choices(y)
         energy = abs_sq(choices.x if x is None else x)
+        energy = jnp.sum(energy.reshape(len(energy), -1), axis=1)  # Of all snapshots.
         targets = lax.stop_gradient(energy * safe_inverse(jnp.sum(energy)))
         return net.choice_loss(choices, targets)
 
@@ -197,7 +209,9 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
     folds = _checks.static_int("folds", folds, minimum=2)
 
     @_in_single
-    def loss(net: Unrolled, Y: Inexact[ArrayLike, "batch m"], X=None) -> Float[Array, ""]:
+    def loss(
+        net: Unrolled, Y: Inexact[ArrayLike, "batch m *snapshots"], X=None
+    ) -> Float[Array, ""]:
         num, m = jnp.shape(Y)[0], net.A.shape[0]
         if folds > m:
             _checks.fail(ValueError, "folds", f"at most the {m} rows of net.A", str(folds))
@@ -208,23 +222,32 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
             net = nnx.merge(graph, state)
             hidden, kept = map(jnp.asarray, row_folds(m, folds))
             # Signals of zeros fill up the last places: what they add is 0.
-            filled = jnp.pad(Y, ((0, -num % len(hidden)), (0, 0)))
-            parts = filled.reshape(-1, len(hidden), m).swapaxes(0, 1)
+            filled = jnp.pad(Y, [(0, -num % len(hidden))] + [(0, 0)] * (Y.ndim - 1))
+            parts = filled.reshape(-1, len(hidden), *Y.shape[1:]).swapaxes(0, 1)
             return jnp.sum(jax.vmap(partial(one_fold, net))(hidden, kept, parts)) / num
 
         def one_fold(net, hidden, kept, Y):
             X_hat = net.rebuild(A=restrict(net.A, kept))(Y[:, kept])
-            predicted = jax.vmap(as_operator(restrict(net.A, hidden)).matvec)(X_hat)
-            errors = abs_sq(Y[:, hidden] - predicted)
-            share = len(hidden) / m
-            return jnp.sum(errors, axis=1) * safe_inverse(share * jnp.sum(abs_sq(Y), axis=1))
+            matvec = as_operator(restrict(net.A, hidden)).matvec
+            if Y.ndim == 3:
+                matvec = jax.vmap(matvec, 1, 1)
+            energy = lambda Z: jnp.sum(abs_sq(Z.reshape(len(Z), -1)), axis=1)
+            errors = energy(Y[:, hidden] - jax.vmap(matvec)(X_hat))
+            return errors * safe_inverse(len(hidden) / m * energy(Y))
 
         return mean(state, jnp.asarray(Y))
 
     return loss
 
 
-def _signals(X: Inexact[ArrayLike, "batch n"] | None) -> Inexact[ArrayLike, "batch n"]:
+def _error(X_hat: Array, X: Any) -> Float[Array, ""]:
+    """The mean over the signals of ``||x_hat - x||^2``, over all entries of each."""
+    if jnp.shape(X_hat) == jnp.shape(X):  # Other shapes are an error, which names them.
+        X_hat, X = (jnp.reshape(each, (len(each), -1)) for each in (X_hat, jnp.asarray(X)))
+    return jnp.mean(squared_error(X_hat, X))
+
+
+def _signals(X: Inexact[ArrayLike, "batch n *snapshots"] | None) -> Inexact[ArrayLike, "batch n"]:
     if X is None:
         raise ValueError(
             "X: expected the true signals, got None; losses.selection learns from Y alone"
