@@ -30,10 +30,13 @@ class Products:
         operator: has ``shape``, ``matvec`` and ``rmatvec``, and maybe ``dtype``, ``column`` and
             ``column_norms``. JAX knows it as a pytree, or it is a `ByIdentity`.
         found: the dtype of its products, where it does not say.
+        real: the real dtype of what it is used with, which may be more precise: columns are then
+            products with a vector of that dtype.
     """
 
     operator: Any
     found: Any = static(default=None)
+    real: Any = static(default=None)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -81,19 +84,22 @@ class Products:
     def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
         """Returns the parts of atom ``j``."""
         dtype = computing_dtype(self.dtype)
-        real = real_dtype(dtype)
+        if self.real is not None:
+            dtype = jnp.result_type(dtype, self.real)
         if getattr(self.operator, "column", None) is not None:
             return split(jnp.asarray(self.operator.column(j)).astype(dtype))
-        return self.times((jnp.arange(self.shape[1]) == j).astype(real)[None])
+        return self.times((jnp.arange(self.shape[1]) == j).astype(real_dtype(dtype))[None])
 
     def astype(self, real: Any) -> "Products":
-        """Its products have the dtype of what they multiply."""
-        del real
-        return self.widened()
+        """With columns of a real dtype; products have the dtype of what they multiply."""
+        operator = widened(self.operator)
+        if isinstance(operator, (SomeRows, RealRows)):
+            operator = operator.astype(real)
+        return Products(operator, self.found, real)
 
     def widened(self) -> "Products":
         """With the arrays of half precision that the operator holds in single precision."""
-        return Products(widened(self.operator), self.found)
+        return Products(widened(self.operator), self.found, self.real)
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Scaled":
         """Returns ``A diag(scale)``."""
@@ -151,7 +157,7 @@ class Scaled:
 
     def astype(self, real: Any) -> "Scaled":
         """With a scale of a real dtype."""
-        return Scaled(self.A, self.scale.astype(real))
+        return Scaled(self.A.astype(real), self.scale.astype(real))
 
 
 @jax.tree_util.register_dataclass
@@ -194,6 +200,10 @@ class SomeRows:
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " k"]:
         """Returns those rows of atom ``j``."""
         return self.A.column(j)[self.kept]
+
+    def astype(self, real: Any) -> "SomeRows":
+        """With columns of a real dtype."""
+        return SomeRows(self.A.astype(real), self.kept)
 
 
 @jax.tree_util.register_dataclass
@@ -238,6 +248,12 @@ class RealRows:
     def column(self, j: Int[Array, ""]) -> Float[Array, " two_m"]:
         """Returns atom ``j``."""
         return _stacked(self.A.column(j))
+
+    def astype(self, real: Any) -> "RealRows":
+        """With columns of a real dtype."""
+        if isinstance(self.A, Dictionary):
+            return RealRows(self.A._replace(A=self.A.A.astype(real)))
+        return RealRows(self.A.astype(real))
 
 
 def _stacked(z: Inexact[Array, " m"]) -> Float[Array, " two_m"]:

@@ -1,0 +1,286 @@
+"""Orthogonal wavelets with periodic boundaries, by the filters of PyWavelets."""
+
+import dataclasses
+import importlib
+from math import prod
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from greedyjax import _checks
+from greedyjax._types import static
+from greedyjax.operators._ready import (
+    Ready,
+    axes,
+    by_parts,
+    orthogonal,
+    real_numbers,
+    registered,
+)
+
+# Filters of PyWavelets are orthonormal to 2e-11 or better; but for dmey, which is cut off.
+_ORTHONORMAL = 1e-10
+
+#: ``taps[i][o]`` has the coefficients by which output ``o`` sees input ``i``, by their shifts.
+_Taps = list[list[dict[int, float]]]
+
+
+@registered
+@dataclasses.dataclass(frozen=True)
+class Wavelet(Ready):
+    """The orthonormal wavelet transform, as synthesis: coefficients to an image.
+
+    ``A x`` is the inverse of the periodised multilevel transform along one to three axes, and
+    ``A* y`` the transform: those of PyWavelets with ``mode="periodization"``. Columns are wavelets
+    and scaling functions of norm 1.
+
+    ``x.reshape(image_shape)`` is the usual pyramid. The approximation is the corner whose sides are
+    ``2**-num_levels`` of the whole. On each level the details lie beside and below what is coarser,
+    as `pywt.coeffs_to_array` arranges them. ``levels`` and ``parents`` say where coefficients lie
+    in the tree.
+
+    Attributes:
+        image_shape: the lengths of one to three axes, or one int, multiples of ``2**num_levels``.
+        wavelet: the name of an orthogonal wavelet of PyWavelets, such as ``"db4"``, or an object
+            with its filters ``dec_lo`` and ``dec_hi``, such as a `pywt.Wavelet`.
+        num_levels: how often the approximation is split, at least 1.
+        dtype: real; vectors of more precision, and complex ones, are multiplied in theirs.
+
+    Raises:
+        ImportError: PyWavelets is not installed, and ``wavelet`` is a name.
+        TypeError: wrong kinds of argument.
+        ValueError: more than three axes, or sides that ``2**num_levels`` does not divide; a wavelet
+            that is unknown, or not orthogonal.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = gj.operators.Wavelet(8, "haar", num_levels=2)
+        >>> A.matvec(2 * jnp.eye(8)[3]).tolist()  # The second of the details of the first level.
+        [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, -1.0, -1.0]
+        >>> A.levels.tolist()
+        [0, 0, 1, 1, 2, 2, 2, 2]
+        >>> A.parents.tolist()
+        [-1, -1, 0, 1, 2, 2, 3, 3]
+
+    Source: Mallat, "A theory for multiresolution signal decomposition: the wavelet representation",
+    IEEE Transactions on Pattern Analysis and Machine Intelligence 11 (1989).
+    """
+
+    image_shape: Any = static()
+    wavelet: Any = static()
+    num_levels: Any = static()
+    dtype: Any = static(default=jnp.float32)
+
+    def __post_init__(self) -> None:
+        num_levels = _checks.static_int("num_levels", self.num_levels, minimum=1)
+        lengths = axes("image_shape", self.image_shape)
+        if any(length % 2**num_levels for length in lengths):
+            expected = f"multiples of 2**num_levels = {2**num_levels}"
+            _checks.fail(ValueError, "image_shape", expected, str(lengths))
+        self._set(
+            image_shape=lengths,
+            wavelet=_filters(self.wavelet),
+            num_levels=num_levels,
+            dtype=real_numbers(self.dtype),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, n)``."""
+        n = prod(self.image_shape)
+        return n, n
+
+    @property
+    def column_norms(self) -> Float[Array, " n"]:
+        """Ones."""
+        return jnp.ones(self.shape[1], self.dtype)
+
+    @property
+    def levels(self) -> Int[Array, " n"]:
+        """Of each coefficient: 0 for the approximation, 1 for the coarsest details, and so on."""
+        return jnp.asarray(self._levels().ravel(), jnp.int32)
+
+    @property
+    def parents(self) -> Int[Array, " n"]:
+        """The index of the coefficient in whose place each lies on the next coarser level.
+
+        Those of the approximation have none, -1. In ``d`` dimensions each of them has ``2**d - 1``
+        children, one for each orientation, and a detail has ``2**d``, of its own orientation.
+        """
+        levels, places = self._levels(), np.indices(self.image_shape)
+        coarsest = np.array(self.image_shape) >> self.num_levels
+        corner = places % coarsest.reshape(-1, *[1] * len(self.image_shape))
+        above = np.where(levels == 1, corner, places // 2)
+        flat = np.ravel_multi_index(tuple(above), self.image_shape)
+        return jnp.asarray(np.where(levels == 0, -1, flat).ravel(), jnp.int32)
+
+    def _levels(self) -> np.ndarray:
+        levels = np.zeros(self.image_shape, int)
+        for level in range(self.num_levels, 0, -1):
+            # All within; what is coarser is written over it.
+            levels[self._corner(self.num_levels - level)] = level
+        levels[self._corner(self.num_levels)] = 0
+        return levels
+
+    def _corner(self, times: int) -> tuple[slice, ...]:
+        """What has been split so often."""
+        return tuple(slice(0, length >> times) for length in self.image_shape)
+
+    def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
+        return by_parts(lambda x: self._flat(self._synthesis, self._analysis, x), x)
+
+    def _adjoint_times(self, y: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
+        return by_parts(lambda y: self._flat(self._analysis, self._synthesis, y), y)
+
+    def _flat(self, times: Any, inverse: Any, z: Float[Array, " n"]) -> Float[Array, " n"]:
+        return orthogonal(times, inverse, z.reshape(self.image_shape)).ravel()
+
+    def _synthesis(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        for times in reversed(range(self.num_levels)):
+            corner = x[self._corner(times)]
+            for axis in range(x.ndim):
+                corner = _joined(corner, self.wavelet.taps, axis)
+            x = lax.dynamic_update_slice(x, corner, (0,) * x.ndim)
+        return x
+
+    def _analysis(self, y: Float[Array, "..."]) -> Float[Array, "..."]:
+        for times in range(self.num_levels):
+            corner = y[self._corner(times)]
+            for axis in range(y.ndim):
+                corner = _divided(corner, self.wavelet.taps, axis)
+            y = lax.dynamic_update_slice(y, corner, (0,) * y.ndim)
+        return y
+
+
+@dataclasses.dataclass(frozen=True)
+class Filters:
+    """The two filters of an orthogonal wavelet, which compare by value.
+
+    Attributes:
+        name: what the wavelet is called.
+        low: the low-pass filter of the analysis.
+        high: the high-pass filter.
+    """
+
+    name: str
+    low: tuple[float, ...] = dataclasses.field(repr=False)
+    high: tuple[float, ...] = dataclasses.field(repr=False)
+
+    @property
+    def taps(self) -> _Taps:
+        """Of even and odd samples, to the approximation and the details.
+
+        ``a_k = sum_j low_j z_(2 k + l/2 - j)`` with filters of length ``l``. The index is of parity
+        ``p`` and place ``k + s`` among the samples of that parity, ``2 s + p = l/2 - j``.
+        """
+        taps: _Taps = [[{}, {}], [{}, {}]]
+        for output, filter in enumerate((self.low, self.high)):
+            for j, coefficient in enumerate(filter):
+                shift, parity = divmod(len(filter) // 2 - j, 2)
+                taps[parity][output][shift] = coefficient
+        return taps
+
+
+def _filters(wavelet: Any) -> Filters:
+    """The filters of a wavelet, checked.
+
+    Raises:
+        ImportError: PyWavelets is needed and is not there.
+        TypeError: neither a name nor an object with filters.
+        ValueError: unknown, or not orthogonal.
+    """
+    if isinstance(wavelet, Filters):
+        return wavelet
+    if isinstance(wavelet, str):
+        wavelet = _named(wavelet)
+    elif not (hasattr(wavelet, "dec_lo") and hasattr(wavelet, "dec_hi")):
+        expected = "the name of a wavelet, or an object with its filters dec_lo and dec_hi"
+        _checks.fail(TypeError, "wavelet", expected, type(wavelet).__name__)
+    name = str(getattr(wavelet, "name", "") or "filters of your own")
+    low, high = (np.asarray(each, np.float64) for each in (wavelet.dec_lo, wavelet.dec_hi))
+    if not (low.ndim == 1 and low.shape == high.shape and len(low) % 2 == 0 < len(low)):
+        expected = "two filters of the same even length"
+        _checks.fail(ValueError, "wavelet", expected, f"lengths {low.shape} and {high.shape}")
+    if not _off_orthonormal(low, high) <= _ORTHONORMAL:
+        expected = "an orthogonal wavelet, such as haar, db4, sym5 or coif2"
+        _checks.fail(ValueError, "wavelet", expected, name)
+    return Filters(name, tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _named(name: str) -> Any:
+    """A wavelet of PyWavelets."""
+    try:
+        # Not loaded by those who use no wavelets.
+        pywt: Any = importlib.import_module("pywt")
+    except ImportError as error:
+        raise ImportError(
+            f"wavelet: expected PyWavelets to be installed, which has the filters of {name!r}; "
+            "pip install greedyjax[wavelets] brings it"
+        ) from error
+    if name not in pywt.wavelist(kind="discrete"):
+        expected = 'one of pywt.wavelist(kind="discrete")'
+        _checks.fail(ValueError, "wavelet", expected, repr(name))
+    return pywt.Wavelet(name)
+
+
+def _off_orthonormal(low: np.ndarray, high: np.ndarray) -> float:
+    """How far the filters and their shifts by even numbers are from orthonormal."""
+    found = []
+    for shift in range(0, len(low), 2):
+        rest = len(low) - shift
+        own = float(shift == 0)
+        found += [low[shift:] @ low[:rest] - own, high[shift:] @ high[:rest] - own]
+        found += [low[shift:] @ high[:rest], high[shift:] @ low[:rest]]
+    return float(np.max(np.abs(found)))
+
+
+def _divided(z: Float[Array, "..."], taps: _Taps, axis: int) -> Float[Array, "..."]:
+    """The approximation along an axis, then the details."""
+    half = z.shape[axis] // 2
+    pairs = z.reshape(*z.shape[:axis], half, 2, *z.shape[axis + 1 :])
+    samples = [lax.index_in_dim(pairs, parity, axis + 1, keepdims=False) for parity in (0, 1)]
+    return jnp.concatenate(_filtered(samples, taps, axis), axis=axis)
+
+
+def _joined(z: Float[Array, "..."], taps: _Taps, axis: int) -> Float[Array, "..."]:
+    """The transpose: even and odd samples of the approximation and the details, interleaved."""
+    transposed: _Taps = [
+        [{-shift: c for shift, c in taps[parity][band].items()} for parity in (0, 1)]
+        for band in (0, 1)
+    ]
+    samples = _filtered(jnp.split(z, 2, axis=axis), transposed, axis)
+    return jnp.stack(samples, axis=axis + 1).reshape(z.shape)
+
+
+def _filtered(inputs: list[Array], taps: _Taps, axis: int) -> list[Array]:
+    """``output_o[k] = sum_i sum_s taps[i][o][s] input_i[k + s]``, with periodic inputs.
+
+    Shifted slices are added in one loop, which takes a fifth of the time of XLA's convolutions.
+    """
+    outputs = [jnp.zeros_like(inputs[0])] * 2
+    for values, by_output in zip(inputs, taps, strict=True):
+        length = values.shape[axis]
+        shifts = [shift for each in by_output for shift in each]
+        if max(shifts) - min(shifts) >= length:
+            by_output = [_wrapped(each, length) for each in by_output]
+            shifts = range(length)
+        before, after = max(0, -min(shifts)), max(0, max(shifts))
+        cut = lambda a, b, z=values: lax.slice_in_dim(z, a, b, axis=axis)
+        longer = jnp.concatenate([cut(length - before, length), values, cut(0, after)], axis=axis)
+        for o, each in enumerate(by_output):
+            for shift, coefficient in each.items():
+                start = before + shift
+                part = lax.slice_in_dim(longer, start, start + length, axis=axis)
+                outputs[o] = outputs[o] + np.asarray(coefficient, part.dtype) * part
+    return outputs
+
+
+def _wrapped(by_shift: dict[int, float], length: int) -> dict[int, float]:
+    """The same filter on a signal of that period."""
+    wrapped = dict.fromkeys(range(length), 0.0)
+    for shift, coefficient in by_shift.items():
+        wrapped[shift % length] += coefficient
+    return wrapped
