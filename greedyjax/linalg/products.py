@@ -152,7 +152,8 @@ class Scaled:
 
     def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
         """Returns the parts of atom ``j``."""
-        column = self.A.column_parts(j).astype(self.scale.dtype)
+        column = self.A.column_parts(j)
+        column = column.astype(jnp.result_type(column, self.scale))
         return self.scale.at[j].get(mode="promise_in_bounds") * column
 
     def astype(self, real: Any) -> "Scaled":

@@ -73,9 +73,10 @@ def _check_norms(operator: Any) -> None:
     """Raises where one of three columns has another norm than the operator says."""
     places = sorted({0, operator.shape[1] // 2, operator.shape[1] - 1})
     norms, columns = _columns(operator, np.array(places))
+    precision = max(eps(operator.dtype), eps(norms.dtype))
     for j, own, column in zip(places, norms.tolist(), np.asarray(columns), strict=True):
         found = np.linalg.norm(column.astype(np.complex128))
-        if not abs(own - found) <= 1e3 * eps(operator.dtype) * found:
+        if not abs(own - found) <= 1e3 * precision * found:
             expected = f"{found:.4g} for column {j}"
             _checks.fail(ValueError, "A.column_norms", expected, f"{own:.4g}")
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import power_of_two, safe_sqrt
+from greedyjax._numerics import eps, power_of_two, safe_sqrt
 from greedyjax.linalg.checked import as_operator
 from greedyjax.operators._ready import Ready, registered
 
@@ -23,6 +23,12 @@ class _Combined(Ready):
     def dtype(self) -> jnp.dtype:
         """The promoted one of the parts."""
         return jnp.result_type(*(each.dtype for each in self.operators))
+
+    def _norms(self) -> list[Array]:
+        """Of the columns of each part, as precise as the least precise of them."""
+        norms = [jnp.asarray(each.column_norms) for each in self.operators]
+        least = max((each.dtype for each in norms), key=eps)
+        return [each.astype(least) for each in norms]
 
 
 @registered
@@ -159,7 +165,7 @@ class HStack(_Combined):
         """Those of the parts, where they are known."""
         if not self.has_norms:
             return None
-        return jnp.concatenate([each.column_norms for each in self.operators])
+        return jnp.concatenate(self._norms())
 
     def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
         parts = jnp.split(x, _ends([each.shape[1] for each in self.operators]))
@@ -212,7 +218,7 @@ class VStack(_Combined):
         """The root of the sum of the squares of those of the parts, where they are known."""
         if not self.has_norms:
             return None
-        norms = jnp.stack([each.column_norms for each in self.operators])
+        norms = jnp.stack(self._norms())
         scale = power_of_two(norms, axis=0)
         return scale * safe_sqrt(jnp.sum(jnp.square(norms / scale[None]), axis=0))
 

@@ -143,7 +143,7 @@ class Wavelet(Ready):
             corner = x[self._corner(times)]
             for axis in range(x.ndim):
                 corner = _joined(corner, self.wavelet.taps, axis)
-            x = lax.dynamic_update_slice(x, corner, (0,) * x.ndim)
+            x = _with_corner(x, corner)
         return x
 
     def _analysis(self, y: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -151,7 +151,7 @@ class Wavelet(Ready):
             corner = y[self._corner(times)]
             for axis in range(y.ndim):
                 corner = _divided(corner, self.wavelet.taps, axis)
-            y = lax.dynamic_update_slice(y, corner, (0,) * y.ndim)
+            y = _with_corner(y, corner)
         return y
 
 
@@ -235,6 +235,19 @@ def _off_orthonormal(low: np.ndarray, high: np.ndarray) -> float:
         found += [low[shift:] @ low[:rest] - own, high[shift:] @ high[:rest] - own]
         found += [low[shift:] @ high[:rest], high[shift:] @ low[:rest]]
     return float(np.max(np.abs(found)))
+
+
+def _with_corner(z: Float[Array, "..."], corner: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The array with another corner.
+
+    By concatenation: where an update depends on what it replaces, XLA of JAX 0.10 writes it over
+    that before all of it is read, on a CPU inside of a loop.
+    """
+    for axis in range(z.ndim):
+        rest = tuple(slice(length) for length in corner.shape)
+        rest = (*rest[:axis], slice(corner.shape[axis], None), *rest[axis + 1 :])
+        corner = jnp.concatenate([corner, z[rest]], axis=axis)
+    return corner
 
 
 def _divided(z: Float[Array, "..."], taps: _Taps, axis: int) -> Float[Array, "..."]:

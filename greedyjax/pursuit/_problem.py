@@ -194,6 +194,7 @@ def system_of(
         atoms, column_scale = prepared.unit.astype(real), prepared.column_scale * scale
     else:
         atoms, column_scale = unit_columns(operator)
+        atoms = atoms.astype(real)
     gram = None
     if uses_gram:
         gram = prepared.gram if prepared else None
