@@ -1,22 +1,30 @@
 """Operators of PyLops."""
 
+import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact
+
 from greedyjax import _checks
-from greedyjax.linalg.matrix_free import MatrixFree
+from greedyjax._types import static
+from greedyjax.linalg.checked import inexact_dtype, matrix_shape
+from greedyjax.operators._ready import Ready, by_parts, registered
 
 
-def from_pylops(operator: Any) -> MatrixFree:
+def from_pylops(operator: Any) -> Ready:
     """An operator of PyLops in the place of a matrix.
 
     Its arrays are constants: they are not differentiated, and another operator compiles again. The
-    norms of its columns are not known; `greedyjax.dictionary` computes them.
+    norms of its columns are not known; `greedyjax.dictionary` computes them. Products are computed
+    in the dtype of the operator, whatever vectors it is given, and a real operator multiplies the
+    real and the imaginary part of a complex vector.
 
     Args:
         operator: a `pylops.JaxOperator`, which makes one of most operators of PyLops.
 
     Returns:
-        A `MatrixFree`, whose shape and dtype are those of the operator.
+        An operator with ``shape``, ``dtype``, ``matvec`` and ``rmatvec``.
 
     Raises:
         ImportError: PyLops is not installed.
@@ -43,6 +51,28 @@ def from_pylops(operator: Any) -> MatrixFree:
         if isinstance(operator, pylops.LinearOperator):
             got = f"a {got}; pylops.JaxOperator(operator) makes one of it"
         _checks.fail(TypeError, "operator", "a pylops.JaxOperator", got)
-    return MatrixFree(
-        operator._matvec, operator._rmatvec, shape=operator.shape, dtype=operator.dtype
-    )
+    shape, dtype = matrix_shape("operator.shape", operator.shape), operator.dtype
+    dtype = inexact_dtype("operator.dtype", dtype)
+    return FromPyLops(operator._matvec, operator._rmatvec, shape, dtype)
+
+
+@registered
+@dataclasses.dataclass(frozen=True)
+class FromPyLops(Ready):
+    """The compiled products of a `pylops.JaxOperator`, which compare by identity."""
+
+    product: Any = static()
+    adjoint: Any = static()
+    shape: tuple[int, int] = static()
+    dtype: Any = static()
+
+    def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
+        return self._in_its_dtype(self.product, x)
+
+    def _adjoint_times(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
+        return self._in_its_dtype(self.adjoint, y)
+
+    def _in_its_dtype(self, product: Any, z: Inexact[Array, " k"]) -> Inexact[Array, " l"]:
+        # PyLops writes into arrays of its own dtype, which drops imaginary parts.
+        one = lambda z: product(z.astype(self.dtype)).astype(z.dtype)
+        return one(z) if jnp.issubdtype(self.dtype, jnp.complexfloating) else by_parts(one, z)

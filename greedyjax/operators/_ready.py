@@ -99,7 +99,7 @@ def axes(name: str, shape: Any, minimum: int = 1) -> tuple[int, ...]:
         TypeError: no integers.
         ValueError: no axis or more than three, or a length that is too small.
     """
-    lengths = tuple(shape) if hasattr(shape, "__len__") else (shape,)
+    lengths = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if not 1 <= len(lengths) <= _MOST_AXES:
         expected = f"the lengths of 1 to {_MOST_AXES} axes"
         _checks.fail(ValueError, name, expected, str(lengths))

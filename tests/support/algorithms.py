@@ -21,6 +21,7 @@ from greedyjax.structures import Blocks
 from masked_fft import masked_fft
 from optimal_transport import OptimalTransport
 from pairs import Pairs
+from ready_operators import convolution_matrix, wavelet_matrix
 
 STEPS = 6  # Of the IHT family.
 MERGES = 3  # Of CoSaMP and subspace pursuit.
@@ -236,6 +237,31 @@ def _by_fourier(iht, A, y, w, k):
     return iht(matrix, y, k, STEPS, _step_size(matrix), w)
 
 
+def _in_wavelets(A):
+    """Images of 4 x 4 pixels that are sparse in wavelets, measured by A."""
+    return gj.dictionary(gj.operators.Product([A, gj.operators.Wavelet((4, 4), "haar", 2)]))
+
+
+def _wavelet_matrix(A):
+    return A @ wavelet_matrix((4, 4), "haar", 2)
+
+
+def _stacked(A):
+    """A itself, put together of four parts."""
+    rows = [gj.operators.HStack([each[:, :7], each[:, 7:]]) for each in (A[:3], A[3:])]
+    return gj.operators.VStack(rows)
+
+
+def _filters(A):
+    """Two filters, from the rows of A."""
+    return A[:2, :5]
+
+
+def _by_filters(A, y, w, k):
+    matrix = convolution_matrix(_filters(A), A.shape[:1])
+    return oracles.iht(matrix, y, k, STEPS, _step_size(matrix), w)
+
+
 # Of 16 atoms; their members in the order of their ids.
 UNEQUAL = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5, 2, 4, 6, 7])
 BLOCKS = [np.flatnonzero(i == UNEQUAL) for i in range(8)]
@@ -288,6 +314,23 @@ ALGORITHMS = {
         lambda A, y, w, tau, k: gj.iht(_masked_fft(A), y, sparsity=k, num_steps=STEPS, weights=w),
         oracle=lambda A, y, w, tau, k: _by_fourier(oracles.iht, A, y, w, k),
     ),
+    "omp, wavelets": _omp(
+        lambda A, y, w, tau, k: gj.omp(_in_wavelets(A), y, sparsity=k, weights=w),
+        oracle=lambda A, y, w, tau, k: oracles.omp(_wavelet_matrix(A), y, k, w),
+    ),
+    "iht, convolution": _iht(
+        lambda A, y, w, tau, k: gj.iht(
+            gj.operators.Convolution(_filters(A), A.shape[0]),
+            y,
+            sparsity=k,
+            num_steps=STEPS,
+            weights=w,
+        ),
+        oracle=lambda A, y, w, tau, k: _by_filters(A, y, w, k),
+    ),
+    "soft_omp, stacks": _soft_omp(
+        lambda A, y, w, tau, k: gj.soft_omp(_stacked(A), y, sparsity=k, tau=tau, weights=w)
+    ),
     "iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS),
     "soft_iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
@@ -308,7 +351,11 @@ PARTS = [
     name for name in ALGORITHMS if name.startswith(("omp, ", "soft_omp, ", "iht, ", "soft_iht, "))
 ]
 # Their atoms have places of their own, so that other columns in those places are another problem.
-PLACED = [name for name in PARTS if name.endswith(("pairs", "blocks", "FFT"))]
+PLACED = [
+    name
+    for name in PARTS
+    if name.endswith(("pairs", "blocks", "FFT", "wavelets", "convolution", "stacks"))
+]
 # One of each kind of code, where all of them would take too long.
 KINDS = ["omp", "soft_omp", "soft_iht", "soft_cosamp"]
 

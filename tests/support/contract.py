@@ -16,7 +16,7 @@ from properties import Setting
 
 M = 8
 # An operator is not brought to unit scale: in units of 1e20 its products overflow float32.
-UNSCALED = ["iht, masked FFT"]
+UNSCALED = ["iht, masked FFT", "omp, wavelets", "iht, convolution", "soft_omp, stacks"]
 
 
 class Row(NamedTuple):
