@@ -272,6 +272,8 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
         chosen |= {"identity and DCT"}
     if row.name in UNSCALED:  # Rounding of a fast transform decides what ties.
         chosen |= {"exact ties"}
+    if row.name == "omp, wavelets":  # Their mean is 0, and the oracle's columns are rounding.
+        chosen |= {"columns all the same"}
     if row.name == "omp, pairs":  # Nothing is chosen at y = 0, the same pairs on all sides of it.
         chosen |= {"y = 0", "y orthogonal to every column"}
     if row.name in ("htp", "soft_htp"):  # Hard, it chooses among scores that are rounding errors.

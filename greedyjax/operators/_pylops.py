@@ -37,7 +37,7 @@ def from_pylops(operator: Any) -> Ready:
         >>> A.matvec(jnp.array([1.0, 1.0, 3.0, 3.0, 3.0, 3.0])).tolist()
         [0.0, 2.0, 0.0, 0.0, 0.0, 0.0]
 
-    Source: Ravasi and Vasconcelos, "PyLops: A linear-operator Python library for scalable algebra
+    Source: Ravasi and Vasconcelos, "PyLops—A linear-operator Python library for scalable algebra
     and optimization", SoftwareX 11 (2020).
     """
     try:

@@ -143,7 +143,7 @@ def orthogonal(
 ) -> Float[Array, "..."]:
     """``times(z)`` of a real orthogonal map, differentiated by its inverse, which is its transpose.
 
-    JAX would transpose each step of a fast transform, which takes three to ten times as long.
+    JAX would transpose each step of a fast transform, which takes several times as long.
     """
     again = lambda _, z: times(z)
     return lax.custom_linear_solve(inverse, z, again, lambda _, z: inverse(z))
