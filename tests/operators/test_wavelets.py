@@ -56,7 +56,8 @@ def test_every_orthogonal_filter(wavelet):
     image, A = image_of((24, 16)), Wavelet((24, 16), wavelet, 2)
     found = jit(A.rmatvec)(image.ravel())
     assert_close(found.reshape(24, 16), by_pywt(image, wavelet, 2)[0])
-    assert_close(jit(A.matvec)(found), image.ravel())
+    # Some filters, sym3 among them, are orthonormal to eleven digits.
+    assert_close(jit(A.matvec)(found), image.ravel(), rtol=1e-9, atol=1e-9)
 
 
 def test_there_are_many_orthogonal_filters():
