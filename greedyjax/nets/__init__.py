@@ -3,12 +3,10 @@
 from greedyjax.nets._networks import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
 from greedyjax.nets._parts import StepSize, Temperature, Weights
 from greedyjax.nets._unrolled import Unrolled
-from greedyjax.pursuit import Hardened
 
 __all__ = [
     "CoSaMPNet",
     "HTPNet",
-    "Hardened",
     "IHTNet",
     "OMPNet",
     "StepSize",
