@@ -19,6 +19,7 @@ _STEPS = {"num_steps": 3}
 SOLVERS = {
     "omp": {},
     "iht": _STEPS,
+    "niht": _STEPS,
     "htp": _STEPS,
     "subspace_pursuit": _STEPS,
     "cosamp": {**_STEPS, "debias": True},

@@ -18,7 +18,14 @@ M, N, K = 8, 12, 2
 A, _, _ = random_problem(0, M, N, K, np.float64)
 DICTIONARY = gj.dictionary(A)
 STEPS = {"num_steps": 3}
-SOLVERS = {"omp": {}, "iht": STEPS, "htp": STEPS, "subspace_pursuit": STEPS, "cosamp": STEPS}
+SOLVERS = {
+    "omp": {},
+    "iht": STEPS,
+    "niht": STEPS,
+    "htp": STEPS,
+    "subspace_pursuit": STEPS,
+    "cosamp": STEPS,
+}
 RNG = np.random.default_rng(1)
 POLICY = Interactions(*(0.1 * RNG.standard_normal(shape) for shape in ((N,), (2 * N, 3), (3, N))))
 PRIOR = gj.GaussianPrior(np.eye(N) + 0.1)

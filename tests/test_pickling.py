@@ -43,6 +43,7 @@ VALUES = {
     "OMP": pursuit.OMP(K, 0.1),
     "OMP by a Gram matrix": pursuit.OMP(K, fit=pursuit.GramMatrix()),
     "IHT": pursuit.IHT(K, 3, 0.5, structure=structures.Blocks(np.arange(N) // 2)),
+    "NIHT": pursuit.NIHT(K, 3, x0=jnp.ones(N)),
     "HTP": pursuit.HTP(K, 3, x0=jnp.ones(N)),
     "CoSaMP": pursuit.CoSaMP(K, 3, debias=True),
     "SubspacePursuit": pursuit.SubspacePursuit(K, 3, pursuit.LeastSquares(jnp.ones(N))),

@@ -18,7 +18,14 @@ M, N, K = 8, 12, 2
 RNG = np.random.default_rng(0)
 A, Y, X = (RNG.standard_normal(shape) for shape in ((M, N), (3, M), (3, N)))
 STEPS = {"num_steps": 3}
-SOLVERS = {"omp": {}, "iht": STEPS, "htp": STEPS, "subspace_pursuit": STEPS, "cosamp": STEPS}
+SOLVERS = {
+    "omp": {},
+    "iht": STEPS,
+    "niht": STEPS,
+    "htp": STEPS,
+    "subspace_pursuit": STEPS,
+    "cosamp": STEPS,
+}
 NETS = ("OMPNet", "IHTNet", "HTPNet", "SubspacePursuitNet", "CoSaMPNet")
 
 

@@ -1,6 +1,13 @@
 """Solvers unrolled into networks, as flax nnx modules, composed of small parts."""
 
-from greedyjax.nets._networks import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet
+from greedyjax.nets._networks import (
+    CoSaMPNet,
+    HTPNet,
+    IHTNet,
+    NIHTNet,
+    OMPNet,
+    SubspacePursuitNet,
+)
 from greedyjax.nets._parts import StepSize, Temperature, Weights
 from greedyjax.nets._unrolled import Unrolled
 
@@ -8,6 +15,7 @@ __all__ = [
     "CoSaMPNet",
     "HTPNet",
     "IHTNet",
+    "NIHTNet",
     "OMPNet",
     "StepSize",
     "SubspacePursuitNet",

@@ -1,4 +1,4 @@
-"""The five solvers of this library, unrolled."""
+"""The solvers of this library, unrolled."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense
 from greedyjax.nets._parts import StepSize
 from greedyjax.nets._unrolled import Unrolled
-from greedyjax.pursuit import HTP, IHT, OMP, CoSaMP, LeastSquares, Method, SubspacePursuit
+from greedyjax.pursuit import HTP, IHT, NIHT, OMP, CoSaMP, LeastSquares, Method, SubspacePursuit
 from greedyjax.sorting import SoftSort
 from greedyjax.structures import Plain, Structure
 
@@ -166,6 +166,48 @@ class IHTNet(_Stepping):
         super().__init__(
             method, A, weights=weights, tau=tau, relaxation=relaxation, step_size=step_size
         )
+
+
+class NIHTNet(Unrolled):
+    """Soft-NIHT unrolled into ``num_layers`` layers, with trainable weights.
+
+    As `IHTNet`, but that each layer measures how long its step may be.
+
+    Args:
+        A: matrix, shape ``(m, n)``.
+        sparsity: number of entries kept, static, between 1 and ``n``.
+        num_layers: number of layers, static, at least 1.
+        weights: as in `IHTNet`, and so are the arguments below.
+        tau: the temperature.
+        relaxation: of the sort; a `greedyjax.sorting.Gate` is enough.
+        structure: which atoms are kept together, as in the solvers.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import NIHTNet
+        >>> net = NIHTNet(jnp.eye(3), sparsity=1, num_layers=2)
+        >>> net.harden()(jnp.array([0.0, 2.0, 0.0])).tolist()
+        [0.0, 2.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        A: Matrix,
+        *,
+        sparsity: int,
+        num_layers: int,
+        weights: Any = None,
+        tau: Any = 1e-3,
+        relaxation: Any = SoftSort,
+        structure: Structure = Plain(),
+    ) -> None:
+        num_layers = _checks.static_int("num_layers", num_layers, minimum=1)
+        method = NIHT(sparsity, num_layers, structure=structure)
+        super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)
 
 
 class HTPNet(_Stepping):

@@ -9,6 +9,7 @@ from greedyjax.pursuit._batch import (
     cosamp_batch,
     htp_batch,
     iht_batch,
+    niht_batch,
     omp_batch,
     subspace_pursuit_batch,
 )
@@ -21,6 +22,8 @@ from greedyjax.pursuit._htp import htp, soft_htp
 from greedyjax.pursuit._iht import iht, soft_iht
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
 from greedyjax.pursuit._method import Method, run
+from greedyjax.pursuit._niht import niht, soft_niht
+from greedyjax.pursuit._normalised import NIHT
 from greedyjax.pursuit._omp import omp, soft_omp
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import Answer, Known, Problem, System, Tolerance, problem_of
@@ -44,6 +47,7 @@ from greedyjax.pursuit.fits import Fit, GramMatrix, LeastSquares, OrderRecursive
 __all__ = [
     "HTP",
     "IHT",
+    "NIHT",
     "OMP",
     "Answer",
     "Choice",
@@ -71,6 +75,8 @@ __all__ = [
     "htp_batch",
     "iht",
     "iht_batch",
+    "niht",
+    "niht_batch",
     "omp",
     "omp_batch",
     "plan",
@@ -82,6 +88,7 @@ __all__ = [
     "soft_cosamp",
     "soft_htp",
     "soft_iht",
+    "soft_niht",
     "soft_omp",
     "soft_subspace_pursuit",
     "stack_real",

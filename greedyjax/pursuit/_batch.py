@@ -9,6 +9,7 @@ from greedyjax.linalg.products import Dictionary
 from greedyjax.policies import Policy
 from greedyjax.pursuit._blocks import recover_batch
 from greedyjax.pursuit._merging import CoSaMP, SubspacePursuit
+from greedyjax.pursuit._normalised import NIHT
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._recover import tolerance_given
 from greedyjax.pursuit._thresholding import HTP, IHT
@@ -131,6 +132,48 @@ def iht_batch(
         debias=debias,
         structure=structure,
     )
+    return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
+
+
+def niht_batch(
+    A: Matrix | Dictionary,
+    Y: Inexact[ArrayLike, "num m *snapshots"],
+    *,
+    sparsity: int,
+    num_steps: int,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    batch_size: int | None = None,
+    structure: Structure = Plain(),
+) -> Recovery:
+    """`niht` of many signals with one matrix, in blocks that bound its memory.
+
+    Args:
+        A: matrix of shape ``(m, n)``, an operator, or a `greedyjax.dictionary`.
+        Y: measurements, one signal a row, shape ``(num, m)``.
+        sparsity: number of entries kept, static, between 1 and ``n``.
+        num_steps: number of steps, static, at least 0.
+        weights: as in `niht`.
+        batch_size: signals in a block, static; None chooses.
+        structure: which atoms are chosen together, as in the function for one signal.
+
+    Returns:
+        A `Recovery` whose fields have a leading axis of ``num``.
+
+    Raises:
+        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> Y = jnp.array([[0.0, 2.0], [2.0, 0.0]])
+        >>> gj.niht_batch(A, Y, sparsity=1, num_steps=5).support.tolist()
+        [[1], [0]]
+
+    References:
+        Those of `niht`.
+    """
+    method = NIHT(sparsity, num_steps, structure=structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 

@@ -40,7 +40,7 @@ class Estimate(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Thresholding(Method):
+class Thresholding(Method):
     """What IHT and HTP share: the gradient step ``u = x + eta A*(y - A x)``.
 
     Attributes:
@@ -62,7 +62,7 @@ class _Thresholding(Method):
 
     uses_matrix = True
 
-    def checked(self, shape: tuple[int, int], dtype) -> "_Thresholding":
+    def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
         """With its settings checked."""
         changes: dict[str, Any] = {
             "num_steps": _checks.static_int("num_steps", self.num_steps, minimum=0)
@@ -80,11 +80,11 @@ class _Thresholding(Method):
                 _checks.fail(TypeError, "x0", expected, str(x0.dtype))
         return dataclasses.replace(super().checked(shape, dtype), **changes)
 
-    def at_unit_scale(self, step_size: Float[Array, ""]) -> "_Thresholding":
+    def at_unit_scale(self, step_size: Float[Array, ""]) -> "Thresholding":
         """With a step size for the matrix at unit scale."""
         return dataclasses.replace(self, step_size=step_size, unit_scale=True)
 
-    def prepared(self, system: System) -> "_Thresholding":
+    def prepared(self, system: System) -> "Thresholding":
         """With the step size for the matrix at unit scale."""
         real = system.scale.dtype
         if self.step_size is None:
@@ -101,6 +101,12 @@ class _Thresholding(Method):
 
     def init(self, problem: Problem, turn) -> Estimate:
         """At ``x0``, with its own largest entries."""
+        start, mask, support = self.start(problem, turn)
+        chosen = None if turn.weighting.is_fixed else mask
+        return Estimate(start, chosen, support, jnp.asarray(False))
+
+    def start(self, problem: Problem, turn) -> tuple[Array, Array, Array]:
+        """``x0`` by parts, the 0-1 mask of its largest entries, and their indices."""
         n, dtype = problem.shape[1], problem.y.dtype
         start = problem.zeros()
         if self.x0 is not None:
@@ -115,8 +121,7 @@ class _Thresholding(Method):
         scores = hard.scores(start)
         mask, support = hard.kept(scores, self.sparsity, n)
         started = turn.structure.spread(scores, n) > 0
-        chosen = None if turn.weighting.is_fixed else jnp.where(started, mask, 0)
-        return Estimate(start, chosen, _used(turn, start, support), jnp.asarray(False))
+        return start, jnp.where(started, mask, 0), used_support(turn, start, support)
 
     def step(self, problem: Problem, state: Estimate, turn):
         """One gradient step, and the choice of what is kept of it."""
@@ -130,13 +135,13 @@ class _Thresholding(Method):
         moved, length = lax.stop_gradient((norm(x - state.x), norm(x)))
         stationary = moved <= eps(dtype) ** 0.5 * length
         chosen = None if state.chosen is None else mask
-        return Estimate(x, chosen, _used(turn, x, support), stationary), (choice,)
+        return Estimate(x, chosen, used_support(turn, x, support), stationary), (choice,)
 
     @abc.abstractmethod
     def take(self, problem: Problem, state: Estimate, u, turn) -> Any:
         """The next ``x``, the mask of its entries, their indices, and the choice of them."""
 
-    def keep(self, problem: Problem, state: Estimate, u, turn):
+    def keep(self, problem: Problem, state: Any, u, turn):
         """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""
 
         def keep(u, chosen, x, turn):
@@ -178,7 +183,7 @@ class _Thresholding(Method):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class IHT(_Thresholding):
+class IHT(Thresholding):
     """Iterative hard thresholding: each step keeps the entries of the largest scores.
 
     Attributes:
@@ -199,7 +204,7 @@ class IHT(_Thresholding):
         """For the last fit alone."""
         return self.debias
 
-    def checked(self, shape: tuple[int, int], dtype) -> "_Thresholding":
+    def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
         """A penalty is for a fit."""
         debias = _checks.flag("debias", self.debias)
         if self.fit.penalty is not None and not debias:
@@ -219,7 +224,7 @@ class IHT(_Thresholding):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class HTP(_Thresholding):
+class HTP(Thresholding):
     """Hard thresholding pursuit: IHT whose every step ends with least squares.
 
     Attributes:
@@ -238,7 +243,7 @@ class HTP(_Thresholding):
         return self.fitted(problem, state, u, turn)
 
 
-def _used(turn, x: Float[Array, "parts *snapshots n"], support: Int[Array, " sparsity"]):
+def used_support(turn, x: Float[Array, "parts *snapshots n"], support: Int[Array, " sparsity"]):
     """The support of a hard solver with -1 where ``x`` is 0; that of a soft one as it is."""
     if not turn.is_hard:
         return support

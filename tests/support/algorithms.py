@@ -276,6 +276,15 @@ ALGORITHMS = {
     "soft_iht": _soft_iht(
         lambda A, y, w, tau, k: gj.soft_iht(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w)
     ),
+    "niht": Algorithm(
+        lambda A, y, w, tau, k: gj.niht(A, y, sparsity=k, num_steps=STEPS, weights=w),
+        lambda A, y, w, tau, k: oracles.niht(A, y, k, STEPS, w),
+    ),
+    "soft_niht": Algorithm(
+        lambda A, y, w, tau, k: gj.soft_niht(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w),
+        lambda A, y, w, tau, k: oracles.niht(A, y, k, STEPS, w, tau),
+        tau_units=lambda a, b: b / a,
+    ),
     "htp": _htp(lambda A, y, w, tau, k: gj.htp(A, y, sparsity=k, num_steps=STEPS, weights=w)),
     "soft_htp": _soft_htp(
         lambda A, y, w, tau, k: gj.soft_htp(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w)
@@ -340,7 +349,7 @@ ALGORITHMS = {
 }
 # With code of their own: networks, and batches by residuals, call these.
 SOLVERS = [
-    "omp", "soft_omp", "iht", "soft_iht", "omp_batch, Gram", "htp", "soft_htp",
+    "omp", "soft_omp", "iht", "soft_iht", "niht", "soft_niht", "omp_batch, Gram", "htp", "soft_htp",
     "subspace_pursuit", "soft_subspace_pursuit", "cosamp", "soft_cosamp",
     "generalised OMP", "soft generalised OMP",
 ]  # fmt: skip

@@ -260,6 +260,40 @@ def soft_iht(A, y, sparsity, tau, num_steps, step_size=None, weights=None, x0=No
     return _thresholding_solution(A, y, x, rows, sparsity, num_steps)
 
 
+def niht(A, y, sparsity, num_steps, weights=None, tau=None):
+    """Normalised IHT: the length of a step is measured on the entries kept before.
+
+    Where others are kept, it is halved until it is 0.99 times the longest that lowers the residual.
+    """
+    A, y = double(A), double(y)
+    n = A.shape[1]
+    w = np.ones(n) if weights is None else double(weights)
+    energy = lambda z: np.sum(np.abs(z) ** 2)
+
+    def gate(u):
+        scores = rounded_as(A, np.abs(w * u))
+        rows = hardsort(scores, sparsity) if tau is None else softsort(scores, tau, sparsity)
+        return rows, rows.sum(axis=0)
+
+    x, g = np.zeros(n, np.result_type(A, y)), A.conj().T @ y
+    length = energy(A @ g)
+    rows, mask = gate(energy(g) / length * g if length > 0 else g)
+    for _ in range(num_steps):
+        g = A.conj().T @ (y - A @ x)
+        length = energy(A @ (mask * g))
+        length = energy(mask * g) / length if length > 0 else 0.0
+        for _ in range(41):
+            u = x + length * g
+            rows, new = gate(u)
+            moved = new * u - x
+            unchanged = np.array_equal(new > 0.5, mask > 0.5)
+            if unchanged or length * energy(A @ moved) <= 0.99 * energy(moved):
+                break
+            length /= 2
+        x, mask = new * u, new
+    return _thresholding_solution(A, y, x, rows if num_steps else None, sparsity, num_steps)
+
+
 # --- Derivatives ---------------------------------------------------------------------------------
 
 

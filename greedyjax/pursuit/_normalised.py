@@ -1,0 +1,137 @@
+"""Normalised IHT: each step is as long as the entries kept before allow."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from greedyjax import _checks
+from greedyjax._numerics import abs_sq, eps, norm, safe_inverse
+from greedyjax.pursuit._problem import Known, Problem, System
+from greedyjax.pursuit._thresholding import Thresholding, used_support
+from greedyjax.structures import Plain
+
+_ROOM = 0.01  # The constant c of the paper: a step stays below the longest stable one by as much.
+_MOST_HALVINGS = 40
+
+
+class Normalised(NamedTuple):
+    """Where the steps are.
+
+    Attributes:
+        x: the signal, by parts.
+        chosen: the mask of the entries kept, soft or 0-1; 0 before any was.
+        support: indices of those entries; hard solvers have -1 where an entry is 0.
+        stationary: whether the last step left ``x`` where it was.
+        mask: of the entries whose gradient sets the length of the next step.
+    """
+
+    x: Float[Array, "parts *snapshots n"]
+    chosen: Float[Array, " n"]
+    support: Int[Array, " sparsity"]
+    stationary: Bool[Array, ""]
+    mask: Float[Array, " n"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NIHT(Thresholding):
+    """Normalised iterative hard thresholding: IHT that measures how long each step may be.
+
+    With ``d`` the mask of the entries kept and ``g = A*(y - A x)`` the step size is
+    ``||d g||^2 / ||A (d g)||^2``, the best one as long as the mask stays. Where it changes the step
+    is halved until it is at most ``0.99 ||x' - x||^2 / ||A (x' - x)||^2``, with ``x'`` where it
+    leads: then the residual falls. How often it is halved is a constant to derivatives.
+
+    Attributes:
+        step_size: multiplies that step size; None means 1.
+        structure: what is kept together.
+    """
+
+    structure: Any = Plain()
+
+    uses_columns = False
+    uses_rows = False
+
+    def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
+        """Nothing is fitted."""
+        if self.fit.penalty is not None:
+            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
+        return super().checked(shape, dtype)
+
+    def prepared(self, system: System) -> "NIHT":
+        """Nothing depends on the matrix alone."""
+        del system
+        return self
+
+    def init(self, problem: Problem, turn) -> Normalised:
+        """At ``x0``; without one, the entries of steepest descent set the first length."""
+        start, kept, support = self.start(problem, turn)
+        state = Normalised(start, kept, support, jnp.asarray(False), kept)
+        if self.x0 is not None:
+            return state
+        everywhere = state._replace(mask=jnp.ones_like(kept))
+        u = self.length(problem, everywhere) * self.gradient(problem, state)
+        known = Known(lambda: kept, lambda: problem.sizes(start))
+        return state._replace(mask=turn.keep(u, self.sparsity, known)[0])
+
+    def step(self, problem: Problem, state: Normalised, turn):
+        """One gradient step of the length that was measured, and the choice of what is kept."""
+        dtype = problem.y.dtype
+        length = self.length(problem, state)
+        frozen: Any = lax.stop_gradient((self, problem, state, turn, length))
+        size = length * NIHT.halved(*frozen)
+        x, mask, support, choice = self.moved(problem, state, turn, size)
+        step, whole = lax.stop_gradient((norm(x - state.x), norm(x)))
+        stationary = step <= eps(dtype) ** 0.5 * whole
+        support = used_support(turn, x, support)
+        return Normalised(x, mask, support, stationary, mask), (choice,)
+
+    def length(self, problem: Problem, state: Normalised) -> Float[Array, ""]:
+        """``||d g||^2 / ||A (d g)||^2``, times the factor."""
+        along = _over_atoms(state.mask, self.gradient(problem, state))
+        measured = problem.each(problem.system.A.times)(along)
+        length = _energy(along) * safe_inverse(_energy(measured))
+        return length if self.step_size is None else self.step_size.astype(length.dtype) * length
+
+    def gradient(self, problem: Problem, state: Normalised):
+        """``A*(y - A x)`` by parts."""
+        return problem.each(problem.system.A.adjoint_times)(problem.residual(state.x))
+
+    def moved(self, problem: Problem, state: Normalised, turn, size: Float[Array, ""]):
+        """Where a step of this size leads: ``x``, the mask, its indices, and the choice."""
+        return self.keep(problem, state, state.x + size * self.gradient(problem, state), turn)
+
+    def halved(self, problem: Problem, state: Normalised, turn, length: Float[Array, ""]):
+        """The first of 1, 1/2, 1/4, ... by which the length becomes one that is allowed."""
+
+        def too_long(factor):
+            x, mask, _, _ = self.moved(problem, state, turn, factor * length)
+            same = jnp.all((mask > 0.5) == (state.mask > 0.5))
+            moved = x - state.x
+            measured = problem.each(problem.system.A.times)(moved)
+            allowed = (1 - _ROOM) * _energy(moved)
+            return ~same & (factor * length * _energy(measured) > allowed)
+
+        def halve(now):
+            factor = now[0] / 2
+            return factor, too_long(factor) & (factor > 2.0**-_MOST_HALVINGS)
+
+        one = jnp.ones_like(length)
+        return lax.while_loop(lambda now: now[1], halve, (one, too_long(one)))[0]
+
+    def take(self, problem: Problem, state: Any, u, turn):
+        """Keeps entries."""
+        return self.keep(problem, state, u, turn)
+
+
+def _over_atoms(mask: Float[Array, " n"], z: Float[Array, "parts *snapshots n"]):
+    """A mask times numbers by parts."""
+    return mask.reshape((1,) * (z.ndim - 1) + (-1,)) * z
+
+
+def _energy(z: Float[Array, "..."]) -> Float[Array, ""]:
+    return jnp.sum(abs_sq(z))
