@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import greedyjax
-from greedyjax import stack_real, streaming
+from greedyjax import _checks, stack_real, streaming
 from greedyjax.commands import _files, _long_runs
 from greedyjax.commands._files import CommandError
 from greedyjax.pursuit import IHT, OMP, Hardened
@@ -66,10 +66,12 @@ def recover(options: Namespace) -> None:
 
 
 def _hard_solver(model: _files.Model, A: jax.Array, solver: Any) -> Hardened:
+    _checks.scalar("tau", model.tau, positive=True)  # Of the soft solver; a model has one.
     A, weights = _system(model, A)
     method = OMP(model.sparsity)
     if model.method == "iht":
-        method = IHT(model.sparsity, model.num_layers, step_size=model.step_size)
+        num_layers = _checks.static_int("num_layers", model.num_layers, minimum=1)
+        method = IHT(model.sparsity, num_layers, step_size=model.step_size)
     prior = jax.tree.map(jnp.asarray, model.prior)
     m, n = A.shape
     return Hardened.of(method.checked((m, n), A.dtype), solver, A, weights, prior)

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, eps, norm, safe_inverse
+from greedyjax._numerics import abs_sq, eps, norm, power_of_two, safe_inverse
 from greedyjax.pursuit._problem import Known, Problem, System
 from greedyjax.pursuit._thresholding import Thresholding, used_support
 from greedyjax.structures import Plain
@@ -27,6 +27,7 @@ class Normalised(NamedTuple):
         support: indices of those entries; hard solvers have -1 where an entry is 0.
         stationary: whether the last step left ``x`` where it was.
         mask: of the entries whose gradient sets the length of the next step.
+        rounding: the norm of a gradient that is nothing but rounding.
     """
 
     x: Float[Array, "parts *snapshots n"]
@@ -34,6 +35,7 @@ class Normalised(NamedTuple):
     support: Int[Array, " sparsity"]
     stationary: Bool[Array, ""]
     mask: Float[Array, " n"]
+    rounding: Float[Array, ""]
 
 
 @jax.tree_util.register_dataclass
@@ -70,7 +72,11 @@ class NIHT(Thresholding):
     def init(self, problem: Problem, turn) -> Normalised:
         """At ``x0``; without one, the entries of steepest descent set the first length."""
         start, kept, support = self.start(problem, turn)
-        state = Normalised(start, kept, support, jnp.asarray(False), kept)
+        rounding = (
+            64 * eps(kept.dtype) * norm(problem.each(problem.system.A.adjoint_times)(problem.y))
+        )
+        rounding = lax.stop_gradient(rounding)
+        state = Normalised(start, kept, support, jnp.asarray(False), kept, rounding)
         if self.x0 is not None:
             return state
         everywhere = state._replace(mask=jnp.ones_like(kept))
@@ -88,13 +94,20 @@ class NIHT(Thresholding):
         step, whole = lax.stop_gradient((norm(x - state.x), norm(x)))
         stationary = step <= eps(dtype) ** 0.5 * whole
         support = used_support(turn, x, support)
-        return Normalised(x, mask, support, stationary, mask), (choice,)
+        return Normalised(x, mask, support, stationary, mask, state.rounding), (choice,)
 
     def length(self, problem: Problem, state: Normalised) -> Float[Array, ""]:
         """``||d g||^2 / ||A (d g)||^2``, times the factor."""
         along = _over_atoms(state.mask, self.gradient(problem, state))
-        measured = problem.each(problem.system.A.times)(along)
-        length = _energy(along) * safe_inverse(_energy(measured))
+        # The ratio of two roundings says nothing of how the length moves.
+        along = jnp.where(norm(along) > state.rounding, along, lax.stop_gradient(along))
+        along = along / power_of_two(
+            along
+        )  # The ratio is the same, and its derivative no overflow.
+        whole = _energy(along)
+        measured = _energy(problem.each(problem.system.A.times)(along))
+        nothing = measured <= (64 * eps(whole.dtype)) ** 2 * whole
+        length = whole * safe_inverse(jnp.where(nothing, 0, measured))
         return length if self.step_size is None else self.step_size.astype(length.dtype) * length
 
     def gradient(self, problem: Problem, state: Normalised):

@@ -34,6 +34,8 @@ class Algorithm(NamedTuple):
         solve: of (A, y, w, tau, sparsity); a `Recovery`, or the bare answer of a network.
         oracle: the same in plain NumPy, with a field ``x``.
         tau_units: of the units of A and of y, those of the temperature; None for hard algorithms.
+        choices: how often the answer of a step depends on a choice: that of what is kept, and that
+            of the length of the step.
         fits: whether it scores atoms at unit norm and fits by least squares, as the OMP family
             does: the norms of columns do not matter, and there are at most m atoms.
     """
@@ -42,6 +44,7 @@ class Algorithm(NamedTuple):
     oracle: Callable
     tau_units: Callable[[float, float], float] | None = None
     fits: bool = False
+    choices: int = 1
 
     @property
     def hard(self) -> bool:
@@ -53,13 +56,13 @@ class Algorithm(NamedTuple):
         return tau if self.tau_units is None else tau * self.tau_units(a, b)
 
 
-def representable(dtype, tau, a=1.0, b=1.0):
-    """Whether a slope of 1 / tau in every step is a number of this precision, in units a and b.
+def representable(dtype, tau, a=1.0, b=1.0, choices=1):
+    """Whether a slope of 1 / tau in every choice is a number of this precision, in units a and b.
 
     The scores are of size 1 to 10. Near a tie that persists, derivatives are that large.
     """
     units = np.max([1, 1 / a, b / a, b / a / a])
-    growth = (STEPS + 1) * np.maximum(np.log(10 / np.asarray(tau, np.float64)), 0)
+    growth = (choices * STEPS + 1) * np.maximum(np.log(10 / np.asarray(tau, np.float64)), 0)
     return growth + np.log(units) < np.log(np.finfo(dtype).max)
 
 
@@ -284,6 +287,7 @@ ALGORITHMS = {
         lambda A, y, w, tau, k: gj.soft_niht(A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w),
         lambda A, y, w, tau, k: oracles.niht(A, y, k, STEPS, w, tau),
         tau_units=lambda a, b: b / a,
+        choices=2,
     ),
     "htp": _htp(lambda A, y, w, tau, k: gj.htp(A, y, sparsity=k, num_steps=STEPS, weights=w)),
     "soft_htp": _soft_htp(
