@@ -30,7 +30,8 @@ def recover(
     Args:
         solve: jitted function of measurements ``(batch, m)``; what it returns, a `Recovery` or an
             array or any tree of arrays, has a leading axis of ``batch``.
-        Y: measurements, shape ``(num, m)``, a NumPy array, which may be memory-mapped.
+        Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` for frames of snapshots; a NumPy
+            array, which may be memory-mapped.
         others: more arrays with one row, or one number, per signal, such as tolerances; ``solve``
             gets those of the batch after its measurements.
         batch_size: the most signals at a time in one thread.
@@ -43,7 +44,7 @@ def recover(
 
     Raises:
         TypeError: ``Y`` is no array of floating-point or complex numbers, or ``solve`` no function.
-        ValueError: ``Y`` is not of two axes, or holds NaN or infinity.
+        ValueError: ``Y`` is not of two axes, or three, or holds NaN or infinity.
 
     Example:
         >>> import jax, numpy as np, functools
@@ -94,7 +95,7 @@ def batches(
 
     Raises:
         TypeError: ``Y`` is no array of floating-point or complex numbers, or ``solve`` no function.
-        ValueError: ``Y`` is not of two axes, or holds NaN or infinity.
+        ValueError: ``Y`` is not of two axes, or three, or holds NaN or infinity.
 
     Example:
         >>> import jax, numpy as np
@@ -109,8 +110,9 @@ def batches(
     if not hasattr(Y, "dtype") or not jnp.issubdtype(Y.dtype, jnp.inexact):
         got = f"dtype {Y.dtype}" if hasattr(Y, "dtype") else type(Y).__name__
         _checks.fail(TypeError, "Y", "an array of floating-point or complex numbers", got)
-    if Y.ndim != 2 or 0 in Y.shape:
-        _checks.fail(ValueError, "Y", "shape (num, m)", f"shape {Y.shape}")
+    if Y.ndim not in (2, 3) or 0 in Y.shape:
+        expected = "shape (num, m), or (num, m, L) for snapshots"
+        _checks.fail(ValueError, "Y", expected, f"shape {Y.shape}")
     for i, other in enumerate(others):
         if np.ndim(other) == 0 or len(other) != len(Y):
             expected, got = f"{len(Y)} rows, as Y has", f"shape {np.shape(other)}"
@@ -143,7 +145,8 @@ def _in_order(
     def one(start: int):
         Y, *others = (np.asarray(array[start : start + size]) for array in arrays)
         if not np.isfinite(Y).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(Y).all(axis=1))[0])
+            finite = np.isfinite(Y).reshape(len(Y), -1).all(axis=1)
+            bad = start + int(np.flatnonzero(~finite)[0])
             _checks.fail(ValueError, "Y", "finite numbers", f"NaN or infinity in row {bad}")
         answers = solve(filled(Y), *map(filled, others))
         return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(Y)], answers)

@@ -38,10 +38,9 @@ class _DoctestsAsUsersRunThem:
 
 
 def _compile_in_a_hurry():
-    """Sets what the quick tests compile with, in the processes that this one starts.
+    """Sets what tests compile with, in the processes that this one starts.
 
     Compiling is nearly all of their time, and XLA's new emitters of fused loops take half of it.
-    The slow tests compile as users do.
     """
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     emitters = "xla_cpu_use_fusion_emitters"
@@ -75,8 +74,14 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in wrong]
 
 
+def pytest_addoption(parser):
+    text = "compile without optimisations, as the quick tests always do"
+    parser.addoption("--hurry", action="store_true", help=text)
+
+
 def pytest_configure(config):
-    if config.option.markexpr == "not slow" and not hasattr(config, "workerinput"):
+    hurry = config.option.hurry or config.option.markexpr == "not slow"
+    if hurry and not hasattr(config, "workerinput"):
         _compile_in_a_hurry()
     config.pluginmanager.register(_DoctestsAsUsersRunThem(), "doctests-as-users-run-them")
 
