@@ -20,6 +20,7 @@ import greedyjax as gj
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import SparseSort
 from greedyjax.sorting._hardsort import _top_of_spread
+from greedyjax.structures import SharedSupport
 from greedyjax.training import fit, losses
 from greedyjax.training._epochs import Setup, _batches, of_one, start
 from helpers import assert_close, random_problem
@@ -62,6 +63,10 @@ ALL = {
     "soft_omp": each(gj.soft_omp, **SOFT),
     "iht": each(gj.iht, **STEPS),
     "iht, debias": each(gj.iht, debias=True, **STEPS),
+    "niht": each(gj.niht, **STEPS),
+    "snapshots": lambda A, Y: gj.omp_batch(
+        A, jnp.stack([Y, 2 * Y[:, ::-1]], axis=2), sparsity=K, structure=SharedSupport()
+    ),
     "htp": each(gj.htp, **STEPS),
     "subspace_pursuit": each(gj.subspace_pursuit, **STEPS),
     "soft_htp": each(gj.soft_htp, **STEPS, **SOFT),
@@ -117,6 +122,7 @@ def test_answers_on_a_mesh(name, kind):
     check_answers(found, name, mesh)
     # Of a block by the Gram matrix the compiler has to know whether all signals are accurate.
     one_predicate = kind == AxisType.Auto and name in ("omp_batch, Gram", "OMPNet, hardened")
+    one_predicate |= name == "niht"  # Whether the step of any signal is still to be halved.
     assert sent == (Counter({"all-reduce": 1}) if one_predicate else Counter())
 
 
