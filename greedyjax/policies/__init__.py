@@ -6,7 +6,8 @@ An array given as ``weights=`` becomes `PerAtom` or `PerStep`. Anything else tha
 
 from greedyjax.policies._interactions import Interactions
 from greedyjax.policies._policies import Context, PerAtom, PerStep, Policy
+from greedyjax.policies._tree import Tree
 from greedyjax.policies._weighting import Weighting as Weighting
 from greedyjax.policies._weighting import as_weighting as as_weighting
 
-__all__ = ["Context", "Interactions", "PerAtom", "PerStep", "Policy"]
+__all__ = ["Context", "Interactions", "PerAtom", "PerStep", "Policy", "Tree"]

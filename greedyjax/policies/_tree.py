@@ -1,0 +1,51 @@
+"""Atoms that are open once their parent has been chosen."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from greedyjax.policies._policies import Context
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """An atom is open once its parent has been chosen, as coefficients of wavelets are.
+
+    In OMP what is chosen grows from the roots. The other solvers choose several atoms at once.
+    Where fewer are open, closed ones take the places that are left there, and answers need not hang
+    together.
+
+    Attributes:
+        parents: integers, shape ``(n,)``: of each atom its parent, -1 for a root, such as
+            ``greedyjax.operators.Wavelet.parents``.
+        closed: the weight of an atom whose parent has not been chosen, between 0 and 1; it can be
+            learned. An atom of weight 0 comes last, and is not forbidden.
+        weights: of the open atoms, shape ``(n,)``; None for ones.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> tree = gj.policies.Tree(jnp.array([-1, 0, 0, 1]))
+        >>> y = jnp.array([1.0, 2.0, 0.5, 3.0])
+        >>> gj.omp(jnp.eye(4), y, sparsity=3, weights=tree).support.tolist()
+        [0, 1, 3]
+
+    References:
+        Baraniuk, Cevher, Duarte and Hegde, "Model-based compressive sensing", IEEE Transactions on
+        Information Theory 56 (2010).
+    """
+
+    parents: Any
+    closed: Any = 0.0
+    weights: Any = None
+
+    def __call__(self, context: Context) -> Float[Array, " n"]:
+        """1 for open atoms, ``closed`` for the others; between the two after soft choices."""
+        parents = jnp.asarray(self.parents)
+        of_parent = context.chosen.at[parents].get(mode="fill", fill_value=0)
+        begun = jnp.where(parents < 0, 1, of_parent)
+        opened = begun + (1 - begun) * self.closed
+        return opened if self.weights is None else opened * self.weights
