@@ -10,6 +10,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jaxtyping import Array, Float
 
+from greedyjax import _checks
 from greedyjax._meshes import varying_like
 from greedyjax._numerics import matmul
 from greedyjax._types import static
@@ -49,6 +50,14 @@ class OMP(Method):
     def num_steps(self) -> int:
         """One step for each atom, or block."""
         return self.sparsity
+
+    def checked(self, shape: tuple[int, int], dtype) -> "OMP":
+        """A Gram matrix serves single atoms of one signal."""
+        own = super().checked(shape, dtype)
+        if isinstance(own.fit, GramMatrix) and not isinstance(own.structure, Plain):
+            expected = "Plain(), as GramMatrix() adds atoms one by one; LeastSquares() takes others"
+            _checks.fail(ValueError, "structure", expected, type(own.structure).__name__)
+        return own
 
     def init(self, problem: Problem, turn) -> Any:
         """No atom chosen."""

@@ -12,7 +12,15 @@ import block_oracles
 import greedyjax as gj
 import snapshot_oracles as oracles
 from greedyjax import nets, training
-from greedyjax.pursuit import HTP, OMP, CoSaMP, LeastSquares, OrderRecursive, SubspacePursuit
+from greedyjax.pursuit import (
+    HTP,
+    OMP,
+    CoSaMP,
+    GramMatrix,
+    LeastSquares,
+    OrderRecursive,
+    SubspacePursuit,
+)
 from greedyjax.structures import Blocks, SharedSupport
 from greedyjax.training import losses
 from helpers import assert_close
@@ -319,3 +327,12 @@ def test_methods_print_and_compare_by_value():
         assert one == two
         assert "SharedSupport" in repr(one)
     assert OrderRecursive() == OrderRecursive() != LeastSquares()
+
+
+@pytest.mark.parametrize("structure", [Blocks(IDS), SharedSupport()])
+def test_a_gram_matrix_is_refused_where_it_would_choose_single_atoms(structure):
+    A, Y, _ = problem(np.float64)
+    y = Y if structure.snapshots else Y[:, 0]
+    method = OMP(2, fit=GramMatrix(), structure=structure)
+    with pytest.raises(ValueError, match=r"structure: expected Plain\(\), as GramMatrix\(\) adds"):
+        gj.recover(method, A, y)
