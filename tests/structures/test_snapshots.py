@@ -126,6 +126,7 @@ def test_one_snapshot_is_a_signal():
     assert found.support.tolist() == alone.support.tolist()
 
 
+@pytest.mark.wrong_types
 def test_columns_of_y_are_snapshots_only_if_asked_for():
     A, Y, _ = problem(np.float64)
     with pytest.raises(ValueError, match=r"y: expected an array with 1 axes, got shape \(16, 3\)"):
@@ -157,8 +158,14 @@ def test_a_start_has_a_column_for_each_snapshot():
     first = gj.iht(A, Y, **options)
     more = gj.iht(A, Y, x0=first.x, **options)
     assert_close(more.x, np.asarray(gj.iht(A, Y, **options | {"num_steps": 4}).x))
+
+
+@pytest.mark.wrong_types
+def test_a_start_for_other_snapshots_is_refused():
+    A, Y, _ = problem(np.float64)
+    options = {"sparsity": K, "num_steps": 2, "structure": SharedSupport()}
     with pytest.raises(ValueError, match=r"x0: expected shape \(30, 3\), a start for each"):
-        gj.iht(A, Y, x0=first.x[:, :2], **options)
+        gj.iht(A, Y, x0=np.ones((N, 2)), **options)
 
 
 # --- Soft ----------------------------------------------------------------------------------------
