@@ -111,6 +111,16 @@ def tolerance() -> str:
     return "\n".join(lines)
 
 
+def snapshots() -> str:
+    """Errors of channels, and frames per second, with shared supports and without."""
+    lines = ["| directions | method | NMSE, dB | frames/s |", "|---" * 4 + "|"]
+    for row in load_result("snapshots")["rows"]:
+        rate = "" if row["frames_per_s"] is None else f"{row['frames_per_s']:.0f}"
+        where = "on the grid" if row["on_grid"] else "anywhere"
+        lines.append(f"| {where} | {row['method']} | {row['nmse_db']:.1f} | {rate} |")
+    return "\n".join(lines)
+
+
 def mask() -> str:
     """Time and memory beside the dense form."""
     rows = load_result("mask")["rows"]
@@ -342,6 +352,7 @@ TABLES = {
         "train step": train_step,
         "batch omp": batch_omp,
         "tolerance": tolerance,
+        "snapshots": snapshots,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,

@@ -247,7 +247,9 @@ def _error(X_hat: Array, X: Any) -> Float[Array, ""]:
     return jnp.mean(squared_error(X_hat, X))
 
 
-def _signals(X: Inexact[ArrayLike, "batch n *snapshots"] | None) -> Inexact[ArrayLike, "batch n"]:
+def _signals(
+    X: Inexact[ArrayLike, "batch n *snapshots"] | None,
+) -> Inexact[ArrayLike, "batch n *snapshots"]:
     if X is None:
         raise ValueError(
             "X: expected the true signals, got None; losses.selection learns from Y alone"
