@@ -17,8 +17,8 @@ from greedyjax.nets import Unrolled
 from greedyjax.training._loop import Plan
 
 # Two of them in one call have different numbers of signals, which `_` leaves open.
-Data = tuple[Inexact[ArrayLike, "_ m"], Inexact[ArrayLike, "_ n"] | None]
-Checked = tuple[Inexact[Array, "_ m"], Inexact[Array, "_ n"] | None]
+Data = tuple[Inexact[ArrayLike, "_ m *snapshots"], Inexact[ArrayLike, "_ n *snapshots"] | None]
+Checked = tuple[Inexact[Array, "_ m *snapshots"], Inexact[Array, "_ n *snapshots"] | None]
 
 
 def check_module(name: str, net: Any) -> None:
