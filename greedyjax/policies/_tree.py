@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from greedyjax.policies._policies import Context
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Tree:
     closed: Any = 0.0
     weights: Any = None
 
-    def __call__(self, context: Context) -> Float[Array, " n"]:
-        """1 for open atoms, ``closed`` for the others; between the two after soft choices."""
+    def __call__(self, context: Any) -> Float[Array, " n"]:
+        """From a `Context`: 1 for open atoms, ``closed`` for others; in between after soft rows."""
         parents = jnp.asarray(self.parents)
         of_parent = context.chosen.at[parents].get(mode="fill", fill_value=0)
         begun = jnp.where(parents < 0, 1, of_parent)
