@@ -69,6 +69,13 @@ def norm(z: Inexact[Array, "..."]) -> Float[Array, ""]:
     return safe_sqrt(jnp.sum(abs_sq(z)))
 
 
+def times_atoms(
+    values: Float[Array, " n"], z: Float[Array, "parts *snapshots n"]
+) -> Float[Array, "parts *snapshots n"]:
+    """A number of each atom times numbers by parts, of one signal or of several snapshots."""
+    return values.reshape((1,) * (z.ndim - 1) + (-1,)) * z
+
+
 def safe_inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """``1 / x``, and 0 with gradient 0 where ``x`` is 0."""
     nonzero = x != 0

@@ -5,7 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from greedyjax import _checks
 
 
 @jax.tree_util.register_dataclass
@@ -40,9 +43,23 @@ class Tree:
     closed: Any = 0.0
     weights: Any = None
 
+    def __post_init__(self) -> None:
+        # JAX makes a policy again of whatever a function returns for each leaf; then there is
+        # nothing to check.
+        is_known = isinstance(self.parents, (np.ndarray, jax.Array, list, tuple))
+        if not is_known or _checks.is_traced(self.parents):
+            return
+        parents = np.asarray(self.parents)
+        least, most = parents.min(initial=-1), parents.max(initial=-1)
+        if least < -1 or most >= parents.size:
+            expected = f"indices from 0 to {parents.size - 1}, and -1 for a root"
+            _checks.fail(ValueError, "parents", expected, str(least if least < -1 else most))
+
     def __call__(self, context: Any) -> Float[Array, " n"]:
         """From a `Context`: 1 for open atoms, ``closed`` for others; in between after soft rows."""
-        parents = jnp.asarray(self.parents)
+        parents = _checks.as_array("parents", self.parents)
+        if not jnp.issubdtype(parents.dtype, jnp.integer):
+            _checks.fail(TypeError, "parents", "indices of atoms", f"dtype {parents.dtype}")
         of_parent = context.chosen.at[parents].get(mode="fill", fill_value=0)
         begun = jnp.where(parents < 0, 1, of_parent)
         opened = begun + (1 - begun) * self.closed

@@ -9,11 +9,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, norm
+from greedyjax._numerics import eps, norm, times_atoms
 from greedyjax._types import static
 from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._problem import Answer, Known, Problem
-from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.pursuit.fits import LeastSquares, check_at_once
 from greedyjax.sorting import Indices
 from greedyjax.structures import Plain
 
@@ -64,6 +64,7 @@ class _Merging(Method):
 
     def checked(self, shape: tuple[int, int], dtype) -> "_Merging":
         """At least one step."""
+        check_at_once(self.fit)
         num_steps = _checks.static_int("num_steps", self.num_steps, minimum=1)
         return dataclasses.replace(super().checked(shape, dtype), num_steps=num_steps)
 
@@ -98,7 +99,7 @@ class _Merging(Method):
         if self.refits:
             x, residual = self.fit.solve(problem, rows)
         else:
-            x = rows.mask(n, dtype).reshape((1,) * (z.ndim - 1) + (-1,)) * z
+            x = times_atoms(rows.mask(n, dtype), z)
             residual = problem.y - problem.each(problem.atoms.times)(x)
         new = Iterate(x, residual, rows)
         # Where rows span everything all residuals are rounding, and decide nothing.

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, eps, norm, power_of_two, safe_inverse
+from greedyjax._numerics import abs_sq, eps, norm, power_of_two, safe_inverse, times_atoms
 from greedyjax.pursuit._problem import Known, Problem, System
 from greedyjax.pursuit._thresholding import Thresholding, used_support
 from greedyjax.structures import Plain
@@ -98,7 +98,7 @@ class NIHT(Thresholding):
 
     def length(self, problem: Problem, state: Normalised) -> Float[Array, ""]:
         """``||d g||^2 / ||A (d g)||^2``, times the factor."""
-        along = _over_atoms(state.mask, self.gradient(problem, state))
+        along = times_atoms(state.mask, self.gradient(problem, state))
         # The ratio of two roundings says nothing of how the length moves.
         along = jnp.where(norm(along) > state.rounding, along, lax.stop_gradient(along))
         along = along / power_of_two(
@@ -139,11 +139,6 @@ class NIHT(Thresholding):
     def take(self, problem: Problem, state: Any, u, turn):
         """Keeps entries."""
         return self.keep(problem, state, u, turn)
-
-
-def _over_atoms(mask: Float[Array, " n"], z: Float[Array, "parts *snapshots n"]):
-    """A mask times numbers by parts."""
-    return mask.reshape((1,) * (z.ndim - 1) + (-1,)) * z
 
 
 def _energy(z: Float[Array, "..."]) -> Float[Array, ""]:

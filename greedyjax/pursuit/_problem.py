@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, norm, power_of_two, real_dtype, safe_sqrt
+from greedyjax._numerics import abs_sq, norm, power_of_two, real_dtype, safe_sqrt, times_atoms
 from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
 from greedyjax.linalg.dictionary import gram_of
 from greedyjax.linalg.operators import Dense, join, split, unit_columns
@@ -126,8 +126,7 @@ class Problem(NamedTuple):
         self, x: Float[Array, "parts *snapshots n"]
     ) -> Float[Array, "parts *snapshots n"]:
         """Coefficients over the columns themselves from those over columns of norm 1."""
-        scale = self.system.column_scale
-        return x * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+        return times_atoms(self.system.column_scale, x)
 
     def signal(self, x: Float[Array, "parts *snapshots n"]) -> Inexact[Array, "n *snapshots"]:
         """The signal with these parts, in the form of an answer."""
@@ -242,10 +241,11 @@ def checked_measurements(
     """``y``, or one signal a row, in the dtype of the answer; of snapshots each a column."""
     (m, n), shape = A.shape, _checks.as_array(name, y).shape
     if snapshots:
-        y = _checks.inexact(name, y, ndim=ndim + 1)
-        if shape[-2] != m or shape[-1] == 0:
-            expected = f"shape {(*shape[:-2], m, 'L')}, L snapshots, each a column"
+        lead = "(num, " if ndim == 2 else "("
+        if len(shape) != ndim + 1 or shape[-2] != m or shape[-1] == 0:
+            expected = f"shape {lead}{m}, L), as the structure has L snapshots, each a column"
             _checks.fail(ValueError, name, expected, f"shape {shape}")
+        y = _checks.inexact(name, y, ndim=ndim + 1)
         return y.astype(jnp.result_type(operator_dtype(A), y.dtype))
     if ndim == 1 and len(shape) == 2:
         way = (

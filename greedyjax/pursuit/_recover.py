@@ -91,6 +91,7 @@ def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
 
 def snapshots_of(method: Method) -> bool:
     """Whether a problem of the method has several snapshots."""
+    # What is no structure at all is named later, by the method.
     return getattr(method.structure, "snapshots", False)
 
 

@@ -10,14 +10,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, norm
+from greedyjax._numerics import eps, norm, times_atoms
 from greedyjax._types import static
 from greedyjax.linalg.checked import operator_dtype
 from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import split
 from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._problem import Answer, Known, Problem, System
-from greedyjax.pursuit.fits import LeastSquares
+from greedyjax.pursuit.fits import LeastSquares, check_at_once
 from greedyjax.sorting import HardSort, Indices, keep_only_order
 from greedyjax.structures import Plain
 
@@ -64,6 +64,7 @@ class Thresholding(Method):
 
     def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
         """With its settings checked."""
+        check_at_once(self.fit)
         changes: dict[str, Any] = {
             "num_steps": _checks.static_int("num_steps", self.num_steps, minimum=0)
         }
@@ -147,7 +148,7 @@ class Thresholding(Method):
         def keep(u, chosen, x, turn):
             known = Known(lambda: chosen, lambda: problem.sizes(x))
             mask, support, choice = turn.keep(u, self.sparsity, known)
-            return mask.reshape((1,) * (u.ndim - 1) + (-1,)) * u, mask, support, choice
+            return times_atoms(mask, u), mask, support, choice
 
         if not turn.is_hard and getattr(turn.selector, "recomputed", True):
             # A backward pass keeps u and the order of its scores, and computes the mask again: that

@@ -92,3 +92,17 @@ def test_wavelets_bring_their_tree():
     weights = Tree(wavelet.parents)(Context(jnp.asarray(0), jnp.asarray(chosen), None))
     levels = np.asarray(wavelet.levels)
     assert np.asarray(weights)[levels == 2].tolist() == [0] * 48
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("parents", "error", "message"),
+    [
+        (np.full(N, 99), ValueError, "parents: expected indices from 0 to 30, and -1 .*, got 99"),
+        (np.full(N, -2), ValueError, "parents: expected indices .*, got -2"),
+        (np.full(N, -1.0), TypeError, "parents: expected indices of atoms, got dtype float64"),
+    ],
+)
+def test_bad_parents_are_named(parents, error, message):
+    with pytest.raises(error, match=message):
+        gj.omp(np.ones((4, N)), np.ones(4), sparsity=2, weights=Tree(parents))

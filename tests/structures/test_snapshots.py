@@ -131,9 +131,9 @@ def test_columns_of_y_are_snapshots_only_if_asked_for():
     A, Y, _ = problem(np.float64)
     with pytest.raises(ValueError, match=r"y: expected an array with 1 axes, got shape \(16, 3\)"):
         gj.omp(A, Y, sparsity=K)
-    with pytest.raises(ValueError, match=r"y: expected an array with 2 axes, got shape \(16,\)"):
+    with pytest.raises(ValueError, match=r"y: expected shape \(16, L\), as the structure has L"):
         gj.omp(A, Y[:, 0], sparsity=K, structure=SharedSupport())
-    with pytest.raises(ValueError, match=r"y: expected shape \(16, 'L'\), L snapshots, each a"):
+    with pytest.raises(ValueError, match=r"y: expected shape \(16, L\), as the structure has L"):
         gj.omp(A, Y.T, sparsity=K, structure=SharedSupport())
     with pytest.raises(TypeError, match="structure.inner: expected a structure of atoms, got"):
         gj.omp(A, Y, sparsity=K, structure=SharedSupport(SharedSupport()))
@@ -343,3 +343,12 @@ def test_a_gram_matrix_is_refused_where_it_would_choose_single_atoms(structure):
     method = OMP(2, fit=GramMatrix(), structure=structure)
     with pytest.raises(ValueError, match=r"structure: expected Plain\(\), as GramMatrix\(\) adds"):
         gj.recover(method, A, y)
+
+
+@pytest.mark.parametrize(
+    "method", [HTP(2, 3, fit=OrderRecursive()), CoSaMP(2, 3, OrderRecursive())]
+)
+def test_methods_that_fit_all_atoms_at_once_refuse_a_fit_that_scores_them_one_by_one(method):
+    A, Y, _ = problem(np.float64)
+    with pytest.raises(ValueError, match=r"fit: expected LeastSquares\(\), got OrderRecursive"):
+        gj.recover(method, A, Y[:, 0])

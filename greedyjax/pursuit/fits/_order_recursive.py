@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from greedyjax import _checks
 from greedyjax._meshes import varying_like
-from greedyjax._numerics import abs_sq, eps, norm, safe_inverse, safe_sqrt
+from greedyjax._numerics import abs_sq, eps, norm, safe_inverse, safe_sqrt, times_atoms
 from greedyjax._types import static
 from greedyjax.linalg.basis import empty_basis, extend
 from greedyjax.pursuit._problem import Problem
@@ -73,7 +73,7 @@ class OrderRecursive(LeastSquares):
         # Rounding of the lengths; an atom that is as short depends on those chosen.
         left = state.lengths_sq
         left = jnp.where(left > 64 * eps(left.dtype), left, 0)
-        return found * safe_inverse(safe_sqrt(left)).reshape((1,) * (found.ndim - 1) + (-1,))
+        return times_atoms(safe_inverse(safe_sqrt(left)), found)
 
     def add(self, problem: Problem, state: Span, row: Rows, active: Any) -> Span:
         """The fit on one atom more, which is taken from all others too."""
@@ -81,6 +81,13 @@ class OrderRecursive(LeastSquares):
         q = new.basis.vectors[state.count, 0].reshape(problem.parts, -1)[:, : problem.shape[0]]
         along = problem.atoms.adjoint_times(q)
         return new._replace(lengths_sq=state.lengths_sq - jnp.sum(abs_sq(along), axis=0))
+
+
+def check_at_once(fit: Any) -> None:
+    """Raises where a method fits all atoms at once, so that no score could be divided."""
+    if isinstance(fit, OrderRecursive):
+        got = "OrderRecursive, which scores atoms one by one, for OMP"
+        _checks.fail(ValueError, "fit", "LeastSquares()", got)
 
 
 def _orthonormal(problem: Problem, residual: Float[Array, "parts snapshots m"]):
