@@ -31,6 +31,15 @@ class _Combined(Ready):
         return [each.astype(least) for each in norms]
 
 
+class _Stacked(_Combined):
+    """What the two stacks share: norms of columns that are known where those of all parts are."""
+
+    @property
+    def has_norms(self) -> bool:
+        """Where those of all parts are known."""
+        return all(each.has_norms for each in self.operators)
+
+
 @registered
 @dataclasses.dataclass(frozen=True)
 class Product(_Combined):
@@ -120,7 +129,7 @@ class Sum(_Combined):
 
 @registered
 @dataclasses.dataclass(frozen=True)
-class HStack(_Combined):
+class HStack(_Stacked):
     """``A = [A_1, A_2, ..., A_k]``, side by side: several dictionaries in one.
 
     Attributes:
@@ -156,11 +165,6 @@ class HStack(_Combined):
         return self.operators[0].shape[0], sum(each.shape[1] for each in self.operators)
 
     @property
-    def has_norms(self) -> bool:
-        """Where those of all parts are known."""
-        return all(each.has_norms for each in self.operators)
-
-    @property
     def column_norms(self) -> Float[Array, " n"] | None:
         """Those of the parts, where they are known."""
         if not self.has_norms:
@@ -177,7 +181,7 @@ class HStack(_Combined):
 
 @registered
 @dataclasses.dataclass(frozen=True)
-class VStack(_Combined):
+class VStack(_Stacked):
     """``A = [A_1; A_2; ...; A_k]``, one above the other: several measurements of one signal.
 
     Attributes:
@@ -207,11 +211,6 @@ class VStack(_Combined):
     def shape(self) -> tuple[int, int]:
         """``(m, n)``: as many rows as the parts have together."""
         return sum(each.shape[0] for each in self.operators), self.operators[0].shape[1]
-
-    @property
-    def has_norms(self) -> bool:
-        """Where those of all parts are known."""
-        return all(each.has_norms for each in self.operators)
 
     @property
     def column_norms(self) -> Float[Array, " n"] | None:

@@ -1,5 +1,6 @@
 """What the ready-made operators share: how JAX knows them, and the dtypes of their products."""
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -51,7 +52,7 @@ def registered(kind: Kind) -> Kind:
     return kind
 
 
-class Ready:
+class Ready(abc.ABC):
     """An operator whose products take vectors of any dtype, and compute in the promoted one.
 
     A subclass has ``shape`` and ``dtype``, and writes ``_times`` and ``_adjoint_times`` for vectors
@@ -73,11 +74,13 @@ class Ready:
         wide = y.astype(computing_dtype(jnp.result_type(self.dtype, y.dtype)))
         return as_given(widened(self)._adjoint_times(wide), self, y)
 
+    @abc.abstractmethod
     def _times(self, x: Array) -> Array:
-        raise NotImplementedError
+        """``A x``."""
 
+    @abc.abstractmethod
     def _adjoint_times(self, y: Array) -> Array:
-        raise NotImplementedError
+        """``A* y``."""
 
     def _set(self, **fields: Any) -> None:
         """Sets fields of a frozen dataclass, where its constructor checks them."""
