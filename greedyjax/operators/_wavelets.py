@@ -99,12 +99,15 @@ class Wavelet(Ready):
         return jnp.ones(self.shape[1], self.dtype)
 
     @property
-    def levels(self) -> Int[Array, " n"]:
-        """Of each coefficient: 0 for the approximation, 1 for the coarsest details, and so on."""
-        return jnp.asarray(self._levels().ravel(), jnp.int32)
+    def levels(self) -> Int[np.ndarray, " n"]:
+        """Of each coefficient: 0 for the approximation, 1 for the coarsest details, and so on.
+
+        An array of NumPy, so that it is known where a function is traced.
+        """
+        return self._levels().ravel().astype(np.int32)
 
     @property
-    def parents(self) -> Int[Array, " n"]:
+    def parents(self) -> Int[np.ndarray, " n"]:
         """The index of the coefficient in whose place each lies on the next coarser level.
 
         Those of the approximation have none, -1. In ``d`` dimensions each of them has ``2**d - 1``
@@ -115,7 +118,7 @@ class Wavelet(Ready):
         corner = places % coarsest.reshape(-1, *[1] * len(self.image_shape))
         above = np.where(levels == 1, corner, places // 2)
         flat = np.ravel_multi_index(tuple(above), self.image_shape)
-        return jnp.asarray(np.where(levels == 0, -1, flat).ravel(), jnp.int32)
+        return np.where(levels == 0, -1, flat).ravel().astype(np.int32)
 
     def _levels(self) -> np.ndarray:
         levels = np.zeros(self.image_shape, int)
