@@ -33,7 +33,8 @@ class Met:
             is a candidate unless a structure says otherwise. Differentiable in the weights and in
             nothing else.
         threshold: halfway between the scores chosen and the others, shape ``(..., steps)``, or
-            ``(..., steps, levels)`` where levels are chosen from; a constant. None where a step takes the largest score alone.
+            ``(..., steps, levels)`` where levels are chosen from; a constant. None where a step
+            takes the largest score alone.
         closed: the candidates that were not to be chosen, a mask of the same shape, or None.
         kept: how many atoms a step takes; 0 where it is the next one.
     """

@@ -1,8 +1,9 @@
 """Structures: what is chosen together, between the correlations of atoms and the scores.
 
 Without a structure each atom is a candidate of its own. With `Blocks` a candidate is a block of
-atoms. With `Levels` so many atoms of each level are chosen. With `SharedSupport` the measurements are several snapshots of one support. Write a
-`Structure` of your own for other groups, and for other scores.
+atoms. With `Levels` so many atoms of each level are chosen. With `SharedSupport` the measurements
+are several snapshots of one support. Write a `Structure` of your own for other groups, and for
+other scores.
 """
 
 from greedyjax.structures._blocks import Blocks

@@ -81,6 +81,8 @@ class Levels(Plain):
             if sparsity > size:
                 expected = f"at most the {size} atoms of level {level}"
                 _checks.fail(ValueError, name, expected, str(sparsity))
+        if self.sparsity == 0:
+            _checks.fail(ValueError, name, "at least one atom in all", str(self.sparsities))
         order = np.argsort(ids, kind="stable")
         return dataclasses.replace(
             self,
