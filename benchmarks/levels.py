@@ -1,6 +1,6 @@
 """What do local sparsities gain over one sparsity for all levels?
 
-Three problems, each solver with one sparsity and with local sparsities of the same sum:
+Problems with levels, each solver with one sparsity and with local sparsities of the same sum:
 
 - the hidden level: the problem of `greedyjax.problems.sparse_in_levels`, whose 10 nonzeros lie
   among 20 of 256 atoms, from 36 frequencies; the levels are those atoms and all others;
@@ -11,6 +11,8 @@ Three problems, each solver with one sparsity and with local sparsities of the s
   the local sparsities are those of these functions.
 
 Beside them stands least squares on the support: the true one, or for functions the largest entries.
+At last a tree: 24 nonzeros that hang together in the tree of wavelets, from 64 and 96 Gaussian
+measurements, with `greedyjax.policies.Tree` and without.
 
     python benchmarks/levels.py [--signals N]
 """
@@ -25,6 +27,7 @@ from common import write_result
 
 import greedyjax as gj
 from greedyjax import problems
+from greedyjax.policies import Tree
 from greedyjax.structures import Levels, Plain, local_sparsities
 
 SOLVERS = {
@@ -35,9 +38,9 @@ SOLVERS = {
     "subspace pursuit": partial(gj.subspace_pursuit_batch, num_steps=15),
     "CoSaMP": partial(gj.cosamp_batch, num_steps=15),
 }
-MEASUREMENTS = (48, 60, 72, 84, 96)  # For two levels.
+MEASUREMENTS = (60, 72, 84)  # For two levels.
 SAMPLES, SPLITS = 512, 6
-SPARSITIES = (24, 32, 40, 48)  # Of functions.
+SPARSITIES = (24, 40)  # Of functions.
 
 
 def main() -> None:
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--signals", type=int, default=256)
     num = parser.parse_args().signals
     content = {"signals": num, "hidden": hidden(num), "two": two_levels(num), **functions(num)}
+    content["tree"] = tree(num)
     print("wrote", write_result("levels", content))
 
 
@@ -93,7 +97,8 @@ def functions(num: int) -> dict:
     rows, learned = [], {}  # a Gaussian matrix times an orthogonal one is Gaussian.
     for sparsity in SPARSITIES:
         learned[sparsity] = Levels(ids, local_sparsities(X_seen, ids, sparsity=sparsity))
-    for name, solve in SOLVERS.items():
+    for name in ("OMP", "IHT", "NIHT", "CoSaMP"):
+        solve = SOLVERS[name]
         for structured in (False, True):
             method = lambda s, f=solve, b=structured: partial(
                 f, sparsity=s, structure=learned[s] if b else Plain()
@@ -111,6 +116,28 @@ def functions(num: int) -> dict:
         "local_sparsities": {s: levels.sparsities for s, levels in learned.items()},
         "level_sizes": np.bincount(np.asarray(ids)).tolist(),
     }
+
+
+def tree(num: int) -> list[dict]:
+    """Errors on signals that hang together in a tree, by how closed the others are."""
+    W, rng = gj.operators.Wavelet(256, "haar", 5), np.random.default_rng(0)
+    parents, rows = np.asarray(W.parents), []
+    X = np.zeros((num, 256), np.float32)
+    for x in X:
+        x[parents < 0] = rng.standard_normal(8)
+        for _ in range(24 - 8):
+            begun = np.flatnonzero((x == 0) & (parents >= 0) & (x[parents] != 0))
+            x[rng.choice(begun)] = rng.standard_normal()
+    for m in (64, 96):
+        A = problems.gaussian(jax.random.key(m), m, 256)
+        for name in ("OMP", "IHT", "NIHT"):
+            for closed in (None, 0.0, 0.3):
+                weights = None if closed is None else Tree(parents, closed)
+                found = SOLVERS[name](A, X @ A.T, sparsity=24, weights=weights).x
+                made = {"m": m, "method": name, "closed": closed, "nmse_db": to_db(nmse(found, X))}
+                rows.append(made)
+                print(f"{m:4} {name:20}{closed!s:8}{made['nmse_db']:8.2f} dB")
+    return rows
 
 
 def piecewise(num: int) -> np.ndarray:
@@ -142,10 +169,14 @@ def nmse(found, X) -> float:
     return float(np.sum(norms(np.asarray(found) - X) ** 2) / np.sum(norms(X) ** 2))
 
 
+def to_db(error: float) -> float:
+    return float(10 * np.log10(error))
+
+
 def row(name: str, levels, found, X) -> dict:
-    error_db = 10 * np.log10(nmse(found, X))
+    error_db = to_db(nmse(found, X))
     print(f"{name:36}{'levels' if levels else '':8}{error_db:8.2f} dB")
-    return {"method": name, "levels": bool(levels), "nmse_db": float(error_db)}
+    return {"method": name, "levels": bool(levels), "nmse_db": error_db}
 
 
 if __name__ == "__main__":

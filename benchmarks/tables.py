@@ -125,7 +125,7 @@ def levels() -> str:
     """Errors and signals found, with one sparsity and with local sparsities."""
     result = load_result("levels")
     lines = [
-        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found of 72 measurements |",
+        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
         "|---" * 4 + "|",
     ]
     found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 72}

@@ -125,7 +125,13 @@ class Levels(Plain):
 
     def parts(self, values: Array) -> list[Array]:
         """A number of each atom, level by level."""
-        ordered = values.at[self._order].get(unique_indices=True, mode="promise_in_bounds")
+        return self._cut(values.at[self._order].get(unique_indices=True, mode="promise_in_bounds"))
+
+    def atoms_of_levels(self) -> list[Int[Array, " size"]]:
+        """The atoms of each level."""
+        return self._cut(self._order)
+
+    def _cut(self, ordered: Array) -> list[Array]:
         return [ordered[start:stop] for start, stop in pairwise(accumulate((0, *self._sizes)))]
 
     def joined(self, parts: list[Array]) -> Float[Array, " n"]:
@@ -200,8 +206,7 @@ class _PerLevel:
         selectors = [selector] * len(parts)
         if isinstance(selector, HardSort) and weights is not None:
             selectors = [selector._replace(weights=part) for part in levels.parts(weights)]
-        atoms = levels.parts(jnp.arange(len(scores), dtype=jnp.int32))
-        return zip(selectors, atoms, parts, levels.counts(k), strict=True)
+        return zip(selectors, levels.atoms_of_levels(), parts, levels.counts(k), strict=True)
 
 
 def local_sparsities(

@@ -159,7 +159,9 @@ def test_what_omp_takes_first_is_the_best_of_all_levels():
 # --- With everything else ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("relaxation", [NeuralSort, BoundaryGate])
+@pytest.mark.parametrize(
+    "relaxation", [pytest.param(NeuralSort, marks=pytest.mark.slow), BoundaryGate]
+)
 def test_each_level_is_sorted_by_the_relaxation(relaxation):
     A, y, w = problem(np.float64)
     tau = 0.2
@@ -193,6 +195,7 @@ def test_batches_networks_and_vmap_agree_with_one_signal():
         assert_close(net(Y), expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow  # A batch of its own.
 def test_omp_by_a_gram_matrix_fills_the_same_levels():
     A, y, w = problem(np.complex128)
     method = OMP(K, fit=GramMatrix(), structure=LEVELS)
@@ -283,6 +286,7 @@ def test_the_selection_loss_of_omp_leaves_full_levels_out():
 # --- What it is for ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # Many steps.
 def test_with_the_true_levels_iht_has_the_error_of_the_oracle():
     """The library's hidden level: its atoms are one level, and all others one without nonzeros."""
     key = jax.random.key(0)
