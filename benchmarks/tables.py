@@ -121,6 +121,26 @@ def snapshots() -> str:
     return "\n".join(lines)
 
 
+def levels() -> str:
+    """Errors and signals found, with one sparsity and with local sparsities."""
+    result = load_result("levels")
+    lines = [
+        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
+        "|---" * 4 + "|",
+    ]
+    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 72}
+    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]}
+    for row in result["hidden"]:
+        name = row["method"], row["levels"]
+        cells = [f"{row['nmse_db']:.1f}", "", ""]
+        if name in of_functions:
+            cells[1] = f"{of_functions[name]:.1f}"
+        if name in found:
+            cells[2] = f"{100 * found[name]:.0f} %"
+        lines.append(f"| {name[0]}{', in levels' if name[1] else ''} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def mask() -> str:
     """Time and memory beside the dense form."""
     rows = load_result("mask")["rows"]
@@ -353,6 +373,7 @@ TABLES = {
         "batch omp": batch_omp,
         "tolerance": tolerance,
         "snapshots": snapshots,
+        "levels": levels,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,

@@ -201,8 +201,9 @@ class Unrolled(nnx.Module):
         """
         taus = jnp.broadcast_to(self.tau, (self.num_layers,))
 
-        def one(tau, met, targets):
-            relaxation, scores, wanted = self.relaxation(tau), met.scores, targets
+        def one(structure, tau, met, targets):
+            relaxation = structure.choosing(self.relaxation(tau))
+            scores, wanted = met.scores, targets
             if met.closed is not None:  # No score is below 0: these are out of the running.
                 scores, wanted = jnp.where(met.closed, _CLOSED * tau, scores), targets * ~met.closed
             if met.threshold is None:
@@ -212,8 +213,9 @@ class Unrolled(nnx.Module):
         @on_any_mesh()
         def mean(structure, taus, choices, targets):
             targets = structure.total(targets)
-            each = jax.vmap(one, (0, 0, None))
-            return jnp.mean(jnp.concatenate([each(taus, met, targets) for met in choices.met]))
+            each = jax.vmap(one, (None, 0, 0, None))
+            losses = [each(structure, taus, met, targets) for met in choices.met]
+            return jnp.mean(jnp.concatenate(losses))
 
         return mean(self._method.structure, taus, choices, targets)
 

@@ -16,9 +16,10 @@ from greedyjax import _checks
 class Tree:
     """An atom is open once its parent has been chosen, as coefficients of wavelets are.
 
-    In OMP what is chosen grows from the roots. The other solvers choose several atoms at once.
-    Where fewer are open, closed ones take the places that are left there, and answers need not hang
-    together.
+    In OMP what is chosen grows from the roots. The other solvers choose several atoms at once, and
+    see those of their last step. Where fewer are open, closed ones take the places that are left,
+    and answers need not hang together. So prefer the tree there, by ``closed`` between 0 and 1,
+    instead of demanding it.
 
     Attributes:
         parents: integers, shape ``(n,)``: of each atom its parent, -1 for a root, such as

@@ -83,6 +83,10 @@ class Method(abc.ABC):
         sparsity = _checks.static_int(
             "sparsity", self.sparsity, minimum=1, maximum=own.most(shape), why=why
         )
+        wanted = own.structure.sparsity
+        if wanted is not None and sparsity != wanted:
+            expected = f"{wanted}, the sum of the structure's local sparsities"
+            _checks.fail(ValueError, "sparsity", expected, str(sparsity))
         return own._with(sparsity=sparsity, fit=self._fit and self._fit.checked(shape[1]))
 
     def prepared(self: Own, system: System) -> Own:

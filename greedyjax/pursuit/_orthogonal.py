@@ -86,11 +86,12 @@ class OMP(Method):
         return answer._replace(num_steps=jnp.sum(taken, dtype=jnp.int32))
 
     def all_steps(self, problem: Problem, turns: Turns):
-        """By the derivative below, where weights do not depend on what was chosen."""
+        """By the derivative below, where scores do not depend on what was chosen."""
         if isinstance(self.fit, GramMatrix):
             return self.fit.all_steps(self, problem, turns), None
         plain = type(self.fit) is LeastSquares and isinstance(self.structure, Plain)
-        if not plain or not turns.weighting.is_fixed:
+        fixed = turns.weighting.is_fixed and self.structure.sparsity is None
+        if not (plain and fixed):
             return _scan_again(self, problem, turns) if self.remat else None
         final, after = _take_steps(self, problem, turns)
 

@@ -12,7 +12,7 @@ from greedyjax._numerics import eps, norm
 from greedyjax._types import static
 from greedyjax.policies import Context, Weighting, as_weighting
 from greedyjax.pursuit._problem import Known, Problem
-from greedyjax.sorting import HardSort, Relaxed, Rows, threshold_of
+from greedyjax.sorting import HardSort, Relaxed, Rows
 from greedyjax.structures import Structure
 
 
@@ -34,11 +34,6 @@ class Choice:
     context: Context
     closed: Any = None
     kept: int = static(default=0)
-
-    @property
-    def threshold(self) -> Float[Array, ""] | None:
-        """Halfway between the scores chosen and the others; None where it was the next one."""
-        return threshold_of(self.scores, self.kept) if self.kept else None
 
 
 class Turn(NamedTuple):
@@ -78,7 +73,8 @@ class Turn(NamedTuple):
         choice, weights = self._choice(correlations, known)
         chosen = self.structure.met(known.chosen())
         row = self._selector(weights).next(choice.scores, chosen)
-        return row, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
+        closed = self.structure.closed(chosen) if self.is_hard else None
+        return row, dataclasses.replace(choice, closed=closed)
 
     def first(
         self,
@@ -114,7 +110,7 @@ class Turn(NamedTuple):
 
     def kept(self, scores: Float[Array, " candidates"], k: int, num_atoms: int):
         """The mask of the atoms of the ``k`` best candidates, and their indices."""
-        mask, candidates = self.selector.keep(scores, k)
+        mask, candidates = self.structure.choosing(self.selector).keep(scores, k)
         atoms, exist = self.structure.atoms(candidates, num_atoms)
         return self.structure.spread(mask, num_atoms), jnp.where(exist, atoms, -1)
 
@@ -127,10 +123,11 @@ class Turn(NamedTuple):
 
     def _selector(self, weights: Array) -> Any:
         """The selector; a hard one knows by how much scores tie."""
-        if not self.is_hard:
-            return self.selector
-        ones = self.weighting.is_ones
-        return HardSort(self.error, None if ones else self.structure.pool(weights))
+        selector = self.selector
+        if self.is_hard:
+            ones = self.weighting.is_ones
+            selector = HardSort(self.error, None if ones else self.structure.pool(weights))
+        return self.structure.choosing(selector)
 
     def _given(self, values: Array) -> Array:
         """What earlier steps leave to a choice: a constant, where the selector asks for that."""

@@ -32,8 +32,9 @@ class Met:
         scores: shape ``(..., steps, candidates)``, in the units of the problem given; each atom
             is a candidate unless a structure says otherwise. Differentiable in the weights and in
             nothing else.
-        threshold: halfway between the scores chosen and the others, shape ``(..., steps)``; a
-            constant. None where a step takes the largest score alone.
+        threshold: halfway between the scores chosen and the others, shape ``(..., steps)``, or
+            ``(..., steps, levels)`` where levels are chosen from; a constant. None where a step
+            takes the largest score alone.
         closed: the candidates that were not to be chosen, a mask of the same shape, or None.
         kept: how many atoms a step takes; 0 where it is the next one.
     """
@@ -92,9 +93,12 @@ def recorded_choices(method: Method, A: Any, Y: Array, weighting: Weighting) -> 
         turns = turns_of(problem, path_weighting, None, method)
         kept: list[int] = []
 
+        def threshold(choice: Choice) -> Array | None:
+            return method.structure.threshold(choice.scores, choice.kept) if choice.kept else None
+
         def seen(choices: tuple[Choice, ...]):
             kept[:] = [choice.kept for choice in choices]
-            return [(c.magnitudes, c.threshold, c.closed, c.context) for c in choices]
+            return [(c.magnitudes, threshold(c), c.closed, c.context) for c in choices]
 
         state, _, met = run(method, problem, turns, of_choices=seen)
         met, x = lax.stop_gradient((met, problem.unit * method.answer(problem, state).x))

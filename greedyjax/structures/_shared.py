@@ -82,6 +82,23 @@ class SharedSupport(Structure):
         """The inner structure's."""
         return self.inner.spread(values, num_atoms)
 
+    @property
+    def sparsity(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The inner structure's."""
+        return self.inner.sparsity
+
+    def choosing(self, selector: Any) -> Any:
+        """The inner structure's."""
+        return self.inner.choosing(selector)
+
+    def closed(self, chosen: Array) -> Array:
+        """The inner structure's."""
+        return self.inner.closed(chosen)
+
+    def threshold(self, scores: Float[Array, " candidates"], k: int) -> Float[Array, "*levels"]:
+        """The inner structure's."""
+        return self.inner.threshold(scores, k)
+
     def met(self, chosen: Array | None) -> Array | None:
         """The inner structure's."""
         return self.inner.met(chosen)

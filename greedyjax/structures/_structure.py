@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, magnitude_of, safe_sqrt
-from greedyjax.sorting import Rows
+from greedyjax.sorting import Rows, threshold_of
 
 Own = TypeVar("Own", bound="Structure")
 
@@ -65,6 +65,8 @@ class Structure(abc.ABC):
 
     #: Whether a problem has several snapshots, ``y`` of shape ``(m, L)``, that share their support.
     snapshots = False
+    #: What the sparsity of a solver has to be; None where the structure leaves it open.
+    sparsity: int | None = None
 
     @abc.abstractmethod
     def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
@@ -119,6 +121,18 @@ class Structure(abc.ABC):
         if chosen is None:
             return None
         return chosen.at[self.table(len(chosen))[:, 0]].get(mode="fill", fill_value=0)
+
+    def choosing(self, selector: Any) -> Any:
+        """What chooses among the candidates: the selector, or one made of it."""
+        return selector
+
+    def closed(self, chosen: Array) -> Array:
+        """Which candidates a hard selector leaves out, from a mask of those chosen: these."""
+        return chosen
+
+    def threshold(self, scores: Float[Array, " candidates"], k: int) -> Float[Array, "*levels"]:
+        """Halfway between the ``k`` scores chosen and the others."""
+        return threshold_of(scores, k)
 
     def atoms(
         self, candidates: Int[Array, " k"], num_atoms: int

@@ -11,13 +11,14 @@ import numpy as np
 import block_oracles
 import fitting_oracles
 import greedyjax as gj
+import level_oracles
 import oracles
 import relaxation_oracles
 import rounding
 from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import BoundaryGate, NeuralSort, SparseSort
-from greedyjax.structures import Blocks
+from greedyjax.structures import Blocks, Levels
 from masked_fft import masked_fft
 from optimal_transport import OptimalTransport
 from pairs import Pairs
@@ -220,6 +221,27 @@ def _blocks_iht(structure, blocks, soft=False):
     return Algorithm(solve, oracle, (lambda a, b: b / a) if soft else None)
 
 
+# The level of each of 16 atoms, and how many of each to choose for a sparsity.
+LEVELS = np.array([1, 0, 2, 2, 0, 1, 1, 2, 0, 2, 0, 2, 1, 2, 1, 2])
+LOCAL = {1: (0, 1, 0), 3: (1, 2, 0), 8: (2, 3, 3)}
+
+
+def _levels(solve, oracle, *steps, soft=None, fits=False, **settings):
+    """Levels whose local sparsities are those of the sparsity asked for."""
+    named = {"num_steps": steps[0]} if steps else {}
+
+    def run(A, y, w, tau, k):
+        given = named | settings | ({"tau": tau} if soft else {})
+        return solve(A, y, sparsity=k, weights=w, structure=Levels(LEVELS, LOCAL[k]), **given)
+
+    def expected(A, y, w, tau, k):
+        given = settings | ({"step_size": _step_size(A)} if steps and not fits else {})
+        tau = tau if soft else None
+        return oracle(A, y, LEVELS, LOCAL[k], *steps, weights=w, tau=tau, **given)
+
+    return Algorithm(run, expected, soft, fits=fits)
+
+
 KEPT = np.random.default_rng(5).permutation(16)  # Of the frequencies of 4 x 4 pixels.
 
 
@@ -346,6 +368,14 @@ ALGORITHMS = {
     ),
     "iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS),
     "soft_iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),
+    "omp, levels": _levels(gj.omp, level_oracles.omp, fits=True),
+    "soft_omp, levels": _levels(gj.soft_omp, level_oracles.omp, soft=lambda a, b: b, fits=True),
+    "iht, levels": _levels(gj.iht, level_oracles.iht, STEPS),
+    "soft_iht, levels": _levels(gj.soft_iht, level_oracles.iht, STEPS, soft=lambda a, b: b / a),
+    "cosamp, levels": _levels(gj.cosamp, level_oracles.cosamp, MERGES, fits=True),
+    "soft_cosamp, levels": _levels(
+        gj.soft_cosamp, level_oracles.cosamp, MERGES, soft=lambda a, b: b, fits=True, debias=True
+    ),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
     "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),
@@ -361,13 +391,15 @@ SOLVERS = [
 
 # Relaxations, structures and operators, from inside and outside of the package, in a solver.
 PARTS = [
-    name for name in ALGORITHMS if name.startswith(("omp, ", "soft_omp, ", "iht, ", "soft_iht, "))
+    name
+    for name in ALGORITHMS
+    if name.removeprefix("soft_").startswith(("omp, ", "iht, ", "cosamp, "))
 ]
 # Their atoms have places of their own, so that other columns in those places are another problem.
 PLACED = [
     name
     for name in PARTS
-    if name.endswith(("pairs", "blocks", "FFT", "wavelets", "convolution", "stacks"))
+    if name.endswith(("pairs", "blocks", "levels", "FFT", "wavelets", "convolution", "stacks"))
 ]
 # One of each kind of code, where all of them would take too long.
 KINDS = ["omp", "soft_omp", "soft_iht", "soft_cosamp"]

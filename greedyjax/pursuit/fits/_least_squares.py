@@ -81,7 +81,8 @@ class LeastSquares:
         parts, (m, n), dtype = problem.parts, problem.shape, problem.y.dtype
         kind = turn.selector.rows
         length = self.length(kind, m, num, n)
-        seen = kind.constant or not turn.weighting.is_fixed
+        has_room = turn.structure.sparsity is not None  # Which depends on what was chosen.
+        seen = kind.constant or has_room or not turn.weighting.is_fixed
         return Span(
             residual=_flat(problem, length),
             along=jnp.zeros((num, *problem.y.shape[1:-1], parts), dtype),
