@@ -1,13 +1,15 @@
 """Structures: what is chosen together, between the correlations of atoms and the scores.
 
 Without a structure each atom is a candidate of its own. With `Blocks` a candidate is a block of
-atoms. With `SharedSupport` the measurements are several snapshots of one support. Write a
-`Structure` of your own for other groups, and for other scores.
+atoms. With `SharedSupport` the measurements are several snapshots of one support. With
+`NonNegative` the entries of signals are at least 0. Write a `Structure` of your own for other
+groups, and for other scores.
 """
 
 from greedyjax.structures._blocks import Blocks
+from greedyjax.structures._nonnegative import NonNegative
 from greedyjax.structures._shared import SharedSupport
 from greedyjax.structures._structure import Plain, Structure
 from greedyjax.structures._structure import check_structure as check_structure
 
-__all__ = ["Blocks", "Plain", "SharedSupport", "Structure"]
+__all__ = ["Blocks", "NonNegative", "Plain", "SharedSupport", "Structure"]
