@@ -10,6 +10,7 @@ from statistics import median, mode
 
 import reproduction_tables
 from common import load_result
+from structure_tables import nonnegative, snapshots
 
 ROOT = Path(__file__).parent.parent
 
@@ -108,16 +109,6 @@ def tolerance() -> str:
         times = " | ".join(f"{row['times'][method]['median_s']:.2f}" for method in methods)
         ratio = row["scikit_learn_over_omp_batch"]
         lines.append(f"| {row['tolerance']:g} | {counts} | {times} | {ratio:.0f} |")
-    return "\n".join(lines)
-
-
-def snapshots() -> str:
-    """Errors of channels, and frames per second, with shared supports and without."""
-    lines = ["| directions | method | NMSE, dB | frames/s |", "|---" * 4 + "|"]
-    for row in load_result("snapshots")["rows"]:
-        rate = "" if row["frames_per_s"] is None else f"{row['frames_per_s']:.0f}"
-        where = "on the grid" if row["on_grid"] else "anywhere"
-        lines.append(f"| {where} | {row['method']} | {row['nmse_db']:.1f} | {rate} |")
     return "\n".join(lines)
 
 
@@ -353,6 +344,7 @@ TABLES = {
         "batch omp": batch_omp,
         "tolerance": tolerance,
         "snapshots": snapshots,
+        "nonnegative": nonnegative,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,

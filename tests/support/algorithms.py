@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import nonnegative_oracles
 import numpy as np
 
 import block_oracles
 import fitting_oracles
 import greedyjax as gj
-import nonnegative_oracles
 import oracles
 import relaxation_oracles
 import rounding
