@@ -10,6 +10,7 @@ from statistics import median, mode
 
 import reproduction_tables
 from common import load_result
+from structure_tables import levels, nonnegative, snapshots
 
 ROOT = Path(__file__).parent.parent
 
@@ -108,36 +109,6 @@ def tolerance() -> str:
         times = " | ".join(f"{row['times'][method]['median_s']:.2f}" for method in methods)
         ratio = row["scikit_learn_over_omp_batch"]
         lines.append(f"| {row['tolerance']:g} | {counts} | {times} | {ratio:.0f} |")
-    return "\n".join(lines)
-
-
-def snapshots() -> str:
-    """Errors of channels, and frames per second, with shared supports and without."""
-    lines = ["| directions | method | NMSE, dB | frames/s |", "|---" * 4 + "|"]
-    for row in load_result("snapshots")["rows"]:
-        rate = "" if row["frames_per_s"] is None else f"{row['frames_per_s']:.0f}"
-        where = "on the grid" if row["on_grid"] else "anywhere"
-        lines.append(f"| {where} | {row['method']} | {row['nmse_db']:.1f} | {rate} |")
-    return "\n".join(lines)
-
-
-def levels() -> str:
-    """Errors and signals found, with one sparsity and with local sparsities."""
-    result = load_result("levels")
-    lines = [
-        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
-        "|---" * 4 + "|",
-    ]
-    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 72}
-    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]}
-    for row in result["hidden"]:
-        name = row["method"], row["levels"]
-        cells = [f"{row['nmse_db']:.1f}", "", ""]
-        if name in of_functions:
-            cells[1] = f"{of_functions[name]:.1f}"
-        if name in found:
-            cells[2] = f"{100 * found[name]:.0f} %"
-        lines.append(f"| {name[0]}{', in levels' if name[1] else ''} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -374,6 +345,7 @@ TABLES = {
         "tolerance": tolerance,
         "snapshots": snapshots,
         "levels": levels,
+        "nonnegative": nonnegative,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,

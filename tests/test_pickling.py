@@ -52,6 +52,7 @@ VALUES = {
     "Interactions": INTERACTIONS,
     "GaussianPrior": PRIOR,
     "Plain": structures.Plain(),
+    "NonNegative": pursuit.OMP(K, structure=structures.NonNegative()),
     "Weights": nets.Weights(jnp.ones(N), per_layer=True),
     "Recovery": gj.omp(A, y, sparsity=K),
     "whiten": gj.whiten(A, jnp.ones(N)),

@@ -69,7 +69,6 @@ class Method(abc.ABC):
 
     def checked(self: Own, shape: tuple[int, int], dtype) -> Own:
         """The method with its settings checked for a problem, before anything is traced."""
-        del dtype
         _checks.instance("fit", self._fit, object, "greedyjax.pursuit.Fit")
         _checks.instance("structure", self.structure, Structure, "greedyjax.structures.Structure")
         missing = [name for name in ("checked", "prepared") if not hasattr(self._fit, name)]
@@ -87,7 +86,10 @@ class Method(abc.ABC):
         if wanted is not None and sparsity != wanted:
             expected = f"{wanted}, the sum of the structure's local sparsities"
             _checks.fail(ValueError, "sparsity", expected, str(sparsity))
-        return own._with(sparsity=sparsity, fit=self._fit and self._fit.checked(shape[1]))
+        fit = self._fit
+        if own.structure.nonnegative:
+            fit = _for_nonnegative(fit, dtype)
+        return own._with(sparsity=sparsity, fit=fit and fit.checked(shape[1]))
 
     def prepared(self: Own, system: System) -> Own:
         """The method with what depends on the matrix alone, once for all signals."""
@@ -188,6 +190,23 @@ def scan(
     steps = jnp.arange(turns.num_steps, dtype=jnp.int32)
     (state, recorded), _ = lax.scan(step, start, (steps, turns.each), length=turns.num_steps)
     return state, *recorded
+
+
+def _for_nonnegative(fit: Any, dtype) -> Any:
+    """The fit whose coefficients are at least 0; None where nothing is fitted.
+
+    Raises:
+        TypeError: complex numbers, or a fit that has no such form.
+    """
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        expected = "real numbers, as the structure is NonNegative; see greedyjax.stack_real"
+        _checks.fail(TypeError, "A and y", expected, str(dtype))
+    if fit is None:
+        return None
+    if not hasattr(fit, "for_nonnegative"):
+        expected = "LeastSquares(), as the structure is NonNegative"
+        _checks.fail(TypeError, "fit", expected, type(fit).__name__)
+    return fit.for_nonnegative()
 
 
 def _same_form(method: Method, before: Any, after: Any) -> None:

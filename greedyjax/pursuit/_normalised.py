@@ -124,6 +124,9 @@ class NIHT(Thresholding):
         def too_long(factor):
             x, mask, _, _ = self.moved(problem, state, turn, factor * length)
             same = jnp.all((mask > 0.5) == (state.mask > 0.5))
+            if self.structure.nonnegative:
+                # An entry that stops at 0 goes another way than the gradient.
+                same &= ~jnp.any(times_atoms(mask > 0.5, x <= 0))
             moved = x - state.x
             measured = problem.each(problem.system.A.times)(moved)
             allowed = (1 - _ROOM) * _energy(moved)

@@ -115,7 +115,7 @@ class Thresholding(Method):
             if x0.shape[1:] != start.shape[1:]:
                 expected = f"shape {start.shape[:0:-1]}, a start for each snapshot"
                 _checks.fail(ValueError, "x0", expected, f"shape {self.x0.shape}")
-            start = start.at[: len(x0)].set(x0)
+            start = self.structure.allowed(start.at[: len(x0)].set(x0))
         hard = turn._replace(selector=HardSort())
         if hard.weights is None or hard.weights.ndim != 1:
             hard = hard._replace(weights=jnp.ones(n, dtype))
@@ -148,7 +148,7 @@ class Thresholding(Method):
         def keep(u, chosen, x, turn):
             known = Known(lambda: chosen, lambda: problem.sizes(x))
             mask, support, choice = turn.keep(u, self.sparsity, known)
-            return times_atoms(mask, u), mask, support, choice
+            return times_atoms(mask, self.structure.allowed(u)), mask, support, choice
 
         if not turn.is_hard and getattr(turn.selector, "recomputed", True):
             # A backward pass keeps u and the order of its scores, and computes the mask again: that

@@ -5,17 +5,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from greedyjax import _checks
 from greedyjax._numerics import abs_sq, safe_sqrt
-from greedyjax.sorting import Rows
+from greedyjax.structures._around import Around
 from greedyjax.structures._structure import Plain, Structure
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class SharedSupport(Structure):
+class SharedSupport(Around):
     """Several snapshots, measured at once, whose signals have nonzeros at the same atoms.
 
     The measurements of one problem are a matrix, ``y`` of shape ``(m, L)`` for ``L`` snapshots, and
@@ -49,66 +49,11 @@ class SharedSupport(Structure):
         if self.inner.snapshots:
             got = f"another {type(self.inner).__name__}"
             _checks.fail(TypeError, name, "a structure of atoms", got)
+        if self.inner.nonnegative:
+            expected = f"a structure of any signs: {type(self.inner).__name__}(SharedSupport())"
+            _checks.fail(TypeError, name, expected, type(self.inner).__name__)
         return dataclasses.replace(self, inner=self.inner.checked(num_atoms))
 
     def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:
         """The norm of each atom's correlations with all snapshots."""
         return safe_sqrt(jnp.sum(abs_sq(correlations), axis=tuple(range(correlations.ndim - 1))))
-
-    # Everything else is a matter of atoms, and as the inner structure has it.
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether each atom is a candidate of its own."""
-        return self.inner.is_plain
-
-    def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
-        """The inner structure's."""
-        return self.inner.members(num_atoms)
-
-    def shape(self, num_atoms: int) -> tuple[int, int]:
-        """The inner structure's."""
-        return self.inner.shape(num_atoms)
-
-    def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The inner structure's."""
-        return self.inner.pool(scores)
-
-    def total(self, values: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The inner structure's."""
-        return self.inner.total(values)
-
-    def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
-        """The inner structure's."""
-        return self.inner.spread(values, num_atoms)
-
-    @property
-    def sparsity(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The inner structure's."""
-        return self.inner.sparsity
-
-    def choosing(self, selector: Any) -> Any:
-        """The inner structure's."""
-        return self.inner.choosing(selector)
-
-    def closed(self, chosen: Array) -> Array:
-        """The inner structure's."""
-        return self.inner.closed(chosen)
-
-    def threshold(self, scores: Float[Array, " candidates"], k: int) -> Float[Array, "*levels"]:
-        """The inner structure's."""
-        return self.inner.threshold(scores, k)
-
-    def met(self, chosen: Array | None) -> Array | None:
-        """The inner structure's."""
-        return self.inner.met(chosen)
-
-    def atoms(
-        self, candidates: Int[Array, " k"], num_atoms: int
-    ) -> tuple[Int[Array, " places"], Bool[Array, " places"]]:
-        """The inner structure's."""
-        return self.inner.atoms(candidates, num_atoms)
-
-    def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " places"]]:
-        """The inner structure's."""
-        return self.inner.expand(rows, num_atoms)

@@ -67,6 +67,8 @@ class Structure(abc.ABC):
     snapshots = False
     #: What the sparsity of a solver has to be; None where the structure leaves it open.
     sparsity: int | None = None
+    #: Whether the entries of signals are at least 0, which `allowed` and the fit see to.
+    nonnegative = False
 
     @abc.abstractmethod
     def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
@@ -98,6 +100,10 @@ class Structure(abc.ABC):
     def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
         """The score of each candidate: the norm of the scores of its atoms."""
         return safe_sqrt(self.total(abs_sq(scores)))
+
+    def allowed(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The numbers nearest to these, by parts, that entries of a signal may be."""
+        return values
 
     # What follows is the same for all structures.
 

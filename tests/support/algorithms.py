@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import nonnegative_oracles
 import numpy as np
 
 import block_oracles
@@ -18,7 +19,7 @@ import rounding
 from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import BoundaryGate, NeuralSort, SparseSort
-from greedyjax.structures import Blocks, Levels
+from greedyjax.structures import Blocks, Levels, NonNegative
 from masked_fft import masked_fft
 from optimal_transport import OptimalTransport
 from pairs import Pairs
@@ -37,6 +38,7 @@ class Algorithm(NamedTuple):
         tau_units: of the units of A and of y, those of the temperature; None for hard algorithms.
         choices: how often the answer of a step depends on a choice: that of what is kept, and that
             of the length of the step.
+        signed: whether the sign or the phase of y and of columns goes over to the answer.
         fits: whether it scores atoms at unit norm and fits by least squares, as the OMP family
             does: the norms of columns do not matter, and there are at most m atoms.
     """
@@ -46,6 +48,7 @@ class Algorithm(NamedTuple):
     tau_units: Callable[[float, float], float] | None = None
     fits: bool = False
     choices: int = 1
+    signed: bool = True
 
     @property
     def hard(self) -> bool:
@@ -242,6 +245,24 @@ def _levels(solve, oracle, *steps, soft=None, fits=False, **settings):
     return Algorithm(run, expected, soft, fits=fits)
 
 
+def _nonnegative(name, units=None, **settings):
+    """A solver of real systems whose answers are not negative, hard or soft."""
+    oracle, soft = getattr(nonnegative_oracles, name), units is not None
+    solver = getattr(gj, f"soft_{name}" if soft else name)
+
+    def solve(A, y, w, tau, k):
+        A, y = gj.stack_real(A, y)
+        more = settings | ({"tau": tau} if soft else {})
+        return solver(A, y, sparsity=k, weights=w, structure=NonNegative(), **more)
+
+    def found(A, y, w, tau, k):
+        A, y = nonnegative_oracles.real(A, y)
+        more = settings | ({"step_size": _step_size(A)} if name in ("iht", "htp") else {})
+        return oracle(A, y, k, weights=w, tau=tau if soft else None, **more)
+
+    return Algorithm(solve, found, units, fits=name not in ("iht", "htp"), signed=False)
+
+
 KEPT = np.random.default_rng(5).permutation(16)  # Of the frequencies of 4 x 4 pixels.
 
 
@@ -376,6 +397,13 @@ ALGORITHMS = {
     "soft_cosamp, levels": _levels(
         gj.soft_cosamp, level_oracles.cosamp, MERGES, soft=lambda a, b: b, fits=True, debias=True
     ),
+    "omp, nonnegative": _nonnegative("omp"),
+    "soft_omp, nonnegative": _nonnegative("omp", lambda a, b: b),
+    "iht, nonnegative": _nonnegative("iht", num_steps=STEPS),
+    "soft_iht, nonnegative": _nonnegative("iht", lambda a, b: b / a, num_steps=STEPS),
+    "htp, nonnegative": _nonnegative("htp", num_steps=STEPS),
+    "soft_htp, nonnegative": _nonnegative("htp", lambda a, b: b / a, num_steps=STEPS),
+    "subspace_pursuit, nonnegative": _nonnegative("subspace_pursuit", num_steps=MERGES),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
     "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),

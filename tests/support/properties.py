@@ -143,11 +143,13 @@ def change_units(rng, algorithm: Algorithm, problems: Problem) -> Change:
 
 
 def scale_y(rng, algorithm: Algorithm, problems: Problem) -> Change:
-    """By any number, of either sign or of any phase."""
+    """By any number, where signs go over to the answer of either sign or of any phase."""
     A, y, w, tau = problems
-    c = 10 ** rng.uniform(-3, 3, (len(y), 1)) * rng.choice([-1.0, 1.0], (len(y), 1))
+    c = 10 ** rng.uniform(-3, 3, (len(y), 1))
+    if algorithm.signed:
+        c = c * rng.choice([-1.0, 1.0], (len(y), 1))
     tau = tau if algorithm.hard else tau * np.abs(c[:, 0])
-    if np.iscomplexobj(y):
+    if algorithm.signed and np.iscomplexobj(y):
         c = c * np.exp(2j * np.pi * rng.random(c.shape))
     return Change(Problem(A, c * y, w, tau), lambda x: c * x)
 
@@ -160,9 +162,10 @@ def scale_columns(rng, algorithm: Algorithm, problems: Problem) -> Change:
     """
     A, y, w, tau = problems
     d = 10 ** rng.uniform(-1, 1, w.shape)
-    if algorithm.hard:
+    signed = algorithm.hard and algorithm.signed
+    if signed:
         d = d * rng.choice([-1.0, 1.0], w.shape)
-    if algorithm.hard and np.iscomplexobj(y):
+    if signed and np.iscomplexobj(y):
         d = d * np.exp(2j * np.pi * rng.random(d.shape))
     return Change(Problem(A * d[:, None, :], y, w, tau), lambda x: x / d)
 

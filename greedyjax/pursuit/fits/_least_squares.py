@@ -84,7 +84,7 @@ class LeastSquares:
         has_room = turn.structure.sparsity is not None  # Which depends on what was chosen.
         seen = kind.constant or has_room or not turn.weighting.is_fixed
         return Span(
-            residual=_flat(problem, length),
+            residual=self.target(problem, length),
             along=jnp.zeros((num, *problem.y.shape[1:-1], parts), dtype),
             basis=empty_basis(num, length, parts, dtype),
             rows=kind.empty(num, n, dtype) if keep_rows else None,
@@ -180,19 +180,38 @@ class LeastSquares:
         atoms = jax.vmap(lambda row, slot: self.atom(problem, row, slot, length))(rows, slots)
 
         def one(target):
-            found = least_squares(parts, atoms, target)
-            return rows.combine(found.coefficients.reshape(parts, -1), n), found.residual
+            z, residual = self.fitted(parts, atoms, target)
+            return rows.combine(z.reshape(parts, -1), n), residual
 
-        target = _flat(problem, length)
+        target = self.target(problem, length)
         if problem.has_snapshots:
             x, residual = jax.vmap(one, 0, (1, 0))(target)
         else:
             x, residual = one(target)
         return x, self.measured(problem, residual)
 
+    def fitted(self, parts: int, atoms: Float[Array, "k row"], target: Float[Array, " row"]):
+        """The coefficients of a target over atoms, all of them flat, and the residual."""
+        found = least_squares(parts, atoms, target)
+        return found.coefficients, found.residual
 
-def _flat(problem: Problem, length: int) -> Float[Array, "*snapshots row"]:
-    """``y``, each part filled up with zeros to a length, as one row, or one for each snapshot."""
-    y = problem.y
-    padded = jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, length - y.shape[-1])])
-    return jnp.moveaxis(padded, 0, -2).reshape(*y.shape[1:-1], -1)
+    def target(self, problem: Problem, length: int) -> Float[Array, "*snapshots row"]:
+        """``y``, each part filled up with zeros to a length, flat, one for each snapshot."""
+        y = problem.y
+        padded = jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, length - y.shape[-1])])
+        return jnp.moveaxis(padded, 0, -2).reshape(*y.shape[1:-1], -1)
+
+    # --- Signs -----------------------------------------------------------------------------------
+
+    def for_nonnegative(self) -> "LeastSquares":
+        """The fit whose coefficients are at least 0.
+
+        Raises:
+            ValueError: a fit that is made of this one, and has no such form.
+        """
+        from greedyjax.pursuit.fits._nonnegative import NonNegativeLeastSquares
+
+        if type(self) is not LeastSquares:
+            expected = "LeastSquares(), as the structure is NonNegative"
+            _checks.fail(ValueError, "fit", expected, type(self).__name__)
+        return NonNegativeLeastSquares(self.penalty)

@@ -1,0 +1,46 @@
+"""The tables of structures, for `tables.py`."""
+
+from common import load_result
+
+
+def snapshots() -> str:
+    """Errors of channels, and frames per second, with shared supports and without."""
+    lines = ["| directions | method | NMSE, dB | frames/s |", "|---" * 4 + "|"]
+    for row in load_result("snapshots")["rows"]:
+        rate = "" if row["frames_per_s"] is None else f"{row['frames_per_s']:.0f}"
+        where = "on the grid" if row["on_grid"] else "anywhere"
+        lines.append(f"| {where} | {row['method']} | {row['nmse_db']:.1f} | {rate} |")
+    return "\n".join(lines)
+
+
+def nonnegative() -> str:
+    """Errors, nonzeros and speed of solvers whose answers are not negative, and of one other."""
+    lines = [
+        "| dictionary | method | error of x, dB | of A x, dB | nonzeros | signals/s |",
+        "|---" * 6 + "|",
+    ]
+    for row in load_result("nonnegative")["rows"]:
+        errors = f"{row['nmse_db']:.1f} | {row['measured_db']:.1f}"
+        counts = f"{row['nonzeros']:.1f} | {row['signals_per_s']:.0f}"
+        lines.append(f"| {row['dictionary']} | {row['method']} | {errors} | {counts} |")
+    return "\n".join(lines)
+
+
+def levels() -> str:
+    """Errors and signals found, with one sparsity and with local sparsities."""
+    result = load_result("levels")
+    lines = [
+        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
+        "|---" * 4 + "|",
+    ]
+    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 72}
+    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]}
+    for row in result["hidden"]:
+        name = row["method"], row["levels"]
+        cells = [f"{row['nmse_db']:.1f}", "", ""]
+        if name in of_functions:
+            cells[1] = f"{of_functions[name]:.1f}"
+        if name in found:
+            cells[2] = f"{100 * found[name]:.0f} %"
+        lines.append(f"| {name[0]}{', in levels' if name[1] else ''} | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""Signals whose entries are at least 0."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from greedyjax import _checks
+from greedyjax.structures._around import Around
+from greedyjax.structures._structure import Plain, Structure
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NonNegative(Around):
+    """Answers whose entries are at least 0.
+
+    The score of an atom is ``max(a_j* r, 0) / ||a_j||``, so that an atom is looked for only where
+    more of it lowers the residual. `greedyjax.omp` adds atoms as long as one has a positive
+    correlation. It, `greedyjax.htp`, `greedyjax.cosamp` and `greedyjax.subspace_pursuit` fit the
+    chosen atoms by non-negative least squares; of these some may end at 0. `greedyjax.iht` and
+    `greedyjax.niht` keep the largest positive entries. A soft solver fits its soft rows by
+    non-negative least squares, or multiplies the positive entries by a soft mask.
+
+    ``A`` and ``y`` have to be real; `greedyjax.stack_real` makes a real system of a complex one.
+    What is negative in ``x0`` counts as 0.
+
+    Attributes:
+        inner: what is chosen together besides, such as `Blocks` or `SharedSupport`.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> y = jnp.array([1.0, -3.0, 2.0])
+        >>> found = gj.omp(jnp.eye(3), y, sparsity=3, structure=gj.structures.NonNegative())
+        >>> found.x.tolist(), found.support.tolist()
+        ([1.0, 0.0, 2.0], [2, 0, -1])
+
+    References:
+        Bruckstein, Elad and Zibulevsky, "On the uniqueness of nonnegative sparse solutions to
+        underdetermined systems of equations", IEEE Transactions on Information Theory 54 (2008).
+        Nguyen, Idier, Soussen and Djermoune, "Non-negative orthogonal greedy algorithms", IEEE
+        Transactions on Signal Processing 67 (2019).
+    """
+
+    inner: Any = Plain()
+
+    nonnegative = True
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether there are several snapshots, as the inner structure says."""
+        return self.inner.snapshots
+
+    def checked(self, num_atoms: int) -> "NonNegative":
+        """With the inner structure checked."""
+        name = "structure.inner"
+        _checks.instance(name, self.inner, Structure, "greedyjax.structures.Structure")
+        if self.inner.nonnegative:
+            got = f"another {type(self.inner).__name__}"
+            _checks.fail(TypeError, name, "a structure of any signs", got)
+        return dataclasses.replace(self, inner=self.inner.checked(num_atoms))
+
+    def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:
+        """What the inner structure makes of the positive correlations, the others being 0."""
+        return self.inner.magnitudes(self.allowed(correlations))
+
+    def allowed(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """``max(values, 0)``, whose derivative at 0 is 0."""
+        return jnp.where(values <= 0, 0, values)  # Not `>`: a NaN must show.
