@@ -123,6 +123,12 @@ def thresholds(
     The first atom exceeds the level, or it is crossed later, which happens nearly as in a Poisson
     process. Where the atoms of the grid are far apart, they exceed it with at most the probability
     of as many independent ones. The smaller of both probabilities is taken.
+
+    References:
+        Rice, "Mathematical analysis of random noise", Bell System Technical Journal 24 (1945), of
+        known noise; Hotelling, "Tubes and spheres in n-spaces, and a class of statistical
+        problems", American Journal of Mathematics 61 (1939), of unknown noise: what a tube around
+        the curve covers of a sphere.
     """
     m, n = unit_atoms.shape
     share = share_of(jnp.issubdtype(dtype, jnp.complexfloating))

@@ -210,7 +210,8 @@ def _found(
             expected = "a probability, as there is a noise_variance"
             _checks.fail(TypeError, "false_alarm", expected, "None")
         noise_variance = checked_variance(noise_variance, num if ndim == 2 else None)
-        noise_variance = jnp.broadcast_to(noise_variance, (num,))
+        # Of each signal, where it lies.
+        noise_variance = noise_variance + jnp.zeros_like(rows[:, 0, 0].real)
 
     if batch_size is None:
         footprint = (2 * points.shape[0] + 8 * m) * L + 4 * m * settings.sparsity
@@ -260,6 +261,7 @@ def _measurements(name: str, given: Any, ndim: int, snapshots: bool) -> Array:
     shape = _checks.as_array(name, given).shape
     if len(shape) != ndim + snapshots:
         form = ", ".join(("num", "m", "L")[2 - ndim : 2 + snapshots])
+        form += "," if form == "m" else ""
         way = ""
         if len(shape) > ndim and not snapshots:
             way = (

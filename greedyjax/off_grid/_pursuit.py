@@ -102,25 +102,20 @@ def pursued(
     function: Any, grid: Array, Y: Array, variance: Any, false_alarm: Any, settings: Settings
 ) -> Found:
     """All signals in blocks, ``Y`` of shape ``(num, L, m)``; fields have a leading axis too."""
-    family = family_of(function, grid, Y.dtype)
-    limits = None
+    family, limits = family_of(function, grid, Y.dtype), None
     if false_alarm is not None:
-        limits = lax.stop_gradient(
-            thresholds(
-                family.unit_atoms.matrix,
-                Y.dtype,
-                snapshots=Y.shape[1],
-                sparsity=settings.sparsity,
-                num_parameters=grid.shape[1],
-                false_alarm=false_alarm,
-                known=variance is not None,
-            )
+        limits = thresholds(
+            lax.stop_gradient(family.unit_atoms.matrix),
+            Y.dtype,
+            snapshots=Y.shape[1],
+            sparsity=settings.sparsity,
+            num_parameters=grid.shape[1],
+            false_alarm=lax.stop_gradient(false_alarm),
+            known=variance is not None,
         )
-    if variance is None:
-        return in_blocks(lambda Y: block(family, Y, None, limits, settings), settings.batch_size, Y)
-    return in_blocks(
-        lambda Y, v: block(family, Y, v, limits, settings), settings.batch_size, Y, variance
-    )
+    rows = (Y,) if variance is None else (Y, lax.stop_gradient(variance))
+    one_block = lambda Y, variance=None: block(family, Y, variance, limits, settings)
+    return in_blocks(one_block, settings.batch_size, *rows)
 
 
 def family_of(function: Any, grid: Float[Array, "n d"], dtype) -> Family:
@@ -159,17 +154,26 @@ def _paths(family: Family, Y, variance, units, limits, settings) -> State:
     if variance is not None:
         variance = variance.astype(real) / units / units
 
-    def round_of(k, Y, floor, variance, state):
-        enough = floor
-        if limits is not None:
-            level = jnp.sum(abs_sq(state.residuals)) if variance is None else variance
-            enough = jnp.maximum(floor, limits[k] * level)
-        return _one_more(family, Y, enough, k, state, settings)
+    def enough(k, states):
+        if limits is None:
+            return floor
+        residuals = jnp.sum(abs_sq(states.residuals), axis=(1, 2))
+        return jnp.maximum(floor, limits[k] * (residuals if variance is None else variance))
 
     def body(carry):
         k, states = carry
-        axes = (None, 0, 0, None if variance is None else 0, 0)
-        return k + 1, jax.vmap(round_of, axes)(k, Y, floor, variance, states)
+        least = enough(k, states)
+        grown, energies = jax.vmap(partial(_candidate, family, k, settings))(states)
+        running = states.running & (energies > least)
+
+        def refit(states, grown):
+            better = jax.vmap(partial(_all_refined, family, k, settings))(Y, grown)
+            pick = lambda new, old: jnp.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+            return jax.tree.map(pick, better, states)
+
+        # Of a block whose signals are all done, the last candidate is not worth fitting.
+        states = lax.cond(jnp.any(running), refit, lambda states, _: states, states, grown)
+        return k + 1, states._replace(running=running)
 
     start = State(
         jnp.zeros((num, K, d), real),
@@ -184,41 +188,33 @@ def _paths(family: Family, Y, variance, units, limits, settings) -> State:
     return lax.while_loop(goes_on, body, carry)[1]
 
 
-def _one_more(family: Family, Y, enough, k, state: State, settings: Settings) -> State:
-    """The state with one more path and all paths refined; as it was where there is none.
+def _candidate(family: Family, k, settings: Settings, state: State) -> tuple[State, Array]:
+    """The state with the best atom of the grid in slot ``k``, refined by itself; and its energy."""
+    j = first_argmax(_scores(family.unit_atoms, state.residuals))
+    grown = state._replace(thetas=state.thetas.at[k].set(family.grid[j]))
+    grown = _visited(family, k, settings.num_newton, grown)
+    return grown, jnp.sum(abs_sq(grown.coefficients[k]))
 
-    The best atom of the grid is refined by itself, and is a path if its energy is more than
-    ``enough``. Then all paths are refined in turn, some times, and fitted together.
-    """
-    R, num_newton = state.residuals, settings.num_newton
-    j = first_argmax(_scores(family.unit_atoms, R))
-    new = refined(family.atom, family.grid[j], R, num_newton)
-    a = family.unit_atom(new)
-    c = matmul(R, a.conj())
 
-    def visit(i, carry):
-        thetas, atoms, C, R = carry
-        rest = R + C[i][:, None] * atoms[i]
-        theta = refined(family.atom, thetas[i], rest, num_newton)
-        a = family.unit_atom(theta)
-        c = matmul(rest, a.conj())
-        carry = thetas.at[i].set(theta), atoms.at[i].set(a), C.at[i].set(c)
-        return *carry, rest - c[:, None] * a
+def _all_refined(family: Family, k, settings: Settings, Y, state: State) -> State:
+    """The state with slots 0 to ``k`` refined in turn, some times, and fitted together."""
+    visit = lambda v, state: _visited(family, v % (k + 1), settings.num_newton, state)
+    state = lax.fori_loop(0, settings.num_cycles * (k + 1), visit, state)
+    C, R = _fitted(state.atoms, Y)
+    return state._replace(coefficients=C, residuals=R, count=k + 1)
 
-    carry = (
-        state.thetas.at[k].set(new),
-        state.atoms.at[k].set(a),
-        state.coefficients.at[k].set(c),
-        R - c[:, None] * a,
-    )
-    visits = settings.num_cycles * (k + 1)
-    thetas, atoms, *_ = lax.fori_loop(0, visits, lambda v, carry: visit(v % (k + 1), carry), carry)
-    C, R = _fitted(atoms, Y)
 
-    is_path = state.running & (jnp.sum(abs_sq(c)) > enough)
-    grown = State(thetas, atoms, C, R, k + 1, is_path)
-    return jax.tree.map(
-        partial(jnp.where, is_path), grown, state._replace(running=jnp.zeros_like(is_path))
+def _visited(family: Family, i, num_newton: int, state: State) -> State:
+    """The state with one path refined against what the others leave, and fitted to that alone."""
+    rest = state.residuals + state.coefficients[i][:, None] * state.atoms[i]
+    theta = refined(family.atom, state.thetas[i], rest, num_newton)
+    a = family.unit_atom(theta)
+    c = matmul(rest, a.conj())
+    return state._replace(
+        thetas=state.thetas.at[i].set(theta),
+        atoms=state.atoms.at[i].set(a),
+        coefficients=state.coefficients.at[i].set(c),
+        residuals=rest - c[:, None] * a,
     )
 
 

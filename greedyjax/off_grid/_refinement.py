@@ -33,24 +33,26 @@ def peak(atom: Atom, theta: Float[Array, " d"], R: Inexact[Array, "L m"]) -> Pea
     The least squares coefficients of the atom are eliminated (variable projection). In terms of
     ``N = sum_l |a* r_l|^2`` and ``D = ||a||^2``, ``F D = N``, which is differentiated twice.
     """
-    slopes = jax.jacfwd(atom)
-    a, da, dda = atom(theta), slopes(theta), jax.jacfwd(slopes)(theta)
-    N, dN, ddN = _square(*(matmul(R, z.reshape(len(a), -1).conj()) for z in (a, da, dda)))
-    D, dD, ddD = _square(a[:, None], da, dda.reshape(len(a), -1))
+    slopes, m = jax.jacfwd(atom), R.shape[1]
+    derivatives = atom(theta), slopes(theta), jax.jacfwd(slopes)(theta)
+    a = jnp.concatenate([each.reshape(m, -1) for each in derivatives], axis=1)
+    N, dN, ddN = _square(matmul(R, a.conj()), len(theta))
+    D, dD, ddD = _square(a, len(theta))
 
     inverse = safe_inverse(D)
     F = inverse * N
     dF = inverse * (dN - F * dD)
-    ddF = inverse * (ddN - F * ddD - jnp.outer(dF, dD) - jnp.outer(dD, dF))
-    return Peak(F, dF, ddF)
+    cross = dF[:, None] * dD[None, :]
+    return Peak(F, dF, inverse * (ddN - F * ddD - cross - cross.T))
 
 
-def _square(z: Inexact[Array, "k 1"], dz: Inexact[Array, "k d"], ddz: Inexact[Array, "k dd"]):
-    """``||z||^2``, its gradient and its Hessian, from the derivatives of ``z``."""
-    real = lambda a, b: matmul(a.conj().T, b).real
-    d = dz.shape[1]
-    square = jnp.sum(abs_sq(z))
-    return square, 2 * real(z, dz)[0], 2 * (real(dz, dz) + real(z, ddz).reshape(d, d))
+def _square(columns: Inexact[Array, "k derivatives"], d: int):
+    """``||z||^2``, its gradient and its Hessian, from ``z`` and its derivatives as columns."""
+    z, dz, ddz = columns[:, 0], columns[:, 1 : 1 + d], columns[:, 1 + d :].reshape(-1, d, d)
+    sum_of = lambda products: jnp.sum(products.real, axis=0)
+    gradient = 2 * sum_of(z.conj()[:, None] * dz)
+    hessian = 2 * sum_of(dz.conj()[:, :, None] * dz[:, None, :] + z.conj()[:, None, None] * ddz)
+    return jnp.sum(abs_sq(z)), gradient, hessian
 
 
 def refined(
