@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from statistics import median, mode
 
+import channel_tables
 import reproduction_tables
 from common import load_result
 from structure_tables import levels, nonnegative, snapshots
@@ -339,6 +340,7 @@ def _by_objective(result: dict) -> dict[tuple[str, str], list[dict]]:
 TABLES = {
     "README.md": {"demo": demo, "paper": paper},
     "docs/reproduction.md": reproduction_tables.TABLES,
+    "docs/channel.md": channel_tables.TABLES,
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,

@@ -61,6 +61,7 @@ def batch(name):
     )
 
 
+STEERING = gj.operators.Steering(M, N)
 DUCK = Duck(problem(0)[0], norms=True)
 NETS = {
     "OMPNet": nets.OMPNet(problem(0)[0], sparsity=K, tau=0.1),
@@ -98,6 +99,9 @@ CALLS = (
         "same_path": lambda A, y: certificates.same_path(A, y, sparsity=K, tau=0.1),
         "selection": lambda A, y: training.losses.selection(NETS["OMPNet"], y[None]),
         "weights": lambda A, y: gj.omp(A, y, sparsity=K, weights=jnp.abs(A[0])),
+        "newtonised_omp": lambda A, y: gj.off_grid.newtonised_omp(
+            STEERING.atom, STEERING.frequencies, y, sparsity=K, false_alarm=0.1
+        ),
         "stops": lambda A, y: gj.omp(A, y, sparsity=K, rtol=0.1),
     }
 )

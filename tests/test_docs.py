@@ -32,6 +32,7 @@ SECTIONS = (
     "greedyjax.nets",
     "greedyjax.pursuit",
     "greedyjax.operators",
+    "greedyjax.off_grid",
     "greedyjax.structures",
     "greedyjax.policies",
     "greedyjax.training",

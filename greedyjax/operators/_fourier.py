@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.fft
 import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import real_dtype
+from greedyjax._numerics import matmul, real_dtype
 from greedyjax._types import static
 from greedyjax.operators._ready import (
     Ready,
@@ -234,6 +236,21 @@ class Steering(Ready):
         grid = np.meshgrid(*map(np.fft.fftfreq, self.directions), indexing="ij")
         flat = np.stack([each.ravel() for each in grid], axis=1)
         return jnp.asarray(flat, real_dtype(self.dtype))
+
+    def atom(self, frequencies: Float[ArrayLike, " axes"]) -> Inexact[Array, " m"]:
+        """The steering vector of any direction, on the grid or off it, of norm 1.
+
+        Args:
+            frequencies: on each axis, in cycles from antenna to antenna; any period of 1.
+
+        Raises:
+            ValueError: another number of frequencies than of axes.
+        """
+        given = _checks.real("frequencies", frequencies, ndim=1, shape=(len(self.antennas),))
+        places = np.stack(np.indices(self.antennas), axis=-1).reshape(self.shape[0], -1)
+        phases = 2 * np.pi * matmul(jnp.asarray(places, given.dtype), given)
+        wave = lax.complex(jnp.cos(phases), jnp.sin(phases)) / self.shape[0] ** 0.5
+        return wave.astype(jnp.result_type(self.dtype, wave.dtype))
 
     def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
         waves = jnp.fft.ifftn(x.reshape(self.directions), norm="forward")
