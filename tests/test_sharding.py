@@ -17,6 +17,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import greedyjax as gj
+from greedyjax import operators
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import SparseSort
 from greedyjax.sorting._hardsort import _top_of_spread
@@ -50,6 +51,24 @@ OMP_NET = OMPNet(A, **PURSUIT, **SOFT)
 IHT_NET = IHTNet(A, num_layers=2, **PURSUIT, **SOFT)
 SPARSE = OMPNet(A, relaxation=SparseSort, **PURSUIT, **SOFT)
 gram = functools.partial(gj.dictionary, gram=True)
+READY = {
+    "MaskedFFT": operators.MaskedFFT(np.arange(M), N),
+    "DCT": operators.DCT(M),
+    "Wavelet": operators.Wavelet((3, 4), "haar", 1),
+    "Convolution": operators.Convolution(A[:2, :3], M),
+    "Steering": operators.Steering(M, N),
+    "Product": operators.Product([A, operators.Wavelet(N, "db2", 2)]),
+    "Sum": operators.Sum([A, operators.MaskedFFT(np.arange(M), N)]),
+}
+READY["stacks"] = operators.HStack(
+    [READY["DCT"], operators.VStack([A[:5], operators.MaskedFFT(np.arange(M - 5), N)])]
+)
+
+
+def by_operator(operator):
+    return lambda A, Y: gj.iht_batch(operator, Y, batch_size=2, **PURSUIT, **STEPS)
+
+
 # One of each kind of code in the quick tests.
 QUICK = {
     "omp": each(gj.omp, rtol=0.01),
@@ -58,6 +77,7 @@ QUICK = {
     "omp_batch": batch(gj.omp_batch, rtol=0.01),
     "omp_batch, Gram": batch(gj.omp_batch, gram),
     "OMPNet, layers": lambda A, Y: OMP_NET.layers(Y),
+    "stacks": by_operator(READY["stacks"]),
 }
 ALL = {
     "soft_omp": each(gj.soft_omp, **SOFT),
@@ -81,6 +101,7 @@ ALL = {
     "OMPNet, hardened": lambda A, Y: OMP_NET.harden()(Y),
     "IHTNet, hardened": lambda A, Y: IHT_NET.harden()(Y),
     "IHTNet, choices": lambda A, Y: IHT_NET.choices(Y).x,
+    **{name: by_operator(operator) for name, operator in READY.items() if name != "stacks"},
 }
 CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL)]
 

@@ -204,7 +204,8 @@ class Unrolled(nnx.Module):
         def one(tau, met, targets):
             relaxation, scores, wanted = self.relaxation(tau), met.scores, targets
             if met.closed is not None:  # No score is below 0: these are out of the running.
-                scores, wanted = jnp.where(met.closed, _CLOSED * tau, scores), targets * ~met.closed
+                scores = jnp.where(met.closed, _CLOSED * tau, scores)
+                wanted = jnp.where(met.closed, 0, targets)
             if met.threshold is None:
                 return relaxation.next_loss(scores, wanted)
             return relaxation.kept_loss(scores, wanted, met.threshold, met.kept)

@@ -45,8 +45,6 @@ class Hardened:
         m, n = A.shape
         if prior is not None:
             _checks.instance("prior", prior, GaussianPrior, "greedyjax.GaussianPrior")
-            if method.structure.snapshots:
-                _checks.fail(ValueError, "prior", "None, as signals have snapshots", "a prior")
             prior = prior.checked(n)
         if solver is None:
             return cls(method, A, policy, prior)

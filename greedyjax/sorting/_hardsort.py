@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._meshes import num_parts
-from greedyjax._numerics import first_argmax, tie_of
+from greedyjax._numerics import first_argmax, index_range, tie_of
 from greedyjax._precision import as_given
 from greedyjax.sorting._rows import Indices
 
@@ -114,7 +114,7 @@ class HardSort(NamedTuple):
 @partial(jax.jit, static_argnames="k")
 def _hardsort(scores, k):
     order = top_indices(scores, k)
-    return (order[:, None] == jnp.arange(len(scores))[None, :]).astype(scores.dtype)
+    return (order[:, None] == index_range(len(scores))[None, :]).astype(scores.dtype)
 
 
 @partial(jax.jit, static_argnames="k")
@@ -172,7 +172,7 @@ def _top_of_spread(scores: Float[Array, " n"], k: int, parts: int = 1) -> Int[Ar
     of_parts = scores.reshape(parts, -1)
     each = of_parts.shape[1]
     places = jax.vmap(lambda row: _top_of_batch(row, min(k, each)))(of_parts)
-    candidates = jnp.take_along_axis(of_parts, places, axis=1).ravel()
+    candidates = jnp.take_along_axis(of_parts, index_range, axis=1).ravel()
     places = (places + each * jnp.arange(parts, dtype=places.dtype)[:, None]).ravel()
     return places[_top_of_batch(candidates, k)]
 
