@@ -172,7 +172,7 @@ def _top_of_spread(scores: Float[Array, " n"], k: int, parts: int = 1) -> Int[Ar
     of_parts = scores.reshape(parts, -1)
     each = of_parts.shape[1]
     places = jax.vmap(lambda row: _top_of_batch(row, min(k, each)))(of_parts)
-    candidates = jnp.take_along_axis(of_parts, index_range, axis=1).ravel()
+    candidates = jnp.take_along_axis(of_parts, places, axis=1).ravel()
     places = (places + each * jnp.arange(parts, dtype=places.dtype)[:, None]).ravel()
     return places[_top_of_batch(candidates, k)]
 
