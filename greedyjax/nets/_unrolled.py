@@ -29,6 +29,7 @@ from greedyjax.pursuit import (
     recover_layers,
     recover_soft,
 )
+from greedyjax.pursuit._cutting import in_rows
 from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 
 # What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
@@ -312,9 +313,9 @@ class Unrolled(nnx.Module):
         weighting = as_weighting(
             self.policy, self.A.shape[1], self.num_layers, operator_dtype(self.A)
         )
-        first = Y.ndim - 1 - snapshots  # The axes of one signal begin there.
-        rows = Y.reshape(-1, *Y.shape[first:]) if first else Y
+        rows, lead = in_rows(Y, snapshots)
+        rows = rows if lead else Y
         found = as_given(solve(self.method, self.A, rows, weighting, *relaxed), self.A, given)
-        if first <= 1:
+        if len(lead) <= 1:
             return found
-        return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:first], *leaf.shape[1:]), found)
+        return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), found)

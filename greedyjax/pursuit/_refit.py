@@ -15,7 +15,7 @@ from greedyjax._numerics import matmul, promoted, real_dtype, safe_inverse, time
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, operator_dtype
-from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
+from greedyjax.pursuit._cutting import batch_that_fits, in_blocks, in_rows
 
 
 @jax.tree_util.register_dataclass
@@ -86,13 +86,12 @@ class GaussianPrior:
         prior = self.checked(n)
         if not jnp.issubdtype(support.dtype, jnp.integer):
             _checks.fail(TypeError, "support", "indices of atoms", str(support.dtype))
-        first = Y.ndim - 1 - snapshots  # The axes of one signal begin there.
-        if support.shape[:-1] != Y.shape[:first] or support.ndim == 0:
-            expected = f"shape {(*Y.shape[:first], 'k')} for Y of shape {Y.shape}"
+        rows, lead = in_rows(Y, snapshots)
+        if support.shape[:-1] != lead or support.ndim == 0:
+            expected = f"shape {(*lead, 'k')} for Y of shape {Y.shape}"
             _checks.fail(ValueError, "support", expected, f"shape {support.shape}")
-        rows = Y.reshape(-1, *Y.shape[first:])
         X = _refit(prior, operator, rows, support.reshape(-1, support.shape[-1]))
-        return as_given(X.reshape(*Y.shape[:first], *X.shape[1:]), operator, given)
+        return as_given(X.reshape(*lead, *X.shape[1:]), operator, given)
 
     def checked(self, num_atoms: int) -> "GaussianPrior":
         """Itself, with arrays in the place of numbers."""
