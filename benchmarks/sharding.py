@@ -17,9 +17,9 @@ import sys
 import tempfile
 
 import numpy as np
-from common import write_result
+from common import load_result, write_result
 
-ROUNDS, REPEATS = 3, 5
+REPEATS = 5
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 # Of each kind of run the processors of each of its processes, and the devices of one.
 KINDS = {
@@ -34,6 +34,7 @@ CASES = ("omp_batch", "vmap(omp)", "fit OMPNet", "fit IHTNet", "fit IHTNet, 512"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write results/sharding.json")
     arguments = parser.parse_args()
     if arguments.child:
@@ -42,9 +43,10 @@ def main() -> None:
         return
     runs = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as programs:  # Compiled once a kind.
-        for _ in range(ROUNDS):
+        for _ in range(arguments.rounds):
             for kind, found in runs.items():
                 found.append(at_once(kind, programs))
+                print(kind, found[-1], flush=True)
     rows = []
     for case in CASES:
         seconds = {kind: float(np.median([each[case] for each in runs[kind]])) for kind in KINDS}
@@ -52,7 +54,7 @@ def main() -> None:
         rows.append({"case": case, "seconds": seconds, "gains": gains})
         print(case, {kind: f"{seconds[kind]:.4f} s, {gains[kind]:.2f}" for kind in KINDS})
     if arguments.write:
-        write_result("sharding", {"rounds": ROUNDS, "rows": rows})
+        write_result("sharding", {"rounds": arguments.rounds, "rows": rows})
 
 
 def at_once(kind: str, programs: str) -> dict[str, float]:
@@ -63,9 +65,9 @@ def at_once(kind: str, programs: str) -> dict[str, float]:
         port = str(free.getsockname()[1])
     flags = f"--xla_force_host_platform_device_count={devices} "
     environment = {
+        "JAX_COMPILATION_CACHE_DIR": programs,
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": programs,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": flags + ("" if kind == "not pinned" else ONE_THREAD),
     }
@@ -136,6 +138,18 @@ def measured(devices: int, rank: int, num: int, port: int) -> dict[str, float]:
         )  # fmt: skip
         times[name] = float(np.median(fitted.history["seconds"][2:]))
     return times
+
+
+def table() -> str:
+    """Seconds of each case, and how much faster than one device each kind of run is."""
+    others = [kind for kind in KINDS if kind != "one device"]
+    lines = [f"| | one device, s | {' | '.join(others)} |", "|---" * (2 + len(others)) + "|"]
+    for row in load_result("sharding")["rows"]:
+        cells = [f"{row['gains'][kind]:.2f}" for kind in others]
+        lines.append(
+            f"| {row['case']} | {row['seconds']['one device']:.3f} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
