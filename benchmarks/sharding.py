@@ -1,8 +1,9 @@
-"""What do two devices gain over one, for recovery and for training?
+"""What do two devices, or two processes, gain over one, for recovery and for training?
 
-Two host devices, each with one thread, beside one device of the same kind in a process of its own:
-XLA lets a large product of one device use all processors, which would hide what sharding gains. The
-processes take turns, so that whatever the machine does meets both.
+Each device has one thread and each process its own processors: XLA lets a large product of one
+device use all processors, which would hide what sharding gains. One process beside them has both
+processors and XLA's own settings, as a user has them who shards nothing. The processes take turns,
+so that whatever the machine does meets all of them.
 
     python benchmarks/sharding.py
 """
@@ -10,55 +11,91 @@ processes take turns, so that whatever the machine does meets both.
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
-from common import write_result
+from common import load_result, write_result
 
-ROUNDS, REPEATS = 5, 3
-FLAGS = "--xla_force_host_platform_device_count={} --xla_cpu_multi_thread_eigen=false"
-CASES = ("omp_batch", "vmap(omp)", "fit OMPNet", "fit IHTNet")
+REPEATS = 5
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+# Of each kind of run the processors of each of its processes, and the devices of one.
+KINDS = {
+    "one device": ([1], 1),
+    "two devices": ([2], 2),
+    "two processes": ([1, 1], 1),
+    "not pinned": ([2], 1),
+}
+CASES = ("omp_batch", "vmap(omp)", "fit OMPNet", "fit IHTNet", "fit IHTNet, 512")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write results/sharding.json")
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(measured(arguments.child)))
+        devices, rank, num, port = map(int, arguments.child)
+        print(json.dumps(measured(devices, rank, num, port)))
         return
-    runs = {1: [], 2: []}
-    for _ in range(ROUNDS):
-        for devices, found in runs.items():
-            found.append(in_a_process(devices))
+    runs = {kind: [] for kind in KINDS}
+    with tempfile.TemporaryDirectory() as programs:  # Compiled once a kind.
+        for _ in range(arguments.rounds):
+            for kind, found in runs.items():
+                found.append(at_once(kind, programs))
+                print(kind, found[-1], flush=True)
     rows = []
     for case in CASES:
-        one, two = (float(np.median([run[case] for run in runs[d]])) for d in (1, 2))
-        rows.append({"case": case, "one_device_s": one, "two_devices_s": two, "gain": one / two})
-        print(f"{case:12} one {one:.4f} s, two {two:.4f} s, gain {one / two:.2f}")
+        seconds = {kind: float(np.median([each[case] for each in runs[kind]])) for kind in KINDS}
+        gains = {kind: seconds["one device"] / value for kind, value in seconds.items()}
+        rows.append({"case": case, "seconds": seconds, "gains": gains})
+        print(case, {kind: f"{seconds[kind]:.4f} s, {gains[kind]:.2f}" for kind in KINDS})
     if arguments.write:
-        write_result("sharding", {"rounds": ROUNDS, "rows": rows})
+        write_result("sharding", {"rounds": arguments.rounds, "rows": rows})
 
 
-def in_a_process(devices: int) -> dict:
-    """The times with so many devices; one device keeps to one processor."""
-    cores = sorted(os.sched_getaffinity(0))[:devices]
-    child = subprocess.run(
-        [sys.executable, __file__, "--child", str(devices)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS.format(devices)},
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return json.loads(child.stdout.splitlines()[-1])
+def at_once(kind: str, programs: str) -> dict[str, float]:
+    """The times of one kind of run: of several processes, those of the slowest."""
+    processors, devices = KINDS[kind]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    flags = f"--xla_force_host_platform_device_count={devices} "
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": programs,
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": flags + ("" if kind == "not pinned" else ONE_THREAD),
+    }
+    started, free_ones = [], sorted(os.sched_getaffinity(0))
+    for rank, count in enumerate(processors):
+        mine = free_ones[rank : rank + count]
+        child = [str(devices), str(rank), str(len(processors)), port]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, __file__, "--child", *child],
+                env=environment,
+                preexec_fn=lambda mine=mine: os.sched_setaffinity(0, mine),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    texts = [each.communicate()[0] for each in started]
+    assert not any(each.returncode for each in started)
+    found = [json.loads(text.splitlines()[-1]) for text in texts]
+    return {case: max(each[case] for each in found) for case in CASES}
 
 
-def measured(devices: int) -> dict[str, float]:
-    """Seconds of each case, the best of a few: here other programs only add."""
+def measured(devices: int, rank: int, num: int, port: int) -> dict[str, float]:
+    """Seconds of each case, the median of a few."""
     import jax
+
+    if num > 1:
+        jax.distributed.initialize(f"localhost:{port}", num, rank)
     import optax
     from common import timed
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -66,29 +103,53 @@ def measured(devices: int) -> dict[str, float]:
     import greedyjax as gj
     from greedyjax import nets, problems, training
 
-    mesh = jax.make_mesh((devices,), ("signals",), axis_types=(AxisType.Auto,))
-    place = lambda *arrays: jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("signals")))
+    parts = devices * num
+    mesh = jax.make_mesh((parts,), ("signals",), axis_types=(AxisType.Auto,))
+    by_signal, everywhere = (
+        NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["signals"], [])
+    )
+
+    def place(*arrays):
+        mine = [np.split(np.asarray(array), num)[rank] for array in arrays]
+        return tuple(jax.make_array_from_process_local_data(by_signal, each) for each in mine)
+
     A = problems.gaussian(jax.random.key(0), 64, 256)
-    (Y,) = place(jax.random.normal(jax.random.key(1), (4096, 64)))
+    (signals,) = place(jax.random.normal(jax.random.key(1), (4096, 64)))
+    matrix = jax.device_put(np.asarray(A), everywhere)
     solvers = {
-        "omp_batch": lambda Y: gj.omp_batch(A, Y, sparsity=8),
-        "vmap(omp)": jax.jit(jax.vmap(lambda y: gj.omp(A, y, sparsity=8))),
+        "omp_batch": lambda A, Y: gj.omp_batch(A, Y, sparsity=8),
+        "vmap(omp)": jax.jit(lambda A, Y: jax.vmap(lambda y: gj.omp(A, y, sparsity=8))(Y)),
     }
     times = {
-        name: timed(solve, Y, repeats=REPEATS)["median_ms"] / 1e3 for name, solve in solvers.items()
+        name: timed(solve, matrix, signals, repeats=REPEATS)["median_ms"] / 1e3
+        for name, solve in solvers.items()
     }
     A, Y, X, _ = problems.sparse_in_levels(jax.random.key(0), num_signals=1024 + 256)
-    networks = {
-        "fit OMPNet": nets.OMPNet(A, sparsity=10, tau=0.1),
-        "fit IHTNet": nets.IHTNet(A, sparsity=10, num_layers=10, tau=0.1),
-    }
-    for name, net in networks.items():
+    iht = nets.IHTNet(A, sparsity=10, num_layers=10, tau=0.1)
+    for name, net, batch_size in [
+        ("fit OMPNet", nets.OMPNet(A, sparsity=10, tau=0.1), 128),
+        ("fit IHTNet", iht, 128),
+        ("fit IHTNet, 512", iht, 512),
+    ]:
         fitted = training.fit(
-            net, place(Y[:1024], X[:1024]), place(Y[1024:], X[1024:]), num_epochs=4,
-            optimizer=optax.adam(3e-2), batch_size=128, key=jax.random.key(1), progress=False,
+            net, place(Y[:1024], X[:1024]), place(Y[1024:], X[1024:]), num_epochs=6,
+            optimizer=optax.adam(3e-2), batch_size=batch_size, key=jax.random.key(1),
+            shards=parts, progress=False,
         )  # fmt: skip
         times[name] = float(np.median(fitted.history["seconds"][2:]))
     return times
+
+
+def table() -> str:
+    """Seconds of each case, and how much faster than one device each kind of run is."""
+    others = [kind for kind in KINDS if kind != "one device"]
+    lines = [f"| | one device, s | {' | '.join(others)} |", "|---" * (2 + len(others)) + "|"]
+    for row in load_result("sharding")["rows"]:
+        cells = [f"{row['gains'][kind]:.2f}" for kind in others]
+        lines.append(
+            f"| {row['case']} | {row['seconds']['one device']:.3f} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

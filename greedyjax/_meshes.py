@@ -85,10 +85,11 @@ def varying_like(start: Any, *data: Any) -> Any:
     Inside of `jax.shard_map` what is made of constants is known to be the same on all devices,
     what a step makes of data is not, and a loop has to carry one type.
     """
-    if not jax.sharding.get_abstract_mesh().manual_axes:
+    leaves = jax.tree.leaves(data)  # An operator may have no array.
+    if not leaves or not jax.sharding.get_abstract_mesh().manual_axes:
         return start
     varies = functools.reduce(
-        jnp.logical_or, (jnp.zeros_like(leaf, bool, shape=()) for leaf in jax.tree.leaves(data))
+        jnp.logical_or, (jnp.zeros_like(leaf, bool, shape=()) for leaf in leaves)
     )
     return jax.tree.map(lambda leaf: jnp.where(varies, leaf, leaf), start)
 

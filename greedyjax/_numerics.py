@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -22,6 +23,12 @@ def matmul(a: Inexact[ArrayLike, "..."], b: Inexact[ArrayLike, "..."]) -> Inexac
 def real_dtype(dtype) -> jnp.dtype:
     """The real dtype with the precision of ``dtype``: complex64 gives float32."""
     return jnp.finfo(dtype).dtype
+
+
+def promoted(*arrays_or_dtypes: Any) -> jnp.dtype:
+    """The dtype that all of them promote to, which strict promotion does not say."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*arrays_or_dtypes)
 
 
 def eps(dtype) -> float:
@@ -80,6 +87,21 @@ def safe_inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """``1 / x``, and 0 with gradient 0 where ``x`` is 0."""
     nonzero = x != 0
     return jnp.where(nonzero, 1 / jnp.where(nonzero, x, 1), 0)
+
+
+def index_range(num: int) -> Int[Array, " num"]:
+    """``0, 1, ..., num - 1``, in the dtype of the indices that they are compared with."""
+    return jnp.arange(num, dtype=jnp.int32)
+
+
+def times_real(factor: Float[Array, "..."], z: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """``factor * z`` in the dtype of ``z``, which may be complex: strict promotion mixes no two."""
+    return factor.astype(z.dtype) * z
+
+
+def in_units(z: Inexact[Array, "..."], unit: Float[Array, "..."]) -> Inexact[Array, "..."]:
+    """``z / unit`` in the dtype of ``z``, as `times_real` has it."""
+    return z / unit.astype(z.dtype)
 
 
 def power_of_two(

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from greedyjax._numerics import promoted
+
 Tree = TypeVar("Tree")
 
 
@@ -32,7 +34,7 @@ def as_given(result: Tree, *given: Any) -> Tree:
     if not all(dtype is not None and _is_half(dtype) for dtype in dtypes):
         return result
     is_real = lambda dtype: jnp.issubdtype(dtype, jnp.floating)
-    return _cast(result, is_real, jnp.result_type(*dtypes))
+    return _cast(result, is_real, promoted(*dtypes))
 
 
 def _cast(tree: Any, holds: Callable[[Any], bool], dtype: Any) -> Any:

@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact
 
-from greedyjax._numerics import eps, matmul, norm, safe_inverse
+from greedyjax._numerics import eps, index_range, matmul, norm, safe_inverse, times_real
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Scalar, exportable
 from greedyjax.linalg.operators import join
@@ -148,7 +148,7 @@ def _same_path(method: OMP, A, y, weighting, relaxed) -> Certificate:
     delta = _norms(jnp.stack([Ez, Er * inverse], axis=1))
     delta = rounding + jnp.concatenate([jnp.zeros_like(delta[:1]), delta[:-1]])
     reach = turns.shared[None, :] * delta[:, None]
-    chosen = state.support[:, None] == jnp.arange(unit_A.shape[1])[None, :]
+    chosen = state.support[:, None] == index_range(unit_A.shape[1])[None, :]
     least = jnp.min(jnp.where(chosen, scores - reach, jnp.inf), axis=1)
     margins = least - jnp.max(jnp.where(chosen, -jnp.inf, scores + reach), axis=1)
 
@@ -156,7 +156,7 @@ def _same_path(method: OMP, A, y, weighting, relaxed) -> Certificate:
     spread = x - jnp.zeros_like(x).at[state.support].add(z[-1])
     of_coefficients = Ez[-1] * inverse + Er[-1] * inverse**2 + rounding * inverse
     scale = system.column_scale
-    bound = norm(scale * spread) + jnp.max(scale[state.support]) * of_coefficients
+    bound = norm(times_real(scale, spread)) + jnp.max(scale[state.support]) * of_coefficients
     proven = (sigma > 0) & jnp.all(margins > 0)
     return Certificate(
         same_path=proven,

@@ -19,13 +19,15 @@ __all__ = ["hidden_measurement_error", "nmse", "snr_db", "squared_error"]
 
 
 def squared_error(
-    X_hat: Inexact[ArrayLike, "*batch n"], X: Inexact[ArrayLike, "*batch n"]
+    X_hat: Inexact[ArrayLike, "..."], X: Inexact[ArrayLike, "..."], *, snapshots: bool = False
 ) -> Float[Array, "*batch"]:
     """``||x_hat - x||_2^2`` of each signal, of ``Re(x_hat)`` where ``X`` is real.
 
     Args:
         X_hat: recovered signals, shape ``(..., n)``.
-        X: true signals, shape ``(..., n)``.
+        X: true signals, of the same shape.
+        snapshots: whether signals have snapshots, shape ``(..., n, L)``, and the error is that of
+            all of them together; static.
 
     Returns:
         Shape ``(...)``, in the squared units of ``X``.
@@ -41,14 +43,14 @@ def squared_error(
         [4.0]
     """
     given = X_hat, X
-    X_hat, X = _pair(X_hat, X)
+    X_hat, X = _pair(X_hat, X, snapshots)
     if not jnp.iscomplexobj(X):
         X_hat = X_hat.real
-    return as_given(jnp.sum(abs_sq(X_hat - X), axis=-1), *given)
+    return as_given(_energy(X_hat - X, snapshots), *given)
 
 
 def nmse(
-    X_hat: Inexact[ArrayLike, "*batch n"], X: Inexact[ArrayLike, "*batch n"]
+    X_hat: Inexact[ArrayLike, "..."], X: Inexact[ArrayLike, "..."], *, snapshots: bool = False
 ) -> Float[Array, "*batch"]:
     """Normalised squared error ``||x_hat - x||^2 / ||x||^2`` of each signal; 0 where ``x = 0``.
 
@@ -61,13 +63,13 @@ def nmse(
         [0.125]
     """
     given = X_hat, X
-    X_hat, X = _pair(X_hat, X)
-    error = squared_error(X_hat, X) * safe_inverse(jnp.sum(abs_sq(X), axis=-1))
+    X_hat, X = _pair(X_hat, X, snapshots)
+    error = squared_error(X_hat, X, snapshots=snapshots) * safe_inverse(_energy(X, snapshots))
     return as_given(error, *given)
 
 
 def snr_db(
-    X_hat: Inexact[ArrayLike, "*batch n"], X: Inexact[ArrayLike, "*batch n"]
+    X_hat: Inexact[ArrayLike, "..."], X: Inexact[ArrayLike, "..."], *, snapshots: bool = False
 ) -> Float[Array, ""]:
     """Signal-to-noise ratio of a set, ``-10 log10`` of its mean `nmse`, in dB.
 
@@ -79,13 +81,14 @@ def snr_db(
         >>> float(snr_db(jnp.array([[0.9, 0.0]]), jnp.array([[1.0, 0.0]])).round(3))
         20.0
     """
-    return as_given(-10 * jnp.log10(jnp.mean(nmse(*_pair(X_hat, X)))), X_hat, X)
+    ratios = nmse(*_pair(X_hat, X, snapshots), snapshots=snapshots)
+    return as_given(-10 * jnp.log10(jnp.mean(ratios)), X_hat, X)
 
 
 def hidden_measurement_error(
     A: Matrix,
-    Y: Inexact[ArrayLike, "num m"],
-    recover: Callable[[Any, Inexact[Array, "num kept"]], Array],
+    Y: Inexact[ArrayLike, "num m *snapshots"],
+    recover: Callable[[Any, Inexact[Array, "num kept *snapshots"]], Array],
 ) -> Float[Array, ""]:
     """Relative error of predicting measurements that the solver did not see.
 
@@ -97,8 +100,9 @@ def hidden_measurement_error(
     Args:
         A: matrix, shape ``(m, n)`` with ``m >= 2``, or an operator, of which ``recover`` then gets
             one with fewer rows.
-        Y: measurements, shape ``(num, m)``.
-        recover: function of the kept rows ``(A, Y)`` to signals ``(num, n)``; traced.
+        Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` of snapshots.
+        recover: function of the kept rows ``(A, Y)`` to signals ``(num, n)``, or ``(num, n, L)``;
+            traced.
 
     Returns:
         ``sqrt(sum |y_hidden - A_hidden x_hat|^2 / sum |y_hidden|^2)``, a scalar without units.
@@ -117,7 +121,7 @@ def hidden_measurement_error(
         True
     """
     matrix: Any = checked_matrix(A)
-    given, Y = Y, _checks.inexact("Y", Y, ndim=2)
+    given, Y = Y, _checks.inexact("Y", Y, ndim=3 if jnp.ndim(Y) == 3 else 2)
     _checks.function("recover", recover)
     m = matrix.shape[0]
     if m < 2:
@@ -132,10 +136,12 @@ def hidden_measurement_error(
         hidden, kept = rows
         X_hat = recover(restrict(matrix, kept), Y[:, kept])
         X_hat = widened(_checks.as_array("recover(A, Y)", X_hat))
-        wanted = (len(Y), matrix.shape[1])
+        wanted = (len(Y), matrix.shape[1], *Y.shape[2:])
         if X_hat.shape != wanted:
             _checks.fail(ValueError, "recover(A, Y)", f"shape {wanted}", f"shape {X_hat.shape}")
-        predicted = jax.vmap(as_operator(restrict(matrix, hidden)).matvec)(X_hat)
+        predict = as_operator(restrict(matrix, hidden)).matvec
+        predict = jax.vmap(predict, 1, 1) if Y.ndim == 3 else predict
+        predicted = jax.vmap(predict)(X_hat)
         return jnp.sum(abs_sq(Y[:, hidden] - predicted)), jnp.sum(abs_sq(Y[:, hidden]))
 
     errors, energies = jax.lax.map(one_fold, (jnp.asarray(hidden), jnp.asarray(kept)))
@@ -143,14 +149,21 @@ def hidden_measurement_error(
     return as_given(error, matrix, given)
 
 
-def _pair(X_hat, X) -> tuple[Array, Array]:
+def _energy(X: Array, snapshots: bool) -> Array:
+    """``||x||^2`` of each signal, over all its snapshots."""
+    return jnp.sum(abs_sq(X), axis=(-2, -1) if snapshots else -1)
+
+
+def _pair(X_hat, X, snapshots: bool) -> tuple[Array, Array]:
     """Recovered and true signals of one shape: nothing is broadcast. NaN may be among them."""
+    _checks.flag("snapshots", snapshots)
     arrays = _checks.as_array("X_hat", X_hat), _checks.as_array("X", X)
     for name, array in zip(("X_hat", "X"), arrays, strict=True):
         if not jnp.issubdtype(array.dtype, jnp.number):
             _checks.fail(TypeError, name, "numbers", f"dtype {array.dtype}")
-        if array.ndim == 0:
-            _checks.fail(ValueError, name, "shape (..., n)", "shape ()")
+        if array.ndim < 1 + snapshots:
+            expected = "shape (..., n, L)" if snapshots else "shape (..., n)"
+            _checks.fail(ValueError, name, expected, f"shape {array.shape}")
     if arrays[0].shape != arrays[1].shape:
         got = f"shape {arrays[1].shape}"
         _checks.fail(ValueError, "X", f"shape {arrays[0].shape} as X_hat has", got)

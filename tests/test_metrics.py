@@ -44,6 +44,18 @@ def test_snr_db():
     assert_close(metrics.snr_db(found, truth), 10 * np.log10(4))
 
 
+def test_of_snapshots_together():
+    """Two signals of three entries and eight snapshots."""
+    error, energy = (np.sum(np.abs(z) ** 2, axis=(1, 2)) for z in (Z_HAT - Z, Z))
+    assert_close(metrics.squared_error(Z_HAT, Z, snapshots=True), error)
+    assert_close(metrics.nmse(Z_HAT, Z, snapshots=True), error / energy)
+    assert_close(metrics.snr_db(Z_HAT, Z, snapshots=True), -10 * np.log10(np.mean(error / energy)))
+    with pytest.raises(
+        ValueError, match=r"X_hat: expected shape \(\.\.\., n, L\), got shape \(8,\)"
+    ):
+        metrics.nmse(X[0, 0], X[0, 0], snapshots=True)
+
+
 # --- Hidden measurements -------------------------------------------------------------------------
 
 
@@ -84,6 +96,15 @@ def test_hidden_measurement_error_of_a_linear_estimator(m, dtype):
     assert got.dtype == np.float64
     assert_close(got, expected)
     assert expected > 0.05
+
+
+def test_hidden_measurements_of_snapshots_are_those_of_all_their_columns():
+    A = random_problem(0, 8, 6, 2, np.float64)[0]
+    frames = np.random.default_rng(0).standard_normal((5, 8, 3))
+    columns = frames.swapaxes(1, 2).reshape(15, 8)
+    expected = hidden_error_oracle(A, columns, lambda A, y: A.T @ y)
+    found = metrics.hidden_measurement_error(A, frames, lambda A, Y: A.T @ Y)
+    assert_close(found, expected)
 
 
 def test_hidden_measurement_error_of_omp():

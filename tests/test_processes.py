@@ -97,6 +97,14 @@ def test_every_process_resumes_from_a_checkpoint(together, alone):
             assert_close(found[name], expected)
 
 
+def test_a_checkpoint_of_another_number_of_processes_is_refused(tmp_path):
+    run(tmp_path, 2, ["resumed"])
+    for num in (1, 4):
+        for found in run(tmp_path, num, ["refused"])["refused"]:
+            said = f"got processes 2 instead of {num}; go on with as many as before, or choose"
+            assert said in str(found["message"])
+
+
 def test_a_process_may_train_by_itself(two, alone):
     for found in two["separate"]:
         assert_close(found["weights"], alone["separate"]["weights"])

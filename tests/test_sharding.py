@@ -4,7 +4,10 @@
 """
 
 import functools
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import jax
@@ -17,6 +20,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import greedyjax as gj
+from greedyjax import operators
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import SparseSort
 from greedyjax.sorting._hardsort import _top_of_spread
@@ -50,6 +54,27 @@ OMP_NET = OMPNet(A, **PURSUIT, **SOFT)
 IHT_NET = IHTNet(A, num_layers=2, **PURSUIT, **SOFT)
 SPARSE = OMPNet(A, relaxation=SparseSort, **PURSUIT, **SOFT)
 gram = functools.partial(gj.dictionary, gram=True)
+READY = {
+    "MaskedFFT": operators.MaskedFFT(np.arange(M), N),
+    "DCT": operators.DCT(M),
+    "Wavelet": operators.Wavelet(M, "haar", 2),
+    "Convolution": operators.Convolution(A[:2, :3], M),
+    "Steering": operators.Steering(M, N),
+    "Product": operators.Product([A, operators.Wavelet(N, "db2", 2)]),
+    "Sum": operators.Sum([A, operators.MaskedFFT(np.arange(M), N)]),
+}
+READY["stacks"] = operators.HStack(
+    [READY["DCT"], operators.VStack([A[:5], operators.MaskedFFT(np.arange(M - 5), N)])]
+)
+
+# Over Auto axes XLA gathers what it transforms; elsewhere each device transforms its own.
+FOURIER = ["MaskedFFT", "DCT", "Convolution", "Steering", "Sum", "stacks"]
+
+
+def by_operator(operator):
+    return lambda A, Y: gj.iht_batch(operator, Y, batch_size=2, **PURSUIT, **STEPS)
+
+
 # One of each kind of code in the quick tests.
 QUICK = {
     "omp": each(gj.omp, rtol=0.01),
@@ -58,6 +83,7 @@ QUICK = {
     "omp_batch": batch(gj.omp_batch, rtol=0.01),
     "omp_batch, Gram": batch(gj.omp_batch, gram),
     "OMPNet, layers": lambda A, Y: OMP_NET.layers(Y),
+    "stacks": by_operator(READY["stacks"]),
 }
 ALL = {
     "soft_omp": each(gj.soft_omp, **SOFT),
@@ -81,6 +107,7 @@ ALL = {
     "OMPNet, hardened": lambda A, Y: OMP_NET.harden()(Y),
     "IHTNet, hardened": lambda A, Y: IHT_NET.harden()(Y),
     "IHTNet, choices": lambda A, Y: IHT_NET.choices(Y).x,
+    **{name: by_operator(operator) for name, operator in READY.items() if name != "stacks"},
 }
 CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL)]
 
@@ -120,6 +147,9 @@ def test_answers_on_a_mesh(name, kind):
     mesh = devices(kind)
     found, sent = run({**QUICK, **ALL}[name], mesh, Y)
     check_answers(found, name, mesh)
+    if kind == AxisType.Auto and name in FOURIER:
+        assert set(sent) == {"all-gather"}
+        return
     # Of a block by the Gram matrix the compiler has to know whether all signals are accurate.
     one_predicate = kind == AxisType.Auto and name in ("omp_batch, Gram", "OMPNet, hardened")
     one_predicate |= name == "niht"  # Whether the step of any signal is still to be halved.
@@ -152,7 +182,7 @@ def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(solve, kind):
     compiled = function.lower(matrix, signal).compile()
     for one, expected in zip(compiled(matrix, signal), solve(WIDE, y, sparsity=K), strict=True):
         assert_close(one, np.asarray(expected))
-    sent = sent_numbers(compiled)
+    sent = sent_numbers(compiled.as_text())
     if kind == AxisType.Explicit:  # The answer is not spread there.
         sent.remove(WIDE.shape[1])
     # Iterations for the norm of A begin at four vectors; 32 scores are compared one by one.
@@ -160,10 +190,10 @@ def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(solve, kind):
     assert max(sent) <= max(4 * len(y), 32, 2 * K)
 
 
-def sent_numbers(compiled):
-    """How many numbers each message has."""
+def sent_numbers(program):
+    """How many numbers each message of a program has, as text."""
     names = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-    found = re.findall(rf"= (\S.*?) (?:{names})(?:-start)?\(", compiled.as_text())
+    found = re.findall(rf"= (\S.*?) (?:{names})(?:-start)?\(", program)
     shapes = (re.findall(r"\[([\d,]*)\]", each) for each in found)
     return [max(np.prod([int(n) for n in s.split(",") if n]) for s in each) for each in shapes]
 
@@ -241,6 +271,38 @@ def test_a_step_of_training_on_shards_sends_gradients_alone(loss, sums):
     assert collectives(train) == Counter({"all-reduce": sums})
     validate = parts.validate.lower(state, best, rest, data, 1).compile()
     assert collectives(validate) == Counter({"all-reduce": 1})
+
+
+TRAINING = """
+import jax, numpy as np, optax
+from greedyjax.nets import OMPNet
+from greedyjax.training import fit
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+jax.config.update("jax_num_cpu_devices", 2)
+mesh = jax.make_mesh((2,), ("signals",), axis_types=(AxisType.Auto,))
+rng = np.random.default_rng(0)
+Y, X = (rng.standard_normal((16, n)).astype(np.float32) for n in (12, 24))
+data = jax.device_put((Y, X), NamedSharding(mesh, PartitionSpec("signals")))
+net = OMPNet(rng.standard_normal((12, 24)).astype(np.float32), sparsity=3, tau=0.1)
+fit(net, data, data, optimizer=optax.sgd(0.1), num_epochs=1, batch_size=8, key=jax.random.key(0))
+"""
+
+
+@pytest.mark.slow
+def test_a_step_of_training_asks_no_device_for_signals(tmp_path):
+    """Whatever `fit` compiles, as XLA writes it down: what loops send is no larger than weights."""
+    flags = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text {os.environ.get('XLA_FLAGS', '')}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    subprocess.run([sys.executable, "-c", TRAINING], env=environment, check=True, timeout=300)
+    sizes = []
+    for file in tmp_path.glob("*after_optimizations.txt"):
+        text = file.read_text()
+        for body in set(re.findall(r"body=(%[\w.-]+)", text)):
+            start = text.index(f"\n{body} (")
+            sizes += sent_numbers(text[start : text.index("\n}", start)])
+    assert sizes
+    assert max(sizes) <= 24
 
 
 def test_parts_are_shuffled_apart_and_batches_take_as_many_of_each():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax._numerics import eps, matmul, norm, safe_inverse
+from greedyjax._numerics import eps, index_range, matmul, norm, safe_inverse
 from greedyjax.linalg.operators import join, split, times_i
 
 
@@ -85,7 +85,7 @@ def extend(
     rounding = _dependence(atom, parts) * jnp.hypot(1, norm(over_atoms))
     independent = length > jnp.maximum(rounding, shortest)
     inverse = safe_inverse(jnp.where(independent & active, length, 0))
-    one = (jnp.arange(parts * k) == slot).astype(T.dtype)
+    one = (index_range(parts * k) == slot).astype(T.dtype)
     q = turned(rest * inverse, parts)
     t = turned((one - over_atoms) * inverse, parts)
     return Basis(Q.at[slot].set(q), T.at[slot].set(t)), q
@@ -106,7 +106,7 @@ def basis_derivative(basis: Basis, dB: Float[Array, "k row"]) -> Basis:
     Q, T = (_vectors(rows[:, 0], parts) for rows in basis)
     moved = matmul(T, _vectors(dB, parts))
     M = matmul(moved, Q.conj().T)
-    L = -jnp.tril(M + M.conj().T, -1) - jnp.diag(jnp.diag(M).real)
+    L = -jnp.tril(M + M.conj().T, -1) - jnp.diag(jnp.diag(M).real).astype(M.dtype)
     dQ, dT = matmul(L, Q) + moved, matmul(L, T)
     return Basis(*(jax.vmap(lambda z: turned(split(z).ravel(), parts))(rows) for rows in (dQ, dT)))
 

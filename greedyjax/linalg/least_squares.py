@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from greedyjax._meshes import varying_like
-from greedyjax._numerics import eps, matmul
+from greedyjax._numerics import eps, index_range, matmul
 from greedyjax.linalg.basis import Basis, basis_derivative, empty_basis, extend
 from greedyjax.linalg.operators import times_i
 
@@ -48,7 +48,7 @@ def least_squares(parts: int, B: Float[Array, "k row"], y: Float[Array, " row"])
         return (residual - matmul(along, q), basis), along
 
     state = varying_like((y, empty_basis(k, length // parts, parts, y.dtype)), B, y)
-    (residual, basis), along = lax.scan(step, state, (jnp.arange(k), B))
+    (residual, basis), along = lax.scan(step, state, (index_range(k), B))
     z = basis.coefficients(along)
     # Rows that are close to dependent have large coefficients, whose errors cancel only as far as
     # what the sum misses is fitted again.

@@ -8,7 +8,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from greedyjax._meshes import varying_like
-from greedyjax._numerics import abs_sq, eps, norm, power_of_two, real_dtype, safe_inverse
+from greedyjax._numerics import (
+    abs_sq,
+    eps,
+    norm,
+    power_of_two,
+    real_dtype,
+    safe_inverse,
+    times_real,
+)
 from greedyjax.linalg.operators import Dense
 
 _MAX_ITERATIONS = 300
@@ -31,7 +39,7 @@ def operator_norm_sq(A: Any, dtype) -> Float[Array, ""]:
     def iterate(v):
         u = lax.stop_gradient(A.rmatvec(A.matvec(v)))
         length = norm(u)
-        return u * safe_inverse(length), length
+        return times_real(safe_inverse(length), u), length
 
     def refine(state):
         i, v, value, _ = state
@@ -41,8 +49,9 @@ def operator_norm_sq(A: Any, dtype) -> Float[Array, ""]:
         i, _, value, previous = state
         return (i < _MAX_ITERATIONS) & jnp.any(jnp.abs(value - previous) > tolerance * value)
 
+    unit = lambda v: times_real(safe_inverse(norm(v)), v)
     infinite = jnp.full(_STARTS, jnp.inf, real_dtype(dtype))
-    first = 0, jax.vmap(lambda v: v * safe_inverse(norm(v)))(start), infinite, infinite
+    first = 0, jax.vmap(unit)(start), infinite, infinite
     state = refine(varying_like(first, A))
     _, v, value, _ = lax.while_loop(moving, refine, state)
     return jnp.sum(abs_sq(A.matvec(v[jnp.argmax(value)])))

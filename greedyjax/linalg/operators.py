@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
-from greedyjax._numerics import abs_sq, matmul, power_of_two, safe_inverse, safe_sqrt
+from greedyjax._numerics import abs_sq, matmul, power_of_two, promoted, safe_inverse, safe_sqrt
 from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable
 
@@ -36,7 +36,7 @@ class Dense(NamedTuple):
     def dtype(self) -> jnp.dtype:
         """That of the matrix."""
         dtype = self.parts.dtype
-        return dtype if len(self.parts) == 1 else jnp.result_type(dtype, jnp.complex64)
+        return dtype if len(self.parts) == 1 else promoted(dtype, jnp.complex64)
 
     @property
     def column_norms(self) -> Float[Array, " n"]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int
 
-from greedyjax._numerics import real_dtype
+from greedyjax._numerics import index_range, promoted, real_dtype
 from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable, static
 from greedyjax.linalg.operators import (
@@ -85,10 +85,10 @@ class Products:
         """Returns the parts of atom ``j``."""
         dtype = computing_dtype(self.dtype)
         if self.real is not None:
-            dtype = jnp.result_type(dtype, self.real)
+            dtype = promoted(dtype, self.real)
         if getattr(self.operator, "column", None) is not None:
             return split(jnp.asarray(self.operator.column(j)).astype(dtype))
-        return self.times((jnp.arange(self.shape[1]) == j).astype(real_dtype(dtype))[None])
+        return self.times((index_range(self.shape[1]) == j).astype(real_dtype(dtype))[None])
 
     def astype(self, real: Any) -> "Products":
         """With columns of a real dtype; products have the dtype of what they multiply."""
@@ -110,7 +110,7 @@ class Products:
         return Products(SomeRows(self, rows))
 
     def _apply(self, product: Any, z: Float[Array, "parts l"]) -> Float[Array, "parts_of_Az k"]:
-        dtype = jnp.result_type(z.dtype, computing_dtype(self.dtype))
+        dtype = promoted(z.dtype, computing_dtype(self.dtype))
         if not jnp.issubdtype(dtype, jnp.complexfloating):
             return jnp.stack([product(part).astype(dtype) for part in z])
         return split(product(join(z)).astype(dtype))
@@ -153,7 +153,7 @@ class Scaled:
     def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
         """Returns the parts of atom ``j``."""
         column = self.A.column_parts(j)
-        column = column.astype(jnp.result_type(column, self.scale))
+        column = column.astype(promoted(column, self.scale))
         return self.scale.at[j].get(mode="promise_in_bounds") * column
 
     def astype(self, real: Any) -> "Scaled":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, power_of_two, safe_sqrt
+from greedyjax._numerics import abs_sq, in_units, power_of_two, promoted, safe_sqrt
 from greedyjax._precision import computing_dtype
 
 
@@ -67,7 +67,9 @@ class SparseMatrix:
         data, columns = matrix.data, matrix.indices[:, 1]
         scale = power_of_two(data)
         squares = jnp.zeros(self.shape[1], scale.dtype)
-        return scale * safe_sqrt(squares.at[columns].add(abs_sq(data / scale), mode="drop"))
+        return scale * safe_sqrt(
+            squares.at[columns].add(abs_sq(in_units(data, scale)), mode="drop")
+        )
 
     has_norms = True
 
@@ -83,7 +85,7 @@ class SparseMatrix:
 
     def _promoted(self, z: Inexact[Array, " l"]) -> tuple[Any, Inexact[Array, " l"]]:
         """Both in one dtype: JAX has no derivative of a sparse product of two."""
-        dtype = jnp.result_type(computing_dtype(self.dtype), z.dtype)
+        dtype = promoted(computing_dtype(self.dtype), z.dtype)
         return self.matrix.astype(dtype), z.astype(dtype)
 
 

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, matmul, real_dtype
+from greedyjax._numerics import eps, matmul, promoted
 from greedyjax._precision import as_given, widened
 from greedyjax._types import Scalar
 
@@ -103,15 +103,16 @@ def whiten(
         _checks.fail(ValueError, "covariance", expected, f"shape {covariance.shape}")
     variance = jnp.square(_checks.scalar("noise", noise, positive=False))
 
-    dtype = jnp.result_type(A, covariance)
+    dtype = promoted(A, covariance)
     A = A.astype(dtype)
     columns = A.conj().T
-    back = covariance[:, None] * columns if covariance.ndim == 1 else matmul(covariance, columns)
+    back = covariance.astype(dtype)
+    back = back[:, None] * columns if back.ndim == 1 else matmul(back, columns)
     measured = matmul(A, back)
     # What rounding makes of a variance of 0 must not be negative.
     level = jnp.mean(jnp.diag(measured).real) * m * eps(dtype) + variance
     identity = jnp.eye(m, dtype=dtype)
-    factor = jnp.linalg.cholesky(measured + level.astype(real_dtype(dtype)) * identity)
+    factor = jnp.linalg.cholesky(measured + level.astype(dtype) * identity)
     if not _checks.is_traced((A, given, noise)) and not jnp.isfinite(factor).all():
         expected = "one without negative eigenvalues, and measured in every direction"
         _checks.fail(ValueError, "covariance", expected, "one that has no Cholesky factor")
@@ -122,5 +123,5 @@ def whiten(
 
 def _solve(factor, rows):
     return lax.linalg.triangular_solve(
-        factor, rows.astype(jnp.result_type(factor, rows)), left_side=True, lower=True
+        factor, rows.astype(promoted(factor, rows)), left_side=True, lower=True
     )

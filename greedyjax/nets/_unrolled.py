@@ -29,6 +29,7 @@ from greedyjax.pursuit import (
     recover_layers,
     recover_soft,
 )
+from greedyjax.pursuit._cutting import in_rows
 from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 
 # What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
@@ -205,7 +206,8 @@ class Unrolled(nnx.Module):
             relaxation = structure.choosing(self.relaxation(tau))
             scores, wanted = met.scores, targets
             if met.closed is not None:  # No score is below 0: these are out of the running.
-                scores, wanted = jnp.where(met.closed, _CLOSED * tau, scores), targets * ~met.closed
+                scores = jnp.where(met.closed, _CLOSED * tau, scores)
+                wanted = jnp.where(met.closed, 0, targets)
             if met.threshold is None:
                 return relaxation.next_loss(scores, wanted)
             return relaxation.kept_loss(scores, wanted, met.threshold, met.kept)
@@ -313,9 +315,9 @@ class Unrolled(nnx.Module):
         weighting = as_weighting(
             self.policy, self.A.shape[1], self.num_layers, operator_dtype(self.A)
         )
-        first = Y.ndim - 1 - snapshots  # The axes of one signal begin there.
-        rows = Y.reshape(-1, *Y.shape[first:]) if first else Y
+        rows, lead = in_rows(Y, snapshots)
+        rows = rows if lead else Y
         found = as_given(solve(self.method, self.A, rows, weighting, *relaxed), self.A, given)
-        if first <= 1:
+        if len(lead) <= 1:
             return found
-        return jax.tree.map(lambda leaf: leaf.reshape(*Y.shape[:first], *leaf.shape[1:]), found)
+        return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), found)

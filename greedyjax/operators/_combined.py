@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, power_of_two, safe_sqrt
+from greedyjax._numerics import eps, power_of_two, promoted, safe_sqrt
 from greedyjax.linalg.checked import as_operator
 from greedyjax.operators._ready import Ready, registered
 
@@ -22,7 +22,7 @@ class _Combined(Ready):
     @property
     def dtype(self) -> jnp.dtype:
         """The promoted one of the parts."""
-        return jnp.result_type(*(each.dtype for each in self.operators))
+        return promoted(*(each.dtype for each in self.operators))
 
     def _norms(self) -> list[Array]:
         """Of the columns of each part, as precise as the least precise of them."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, power_of_two, safe_sqrt
+from greedyjax._numerics import abs_sq, in_units, power_of_two, safe_sqrt
 from greedyjax._precision import as_given, widened
 from greedyjax._types import static
 from greedyjax.operators._ready import Ready, axes, registered
@@ -76,7 +76,7 @@ class Convolution(Ready):
         """The norm of each filter, for each of its shifts."""
         filters = widened(self.filters).reshape(len(self.filters), -1)
         scale = power_of_two(filters, axis=1)
-        norms = scale * safe_sqrt(jnp.sum(abs_sq(filters / scale[:, None]), axis=1))
+        norms = scale * safe_sqrt(jnp.sum(abs_sq(in_units(filters, scale[:, None])), axis=1))
         return as_given(jnp.repeat(norms, prod(self.image_shape)), self)
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:

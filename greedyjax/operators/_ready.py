@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._numerics import promoted
 from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax.linalg.checked import inexact_dtype
 from greedyjax.linalg.operators import join, split
@@ -65,13 +66,13 @@ class Ready(abc.ABC):
     def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``, in the promoted dtype of ``A`` and ``x``."""
         x = _vector("x", x, self.shape[1])
-        wide = x.astype(computing_dtype(jnp.result_type(self.dtype, x.dtype)))
+        wide = x.astype(computing_dtype(promoted(self.dtype, x.dtype)))
         return as_given(widened(self)._times(wide), self, x)
 
     def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``, in the promoted dtype of ``A`` and ``y``."""
         y = _vector("y", y, self.shape[0])
-        wide = y.astype(computing_dtype(jnp.result_type(self.dtype, y.dtype)))
+        wide = y.astype(computing_dtype(promoted(self.dtype, y.dtype)))
         return as_given(widened(self)._adjoint_times(wide), self, y)
 
     @abc.abstractmethod

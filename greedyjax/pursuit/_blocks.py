@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
-from greedyjax._numerics import matmul, power_of_two
+from greedyjax._numerics import in_units, matmul, power_of_two
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery
 from greedyjax.linalg.dictionary import GRAM_BYTES
@@ -115,7 +115,7 @@ def _recover_batch(
     prepared, by_gram = method.prepared(system), by_gram.prepared(system)
     # In one product for all signals, each at its own unit scale.
     units = power_of_two(Y, axis=-1)[:, None]
-    projections = lax.stop_gradient(_projections(system.atoms, Y / units))
+    projections = lax.stop_gradient(_projections(system.atoms, in_units(Y, units)))
 
     def block(Y, projections):
         def pursue(y, projections):

@@ -35,6 +35,12 @@ def _power_of_two_below(number: float) -> int:
     return 1 << max(int(number).bit_length() - 1, 0)
 
 
+def in_rows(Y: Any, snapshots: bool) -> tuple[Any, tuple[int, ...]]:
+    """Signals of any leading shape as one signal a row, and that shape, which is () for one."""
+    lead = Y.shape[: Y.ndim - 1 - snapshots]
+    return Y.reshape(-1, *Y.shape[len(lead) :]), lead
+
+
 def in_blocks(solve, size: int, *rows: Any) -> Any:
     """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block.
 

@@ -13,7 +13,7 @@ from greedyjax._meshes import on_any_mesh
 from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Recovery, static
 from greedyjax.pursuit._blocks import recover_batch
-from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
+from greedyjax.pursuit._cutting import batch_that_fits, in_blocks, in_rows
 from greedyjax.pursuit._method import Method
 from greedyjax.pursuit._refit import GaussianPrior
 
@@ -45,8 +45,6 @@ class Hardened:
         m, n = A.shape
         if prior is not None:
             _checks.instance("prior", prior, GaussianPrior, "greedyjax.GaussianPrior")
-            if method.structure.snapshots:
-                _checks.fail(ValueError, "prior", "None, as signals have snapshots", "a prior")
             prior = prior.checked(n)
         if solver is None:
             return cls(method, A, policy, prior)
@@ -59,14 +57,13 @@ class Hardened:
         """Recovers one signal or a batch of any shape."""
         given, snapshots = Y, self.method.structure.snapshots
         Y = _checks.batch("Y", Y, self.A.shape[0], snapshots=snapshots)
-        first = Y.ndim - 1 - snapshots  # The axes of one signal begin there.
-        rows = Y.reshape(-1, *Y.shape[first:])
+        rows, lead = in_rows(Y, snapshots)
         if self.function is None:
             found = recover_batch(self.method, self.A, rows, weights=self.policy)
         else:
             found = _by_function(self, rows)
         X = found.x if self.prior is None else self.prior.refit(self.A, rows, found.support)
-        return as_given(X.reshape(*Y.shape[:first], *X.shape[1:]), self.A, given)
+        return as_given(X.reshape(*lead, *X.shape[1:]), self.A, given)
 
     def __repr__(self) -> str:
         m, n = self.A.shape

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from greedyjax import _checks
 from greedyjax._meshes import varying_like
-from greedyjax._numerics import matmul
+from greedyjax._numerics import index_range, matmul
 from greedyjax._types import static
 from greedyjax.linalg.basis import basis_derivative
 from greedyjax.linalg.operators import times_i
@@ -97,13 +97,13 @@ class OMP(Method):
 
         def upto(last):
             """The state after some of the steps."""
-            done = jnp.arange(self.sparsity) <= last
+            done = index_range(self.sparsity) <= last
             along = jnp.where(done[:, None], final.along, 0)
             return final._replace(
                 residual=after[last], along=along, taken=final.taken & done, x=None
             )
 
-        return final, jax.vmap(upto)(jnp.arange(self.sparsity))
+        return final, jax.vmap(upto)(index_range(self.sparsity))
 
 
 def _scan_again(method: OMP, problem: Problem, turns: Turns):
@@ -188,7 +188,7 @@ def _differentiate(primals, tangents):
             s, sides = s - times_i(moved[1]), jnp.stack([after, -times_i(after)])
         e = matmul(sides, dB.T).ravel()
         g = basis.along(s) + basis.along_atoms(e)
-        g = jnp.where(jnp.arange(sparsity)[:, None] <= slot, g, 0)
+        g = jnp.where(index_range(sparsity)[:, None] <= slot, g, 0)
         if not hard:
             dx = dx + z_of_slot[:, None] * d_row.weight[None, :]
         outputs = dr, None if hard or final.rows is None else d_row
@@ -196,7 +196,7 @@ def _differentiate(primals, tangents):
 
     z = basis.coefficients(final.along)
     inputs = (
-        jnp.arange(sparsity), before, after, _path(final),
+        index_range(sparsity), before, after, _path(final),
         z.reshape(parts, sparsity).T, final.rows, *own,
     )  # fmt: skip
     state = (dy, jnp.zeros_like(before), jnp.zeros_like(final.along), jnp.zeros_like(final.x))

@@ -13,7 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, norm, power_of_two, real_dtype, safe_sqrt, times_atoms
+from greedyjax._numerics import (
+    abs_sq,
+    in_units,
+    norm,
+    power_of_two,
+    promoted,
+    real_dtype,
+    safe_sqrt,
+    times_atoms,
+)
 from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
 from greedyjax.linalg.dictionary import gram_of
 from greedyjax.linalg.operators import Dense, join, split, unit_columns
@@ -210,7 +219,7 @@ def problem_of(
 ) -> Problem:
     """One signal's problem, or that of several snapshots."""
     scale = power_of_two(y)
-    parts = split(y.T / scale)
+    parts = split(in_units(y.T, scale))
     enough, (rtol, atol) = None, tolerance
     if rtol is not None:
         enough = rtol.astype(parts.dtype) * norm(parts)
@@ -246,7 +255,7 @@ def checked_measurements(
             expected = f"shape {lead}{m}, L), as the structure has L snapshots, each a column"
             _checks.fail(ValueError, name, expected, f"shape {shape}")
         y = _checks.inexact(name, y, ndim=ndim + 1)
-        return y.astype(jnp.result_type(operator_dtype(A), y.dtype))
+        return y.astype(promoted(operator_dtype(A), y.dtype))
     if ndim == 1 and len(shape) == 2:
         way = (
             "many signals, one a row, are for recover_batch, omp_batch and their like, or jax.vmap"
@@ -261,4 +270,4 @@ def checked_measurements(
                 f"; that would fit the transpose of A, which has shape {(m, n)}: atoms are columns"
             )
         _checks.fail(ValueError, name, f"shape {expected}", f"shape {shape}{way}")
-    return y.astype(jnp.result_type(operator_dtype(A), y.dtype))
+    return y.astype(promoted(operator_dtype(A), y.dtype))

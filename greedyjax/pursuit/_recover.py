@@ -9,7 +9,7 @@ from jaxtyping import Float, Inexact
 
 from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
-from greedyjax._numerics import eps, norm
+from greedyjax._numerics import eps, norm, times_real
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.policies import Policy, Weighting, as_weighting
@@ -197,7 +197,7 @@ def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
     # it is made to depend on something of the signal, which is never negative.
     num_steps = jnp.where(status < 0, status, jnp.asarray(answer.num_steps, jnp.int32))
     return Recovery(
-        x=problem.unit * answer.x,
+        x=times_real(problem.unit, answer.x),
         support=answer.support.astype(jnp.int32),
         residual_norm=problem.scale * residual,
         num_steps=num_steps,

@@ -11,11 +11,11 @@ from jaxtyping import Array, Inexact, Int
 
 from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
-from greedyjax._numerics import matmul, real_dtype, safe_inverse
+from greedyjax._numerics import matmul, promoted, real_dtype, safe_inverse, times_real
 from greedyjax._precision import as_given
 from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, operator_dtype
-from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
+from greedyjax.pursuit._cutting import batch_that_fits, in_blocks, in_rows
 
 
 @jax.tree_util.register_dataclass
@@ -57,9 +57,9 @@ class GaussianPrior:
     def refit(
         self,
         A: Matrix,
-        Y: Inexact[ArrayLike, "*batch m"],
+        Y: Inexact[ArrayLike, "..."],
         support: Int[ArrayLike, "*batch k"],
-    ) -> Inexact[Array, "*batch n"]:
+    ) -> Inexact[Array, "..."]:
         """The posterior mean ``D C D A* (A D C D A* + l I)^-1 y``, for one signal or many.
 
         ``l`` is ``noise`` times the mean of the diagonal before it. Every atom gets a coefficient,
@@ -67,9 +67,12 @@ class GaussianPrior:
 
         Args:
             A: matrix, shape ``(m, n)``, or an operator, of which ``A C`` is formed.
-            Y: measurements, shape ``(..., m)``.
+            Y: measurements, shape ``(..., m)``, or ``(..., m, L)`` of snapshots with one support.
             support: indices of the chosen atoms, shape ``(..., k)``, of any solver; -1 for a slot
                 that is not used.
+
+        Returns:
+            Shape ``(..., n)``, or ``(..., n, L)``.
 
         Raises:
             TypeError: wrong kinds of argument.
@@ -77,17 +80,18 @@ class GaussianPrior:
         """
         operator = as_operator(A)
         given, (m, n) = Y, operator.shape
-        Y = _checks.batch("Y", Y, m)
-        prior = self.checked(n)
         support = _checks.as_array("support", support)
+        snapshots = jnp.ndim(Y) == support.ndim + 1 and jnp.shape(Y)[-2] == m
+        Y = _checks.batch("Y", Y, m, snapshots=snapshots)
+        prior = self.checked(n)
         if not jnp.issubdtype(support.dtype, jnp.integer):
             _checks.fail(TypeError, "support", "indices of atoms", str(support.dtype))
-        if support.shape[:-1] != Y.shape[:-1] or support.ndim == 0:
-            expected = f"shape {(*Y.shape[:-1], 'k')} for Y of shape {Y.shape}"
+        rows, lead = in_rows(Y, snapshots)
+        if support.shape[:-1] != lead or support.ndim == 0:
+            expected = f"shape {(*lead, 'k')} for Y of shape {Y.shape}"
             _checks.fail(ValueError, "support", expected, f"shape {support.shape}")
-        k = support.shape[-1]
-        X = _refit(prior, operator, Y.reshape(-1, m), support.reshape(-1, k))
-        return as_given(X.reshape(*Y.shape[:-1], n), operator, given)
+        X = _refit(prior, operator, rows, support.reshape(-1, support.shape[-1]))
+        return as_given(X.reshape(*lead, *X.shape[1:]), operator, given)
 
     def checked(self, num_atoms: int) -> "GaussianPrior":
         """Itself, with arrays in the place of numbers."""
@@ -103,9 +107,9 @@ class GaussianPrior:
 @jax.jit
 @on_any_mesh(rows=(2, 3))
 def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
-    dtype = jnp.result_type(operator_dtype(A), prior.covariance, Y)
+    dtype = promoted(operator_dtype(A), prior.covariance, Y)
     A, C, Y = A.astype(real_dtype(dtype)), prior.covariance.astype(dtype), Y.astype(dtype)
-    elsewhere, noise = (each.astype(C.real.dtype) for each in (prior.elsewhere, prior.noise))
+    elsewhere, noise = (each.astype(dtype) for each in (prior.elsewhere, prior.noise))
     AC = jax.vmap(A.matvec, 1, 1)(C)  # A C, once for all signals.
     everything = jax.vmap(A.matvec, 1, 1)(AC.conj().T)  # A C A*
     more = 1 - elsewhere
@@ -120,16 +124,17 @@ def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
         gram = elsewhere**2 * everything + elsewhere * more * (cross + cross.conj().T)
         gram = gram + more**2 * inner
         level = jnp.mean(jnp.diagonal(gram).real)
-        gram = gram * safe_inverse(level) + noise * jnp.eye(len(y), dtype=dtype)
-        z = _solved(gram, y) * safe_inverse(level)
+        gram = times_real(safe_inverse(level), gram) + noise * jnp.eye(len(y), dtype=dtype)
+        z = times_real(safe_inverse(level), _solved(gram, y))
         into = lambda v, values: v.at[chosen].add(jnp.where(used, values, 0))
         ahead = into(elsewhere * A.rmatvec(z), more * matmul(atoms.conj().T, z))
         x = matmul(C, ahead)
         return into(elsewhere * x, more * x[chosen])
 
+    each = one if Y.ndim == 2 else jax.vmap(one, (1, None), 1)  # Each snapshot on one support.
     m, k = len(AC), support.shape[1]
     size = batch_that_fits(3 * m * m + 3 * m * k + 2 * len(C), dtype)
-    return in_blocks(jax.vmap(one), size, Y, support)
+    return in_blocks(jax.vmap(each), size, Y, support)
 
 
 def _solved(S: Array, y: Array) -> Array:

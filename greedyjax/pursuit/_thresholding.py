@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
-from greedyjax._numerics import eps, norm, times_atoms
+from greedyjax._numerics import eps, norm, promoted, times_atoms
 from greedyjax._types import static
 from greedyjax.linalg.checked import operator_dtype
 from greedyjax.linalg.norms import step_size_of
@@ -89,7 +89,7 @@ class Thresholding(Method):
         """With the step size for the matrix at unit scale."""
         real = system.scale.dtype
         if self.step_size is None:
-            step = step_size_of(system.A, jnp.result_type(operator_dtype(system.A), real))
+            step = step_size_of(system.A, promoted(operator_dtype(system.A), real))
         else:
             step = self.step_size.astype(real)
             if not self.unit_scale:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from greedyjax._numerics import eps, norm
+from greedyjax._numerics import eps, norm, promoted
 from greedyjax._types import static
 from greedyjax.policies import Context, Weighting, as_weighting
 from greedyjax.pursuit._problem import Known, Problem
@@ -206,7 +206,7 @@ def turns_of(problem: Problem, weights: Any, relaxed: Relaxed | None, method: An
     ``weights`` are those of `greedyjax.recover`.
     """
     n, dtype, num_steps = problem.shape[1], problem.y.dtype, method.num_steps
-    full = dtype if len(problem.y) == 1 else jnp.result_type(dtype, jnp.complex64)
+    full = dtype if len(problem.y) == 1 else promoted(dtype, jnp.complex64)
     weighting = as_weighting(weights, n, num_steps, full)
     selectors = relaxed.selectors(problem.unit, num_steps) if relaxed else HardSort()
     shared, of_steps = weighting.magnitudes(n, num_steps, dtype)

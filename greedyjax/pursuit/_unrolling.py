@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
 from greedyjax._meshes import on_any_mesh
+from greedyjax._numerics import promoted, times_real
 from greedyjax._types import static
 from greedyjax.linalg.checked import operator_dtype
 from greedyjax.policies import Weighting
@@ -74,7 +74,7 @@ def recover_layers(
     def one(method, problem):
         turns = turns_of(problem, weighting, relaxed, method)
         x = lambda state: method.answer(problem, state).x
-        return problem.unit * run(method, problem, turns, of_states=x)[1]
+        return times_real(problem.unit, run(method, problem, turns, of_states=x)[1])
 
     return _each(method, A, Y, one)
 
@@ -101,7 +101,8 @@ def recorded_choices(method: Method, A: Any, Y: Array, weighting: Weighting) -> 
             return [(c.magnitudes, threshold(c), c.closed, c.context) for c in choices]
 
         state, _, met = run(method, problem, turns, of_choices=seen)
-        met, x = lax.stop_gradient((met, problem.unit * method.answer(problem, state).x))
+        x = times_real(problem.unit, method.answer(problem, state).x)
+        met, x = lax.stop_gradient((met, x))
         pairs = zip(met, kept, strict=True)
         each = [_met(method, weighting, problem, one, k) for one, k in pairs]
         return Choices(tuple(each), x)
@@ -124,7 +125,7 @@ def _met(method: Method, weighting: Weighting, problem: Problem, seen: tuple, ke
 
 def _each(method: Method, A: Any, Y: Array, one: Callable[[Method, Problem], Any]) -> Any:
     """A function of a prepared method and a problem, for one signal or for each of many."""
-    dtype = jnp.result_type(operator_dtype(A), Y)
+    dtype = promoted(operator_dtype(A), Y)
     Y = Y.astype(dtype)
     system = system_for(method, A, dtype)
     prepared = method.prepared(system)

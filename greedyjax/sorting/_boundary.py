@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from greedyjax._numerics import index_range
 from greedyjax.sorting._hardsort import top_indices
 from greedyjax.sorting._relaxation import logistic_loss
 
@@ -51,7 +52,7 @@ class BoundaryGate:
             return jnp.ones_like(scores), top_indices(scores, k)
         # Without the barrier XLA sorts everything, on a CPU, where a part of the order is taken.
         order = lax.optimization_barrier(top_indices(scores, k + 1))
-        place = jnp.arange(n)
+        place = index_range(n)
         edges = (place == order[k - 1]) | (place == order[k])
         theta = jnp.sum(jnp.where(edges, scores, 0)) / 2
         return jax.nn.sigmoid((scores - theta) / self.tau), order[:k]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax import _checks
 from greedyjax._meshes import num_parts
-from greedyjax._numerics import first_argmax, tie_of
+from greedyjax._numerics import first_argmax, index_range, tie_of
 from greedyjax._precision import as_given
 from greedyjax.sorting._rows import Indices
 
@@ -114,7 +114,7 @@ class HardSort(NamedTuple):
 @partial(jax.jit, static_argnames="k")
 def _hardsort(scores, k):
     order = top_indices(scores, k)
-    return (order[:, None] == jnp.arange(len(scores))[None, :]).astype(scores.dtype)
+    return (order[:, None] == index_range(len(scores))[None, :]).astype(scores.dtype)
 
 
 @partial(jax.jit, static_argnames="k")

@@ -45,10 +45,11 @@ class NeuralSort(Relaxation):
         n = len(scores)
         a, order = top_values(scores, n)
         # Sums of gaps, plain and weighted by twice their place, in the order of falling scores.
-        weighted = jnp.pad(jnp.cumsum(2 * jnp.arange(n - 1) * (a[:-1] - a[1:])), (1, 0))
+        place = jnp.arange(n, dtype=a.dtype)
+        weighted = jnp.pad(jnp.cumsum(2 * place[:-1] * (a[:-1] - a[1:])), (1, 0))
         ranks = rank_of(order, n)
         at = weighted.at[ranks].get(unique_indices=True, mode="promise_in_bounds")
-        i = jnp.arange(k)[:, None]
+        i = place[:k, None]
         distance = (at[None, :] - weighted[:k, None]) + (2 * i - 1) * (
             scores[None, :] - a[:k, None]
         )

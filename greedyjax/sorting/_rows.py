@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax._numerics import first_argmax, matmul
+from greedyjax._numerics import first_argmax, index_range, matmul
 
 
 class Indices(NamedTuple):
@@ -38,7 +38,7 @@ class Indices(NamedTuple):
 
     def join(self, chosen: Bool[Array, " n"], active: Any = True) -> Bool[Array, " n"]:
         """What has been chosen once this row is, if it is ``active``."""
-        return chosen | (jnp.arange(len(chosen)) == jnp.where(active, self.index, -1))
+        return chosen | (index_range(len(chosen)) == jnp.where(active, self.index, -1))
 
     def put(self, slot: Int[Array, ""], row: Any) -> "Indices":
         """These rows with another one in a place."""
@@ -67,14 +67,14 @@ class Indices(NamedTuple):
 
     def is_first(self) -> Bool[Array, " k"]:
         """Whether no row before selects the same atom, as it does where a group is filled up."""
-        return self.slots() == jnp.arange(len(self.index))
+        return self.slots() == index_range(len(self.index))
 
     def scaled(
         self, factors: Float[Array, " n"], slot: Int[Array, ""], room: int
     ) -> Float[Array, " room"]:
         """One row times a factor for each atom, in a space with one axis for each atom selected."""
         factor = factors.at[self.index].get(mode="promise_in_bounds")
-        return jnp.where(jnp.arange(room) == slot, factor, 0)
+        return jnp.where(index_range(room) == slot, factor, 0)
 
     def combine(
         self, coefficients: Float[Array, "parts k"], num_atoms: int

@@ -83,7 +83,7 @@ def sparsemax(z: Float[Array, " n"]) -> Float[Array, " n"]:
     fixed = lax.stop_gradient(z)
 
     def mean_excess(inside):
-        return (jnp.sum(jnp.where(inside, fixed, 0)) - 1) / jnp.sum(inside)
+        return (jnp.sum(jnp.where(inside, fixed, 0)) - 1) / jnp.sum(inside, dtype=z.dtype)
 
     def moving(state):
         return state[1]
@@ -95,5 +95,5 @@ def sparsemax(z: Float[Array, " n"]) -> Float[Array, " n"]:
 
     start = varying_like((fixed > -1, jnp.asarray(True)), fixed)
     inside, _ = lax.while_loop(moving, refine, start)
-    theta = (jnp.sum(jnp.where(inside, z, 0)) - 1) / jnp.sum(inside)
+    theta = (jnp.sum(jnp.where(inside, z, 0)) - 1) / jnp.sum(inside, dtype=z.dtype)
     return jnp.where(inside, z - theta, 0)

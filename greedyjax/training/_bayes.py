@@ -12,11 +12,14 @@ from greedyjax import _checks
 from greedyjax._numerics import (
     abs_sq,
     eps,
+    in_units,
     matmul,
     power_of_two,
+    promoted,
     real_dtype,
     safe_inverse,
     safe_sqrt,
+    times_real,
 )
 from greedyjax._precision import as_given
 
@@ -107,14 +110,14 @@ def sparse_bayes(
     if Y.shape[1] != A.shape[0] or len(Y) == 0:
         _checks.fail(ValueError, "Y", f"shape (num, {A.shape[0]})", f"shape {Y.shape}")
     num_rounds = _checks.static_int("num_rounds", num_rounds, minimum=1)
-    dtype = jnp.result_type(A, Y)
+    dtype = promoted(A, Y)
     real, m = real_dtype(dtype), len(A)
     if noise is not None:
         noise = _checks.scalar("noise", noise, positive=True).astype(real)
 
     # Both at unit scale, so that no square overflows or vanishes.
     scales = power_of_two(A).astype(real), power_of_two(Y).astype(real)
-    A, Y = A.astype(dtype) / scales[0], Y.astype(dtype) / scales[1]
+    A, Y = (in_units(z.astype(dtype), unit) for z, unit in zip((A, Y), scales, strict=True))
     columns = jnp.sum(abs_sq(A), axis=0)
     identity = jnp.eye(m, dtype=dtype)
     S = matmul(Y.T, Y.conj()) / len(Y)
@@ -134,7 +137,7 @@ def sparse_bayes(
         v, noise = state  # Variances.
         # So much that single precision can still factor the sum, whatever the atoms are.
         used = jnp.maximum(noise, 20 * eps(real) * jnp.sum(v * columns))
-        C = matmul(A * v[None, :], A.conj().T) + used * identity
+        C = matmul(times_real(v[None, :], A), A.conj().T) + times_real(used, identity)
         inverse = cho_solve(cho_factor(C), identity)
         G = matmul(inverse, A)
         SG = matmul(S, G)
@@ -146,7 +149,7 @@ def sparse_bayes(
         return (v, jnp.where(known, noise, jnp.maximum(likelier, least))), None
 
     # Half of the energy to begin with is the atoms', each column's share the same.
-    num_atoms = jnp.maximum(jnp.sum(columns > 0), 1)
+    num_atoms = jnp.maximum(jnp.sum(columns > 0), 1).astype(real)
     v = energy * m / 2 / num_atoms * safe_inverse(columns)
     start = v.astype(real), jnp.where(known, fixed, jnp.maximum(energy / 2, least)).astype(real)
     (v, noise), _ = jax.lax.scan(one_round, start, length=num_rounds)

@@ -20,6 +20,9 @@ from greedyjax._meshes import are_shared
 
 # Of what a checkpoint holds, and in which order; greedyjax 0.1 wrote none.
 FORMAT = 2
+_WAY_OUT = {
+    "processes": "; go on with as many as before, or choose another folder",
+}
 _PROBE = "0.orbax-checkpoint-tmp-probe-"
 
 
@@ -164,10 +167,10 @@ class Checkpoints:
         if _checksum(history) != history["digest"]:
             raise ValueError("the numbers are not those that were written")
         for name, value in {**self._identity, "bytes of state": size}.items():
-            if found.get(name) != value:
+            if found.get(name, 1) != value:
                 raise _OtherTraining(
                     f"checkpoint_dir: {self._folder}: expected checkpoints of this training, got "
-                    f"{name} {found.get(name)} instead of {value}"
+                    f"{name} {found.get(name, 1)} instead of {value}{_WAY_OUT.get(name, '')}"
                 )
 
 

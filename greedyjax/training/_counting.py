@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
-from greedyjax._numerics import abs_sq, real_dtype, safe_inverse
+from greedyjax._numerics import abs_sq, promoted, real_dtype, safe_inverse
 from greedyjax._precision import as_given
 from greedyjax.linalg.dictionary import dictionary
 from greedyjax.pursuit import omp_batch
@@ -69,7 +69,7 @@ def count_weights(
 
 @partial(jax.jit, static_argnames=("sparsity", "num_rounds", "batch_size"))
 def _counted(A, Y, exponent, floor, *, sparsity, num_rounds, batch_size) -> Float[Array, " n"]:
-    dtype = real_dtype(jnp.result_type(A.dtype, Y))
+    dtype = real_dtype(promoted(A.dtype, Y))
 
     def one_round(weights, _):
         answers = omp_batch(A, Y, sparsity=sparsity, weights=weights, batch_size=batch_size)

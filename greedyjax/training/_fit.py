@@ -160,6 +160,7 @@ def fit_many(
     callback: Callback | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
+    shards: int = 1,
     progress: bool = True,
 ) -> list[FitResult]:
     """Trains several networks at once, as `fit` would each of them, by one vmapped computation.
@@ -187,6 +188,7 @@ def fit_many(
         callback: called as ``callback(epoch, metrics)``, each metric with one number per network.
         checkpoint_dir: a folder for checkpoints, of all networks together.
         checkpoint_every: epochs from one checkpoint to the next.
+        shards: parts that the data of each network fall into.
         progress: shows a bar with the medians of the losses.
 
     Returns:
@@ -220,17 +222,19 @@ def fit_many(
             nets[0], trains[0], vals[0], optimizer=optimizer, num_epochs=num_epochs,
             batch_size=batch_size, key=jax.random.fold_in(key, 0), loss=loss, val_loss=val_loss,
             tau=tau, val_every=val_every, patience=patience, callback=_of_one_network(callback),
-            checkpoint_dir=checkpoint_dir, checkpoint_every=checkpoint_every, progress=progress,
+            checkpoint_dir=checkpoint_dir, checkpoint_every=checkpoint_every, shards=shards,
+            progress=progress,
         )  # fmt: skip
         return [alone]
     plan = _arguments.plan(num_epochs, val_every, patience, callback, progress)
     batch_size = _arguments.batch_that_is_there(batch_size, len(trains[0][0]))
+    shards = _arguments.shards_of(shards, batch_size, trains[0], vals[0])
     graphs, params, rests = zip(*(nnx.split(net, nnx.Param, ...) for net in nets), strict=True)
     if any(graph != graphs[0] for graph in graphs):
         _checks.fail(ValueError, "nets", "networks of one kind with equal settings", "others")
     _arguments.check_functions(loss, val_loss, tau, nets[0])
     optimizer = _arguments.transformation(optimizer)
-    setup = Setup(graphs[0], optimizer, loss, val_loss or loss, tau, batch_size)
+    setup = Setup(graphs[0], optimizer, loss, val_loss or loss, tau, batch_size, shards)
     rest = _arguments.stacked("nets", rests)
     begin = jax.vmap(lambda params: start(setup, params))(_arguments.stacked("nets", params))
     best, rows = run(
@@ -276,7 +280,9 @@ def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoi
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         _checks.fail(TypeError, "checkpoint_dir", "the path of a folder", repr(folder))
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    shared = are_shared(train)
     identity = {
+        "processes": jax.process_count() if shared else 1,
         "data": digest(train),
         "networks": digest(rest),
         "parameters": _parameter_names(net),
@@ -284,7 +290,7 @@ def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoi
         "shards": setup.shards,
         "key": np.asarray(jax.random.key_data(key) if typed else key).tolist(),
     }
-    return Checkpoints(os.fspath(folder), every, identity, shared=are_shared(train))
+    return Checkpoints(os.fspath(folder), every, identity, shared=shared)
 
 
 def _parameter_names(net: nnx.Module) -> list[str]:

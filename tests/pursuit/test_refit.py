@@ -11,6 +11,7 @@ import pytest
 import greedyjax as gj
 from greedyjax.nets import OMPNet
 from greedyjax.pursuit import IHT
+from greedyjax.structures import SharedSupport
 from helpers import DTYPES, assert_close, tolerance
 from operator_kinds import matrix_free
 
@@ -140,6 +141,21 @@ def test_hardened_networks_take_it_with_any_solver():
     ]:
         expected = formula(A, C, Y, np.asarray(found.support), 0.2, 0.05)
         assert_close(net.harden(solver, prior=prior)(Y), expected)
+
+
+def test_snapshots_are_fitted_each_on_the_support_that_they_share():
+    A, C, Y = problem(np.complex128)
+    frames = np.stack([Y, 1j * Y[::-1]], axis=2)  # Of two snapshots.
+    prior = gj.GaussianPrior(C, 0.2, 0.05)
+    each = lambda support: np.stack(
+        [formula(A, C, frames[..., i], support, 0.2, 0.05) for i in range(2)], axis=2
+    )
+    assert_close(prior.refit(A, frames, SUPPORT), each(SUPPORT))
+    assert_close(prior.refit(A, frames[0], SUPPORT[0]), each(SUPPORT)[0])
+    shared = SharedSupport()
+    support = gj.omp_batch(A, frames, sparsity=K, structure=shared).support
+    net = OMPNet(A, sparsity=K, structure=shared)
+    assert_close(net.harden(prior=prior)(frames), each(np.asarray(support)))
 
 
 A = problem()[0]

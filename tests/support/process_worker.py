@@ -74,6 +74,15 @@ def resumed(mesh, folder):
     return {**found, "epochs": np.array(seen)}
 
 
+def refused(mesh, folder):
+    """Training goes on from a checkpoint of another number of processes: what it says."""
+    try:
+        trained(mesh, folder, checkpoint_dir=folder / "checkpoints")
+    except ValueError as error:
+        return {"message": np.array(str(error))}
+    raise AssertionError("it went on")
+
+
 def separate(mesh, folder):
     """Training of this process alone, with checkpoints of its own."""
     settings = {"num_epochs": 1, "batch_size": 16, "key": jax.random.key(1)}
@@ -96,7 +105,7 @@ def interrupted(mesh, folder):
     return trained(mesh, folder, callback=callback)
 
 
-FUNCTIONS = (recover, trained, resumed, separate, interrupted)
+FUNCTIONS = (recover, trained, resumed, refused, separate, interrupted)
 TASKS = {function.__name__: function for function in FUNCTIONS}
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+import zlib
 
 import jax
 import numpy as np
@@ -133,6 +134,20 @@ def test_checkpoints_of_greedyjax_0_1_are_refused(tmp_path):
         "0.1, whose networks store their numbers in another order; finish that training with 0.1, "
         "or choose another folder"
     )
+
+
+def test_checkpoints_of_several_processes_are_refused_with_a_way_out(tmp_path):
+    run(tmp_path, num_epochs=1)
+    for epoch in steps(tmp_path):
+        content = json.loads(numbers(tmp_path, epoch).read_text())
+        assert content["identity"]["processes"] == 1
+        content["identity"]["processes"] = 2
+        del content["digest"]
+        digest = zlib.crc32(json.dumps(content, sort_keys=True).encode())
+        numbers(tmp_path, epoch).write_text(json.dumps({**content, "digest": digest}))
+    way_out = "got processes 2 instead of 1; go on with as many as before, or choose another folder"
+    with pytest.raises(ValueError, match=f"checkpoints of this training, {way_out}"):
+        run(tmp_path)
 
 
 def test_a_damaged_history_is_found_too(tmp_path):

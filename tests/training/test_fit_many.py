@@ -51,6 +51,18 @@ def test_each_on_its_own_data():
         np.testing.assert_array_equal(one.weights[...], np.ones(N))
 
 
+def test_each_shuffles_within_shards():
+    nets, settings = [net(i) for i in range(2)], {**SETTINGS, "shards": 4}
+    many = fit_many(nets, TRAIN[:2], VAL[:2], **settings)
+    for i, found in enumerate(many):
+        settings["key"] = jax.random.fold_in(KEY, i)
+        assert_same(found, fit(nets[i], TRAIN[i], VAL[i], **settings))
+    with pytest.raises(
+        ValueError, match="batch_size: expected a multiple of shards=5 signals, got 16"
+    ):
+        fit_many(nets, TRAIN[:2], VAL[:2], **{**SETTINGS, "shards": 5})
+
+
 def test_several_starts_on_one_problem():
     starts = [np.linspace(0.5, 1.5, N), np.ones(N)]
     nets = [net(0, weights=start) for start in starts]

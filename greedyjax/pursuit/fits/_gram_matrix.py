@@ -16,7 +16,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from greedyjax._numerics import PRECISION, abs_sq, eps, magnitude_of, matmul, norm
+from greedyjax._numerics import (
+    PRECISION,
+    abs_sq,
+    eps,
+    magnitude_of,
+    matmul,
+    norm,
+    times_real,
+)
 from greedyjax.linalg.operators import join, split
 from greedyjax.pursuit._method import Method, scan
 from greedyjax.pursuit._problem import Answer, Known, Problem
@@ -143,11 +151,11 @@ class GramMatrix(LeastSquares):
         nu_sq = 1 + penalty - jnp.sum(abs_sq(h))
         inverse = jnp.where(active, lax.rsqrt(jnp.maximum(nu_sq, _guard(nu_sq.dtype))), 0)
 
-        d = (gram.at[j].get(mode="promise_in_bounds") - along) * inverse
+        d = times_real(inverse, gram.at[j].get(mode="promise_in_bounds") - along)
         place = slot - sum(len(buffer) for buffer in state.rows[:-1])
         # Read back from where it is kept, or it would be computed twice.
         last = lax.optimization_barrier(state.rows[-1].at[place].set(d))
-        projection = _entry(state.correlations, j) * inverse
+        projection = times_real(inverse, _entry(state.correlations, j))
         return Correlated(
             correlations=state.correlations - projection * last[place],
             rows=(*state.rows[:-1], last),
@@ -180,15 +188,15 @@ class GramMatrix(LeastSquares):
         found = lax.stop_gradient(state)
         support, atoms, y = found.support, problem.atoms, join(problem.y)
         B = jax.vmap(atoms.column, out_axes=1)(support).astype(y.dtype)
-        penalty = 0 if self.penalty is None else _entry(self.penalty, support)
-
         z = _solve(found, found.projections)
-        gradient = matmul(B.conj().T, y - matmul(B, z)) - penalty * z
+        gradient = matmul(B.conj().T, y - matmul(B, z))
+        if self.penalty is not None:
+            gradient -= times_real(_entry(self.penalty, support), z)
         z = z + _solve(found, _solve(found, jnp.where(found.taken, gradient, 0), adjoint=True))
         scale = problem.system.column_scale.at[support].get(mode="promise_in_bounds")
         x = jnp.zeros(problem.shape[1], z.dtype)
         return Answer(
-            x=x.at[support].add(scale * z, mode="promise_in_bounds"),
+            x=x.at[support].add(times_real(scale, z), mode="promise_in_bounds"),
             residual=split(y - matmul(B, z)),
             support=jnp.where(found.taken, support, -1),
             num_steps=jnp.sum(found.taken, dtype=jnp.int32),

@@ -10,7 +10,15 @@ from jaxtyping import Array, Float
 
 from greedyjax import _checks
 from greedyjax._meshes import varying_like
-from greedyjax._numerics import abs_sq, eps, norm, safe_inverse, safe_sqrt, times_atoms
+from greedyjax._numerics import (
+    abs_sq,
+    eps,
+    index_range,
+    norm,
+    safe_inverse,
+    safe_sqrt,
+    times_atoms,
+)
 from greedyjax._types import static
 from greedyjax.linalg.basis import empty_basis, extend
 from greedyjax.pursuit._problem import Problem
@@ -103,5 +111,5 @@ def _orthonormal(problem: Problem, residual: Float[Array, "parts snapshots m"]):
         return extend(basis, vector * inverse, slot, True, enough * inverse)[0], None
 
     start = varying_like(empty_basis(num, m, parts, flat.dtype), flat)
-    basis, _ = lax.scan(step, start, (jnp.arange(num), flat))
+    basis, _ = lax.scan(step, start, (index_range(num), flat))
     return jnp.moveaxis(basis.vectors[:, 0].reshape(num, parts, m), 1, 0)

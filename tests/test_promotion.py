@@ -1,0 +1,84 @@
+"""Strict promotion of dtypes: every public function says itself what it computes in.
+
+Promotion of ranks raises in all tests; see `conftest.py`.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import greedyjax as gj
+from greedyjax import certificates, metrics, nets, operators, training
+from greedyjax._numerics import abs_sq
+from greedyjax.training import losses
+from public_calls import CALLS, LEFT_OUT, K, floating, given, net_of
+
+# In the quick tests, one of each kind of code.
+QUICK = [
+    "omp", "soft_omp", "niht", "soft_subspace_pursuit", "iht_batch", "cosamp, penalty",
+    "HTPNet, hardened", "straight_through", "hardsort", "nmse", "NeuralSort", "SparseSort",
+    "BoundaryGate", "Convolution", "HStack", "SharedSupport", "Blocks, soft", "Interactions",
+    "selection", "GaussianPrior", "dictionary", "BCOO", "same_path", "complete", "sparse_bayes",
+]  # fmt: skip
+# Products of the user's, which get real vectors beside a complex matrix.
+MIXED = ["MatrixFree", "MatrixFree, prepared"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CALLS],
+)
+def test_values_and_gradients_mix_no_dtypes(name, dtype):
+    """Tracing tells."""
+    if name in MIXED and dtype == np.complex64:
+        dtype = np.float64
+
+    def size(args):
+        found = floating(CALLS[name](*args))
+        return sum((jnp.sum(abs_sq(z)).astype(jnp.float32) for z in found), jnp.float32(0))
+
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(jax.grad(size), given(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_calls_from_outside_of_jit_mix_none(dtype):
+    """Checks of values, and what a training does between its steps."""
+    A, Y, X = given(dtype)
+
+    with jax.numpy_dtype_promotion("strict"):
+        found = gj.omp_batch(A, Y, sparsity=K, rtol=0.1)
+        fitted = training.fit(
+            net_of(A), (Y, X), (Y, X), optimizer=optax.adam(0.1), num_epochs=1, batch_size=3,
+            key=jax.random.key(0),
+        )  # fmt: skip
+    assert found.x.dtype == dtype
+    assert np.isfinite(fitted.best_val_loss)
+
+
+@pytest.mark.slow
+def test_learning_from_outside_of_jit_mixes_none():
+    A, Y, X = (jnp.tile(z, (reps, 1)) for z, reps in zip(given(np.float32), (1, 8, 8), strict=True))
+    with jax.numpy_dtype_promotion("strict"):
+        learned = training.learn_interactions(
+            net_of(A), (Y, X), key=jax.random.key(0), rank=2, num_epochs=1, batch_size=4,
+        )  # fmt: skip
+    assert learned.solver(Y[0]).dtype == np.float32
+
+
+def test_every_public_function_is_among_the_calls():
+    modules = gj, certificates, metrics, nets, operators, training, losses
+    public = {
+        name
+        for module in modules
+        for name in module.__all__
+        if callable(getattr(module, name)) and not inspect.ismodule(getattr(module, name))
+    }
+    called = {name.partition(",")[0] for name in CALLS}
+    assert public - called - LEFT_OUT == set()
+    assert set(QUICK) <= set(CALLS)
