@@ -10,7 +10,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from greedyjax._types import Recovery
+from greedyjax._types import Codes, Recovery
 from greedyjax.linalg.dictionary import dictionary
 from greedyjax.linalg.products import Dictionary
 from greedyjax.linalg.whitening import Whitened, whiten
@@ -18,6 +18,7 @@ from greedyjax.pursuit import (
     GaussianPrior,
     cosamp,
     cosamp_batch,
+    encode,
     htp,
     htp_batch,
     iht,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Codes",
     "Dictionary",
     "GaussianPrior",
     "Recovery",
@@ -69,6 +71,7 @@ __all__ = [
     "cosamp",
     "cosamp_batch",
     "dictionary",
+    "encode",
     "hardsort",
     "htp",
     "htp_batch",

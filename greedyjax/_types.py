@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jax import export
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, Real
@@ -98,6 +99,47 @@ class Recovery(NamedTuple):
     def stationary(self) -> Bool[Array, "*batch"]:
         """Whether the solver stands still before a residual: ``status == STATIONARY``."""
         return self.status == self.STATIONARY
+
+
+@exportable
+class Codes(NamedTuple):
+    """What `greedyjax.encode` found: a `Recovery` of many signals that stores no zeros.
+
+    Attributes:
+        coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, 0 in unused
+            slots; of ``L`` snapshots shape ``(num, sparsity, L)``.
+        support: as in `Recovery`, shape ``(num, sparsity)``; -1 in unused slots.
+        residual_norm: as in `Recovery`, shape ``(num,)``, and so are the fields below.
+        num_steps: as in `Recovery`.
+        status: as in `Recovery`.
+    """
+
+    coefficients: Inexact[Array, "num sparsity *snapshots"]
+    support: Int[Array, "num sparsity"]
+    residual_norm: Float[Array, " num"]
+    num_steps: Int[Array, " num"]
+    status: Int[Array, " num"]
+
+    @property
+    def converged(self) -> Bool[Array, " num"]:
+        """As in `Recovery`."""
+        return self.status == Recovery.RESIDUAL_REACHED
+
+    @property
+    def stationary(self) -> Bool[Array, " num"]:
+        """As in `Recovery`."""
+        return self.status == Recovery.STATIONARY
+
+    def dense(self, num_atoms: int) -> Inexact[Array, "num n *snapshots"]:
+        """``x`` with its zeros, shape ``(num, n)`` for ``n = num_atoms``."""
+
+        def one(coefficients, support):
+            x = jnp.zeros((num_atoms, *coefficients.shape[1:]), coefficients.dtype)
+            # Unused slots lie past the end, where nothing is written.
+            places = jnp.where(support < 0, num_atoms, support)
+            return x.at[places].set(coefficients, mode="drop")
+
+        return jax.vmap(one)(self.coefficients, self.support)
 
 
 Solver: TypeAlias = Callable[..., Recovery]

@@ -13,7 +13,7 @@ from greedyjax.pursuit._batch import (
     omp_batch,
     subspace_pursuit_batch,
 )
-from greedyjax.pursuit._blocks import Plan, plan, recover_batch
+from greedyjax.pursuit._blocks import Plan, encode, plan, recover_batch
 from greedyjax.pursuit._cosamp import cosamp, soft_cosamp
 from greedyjax.pursuit._cutting import batch_that_fits as batch_that_fits
 from greedyjax.pursuit._cutting import in_blocks as in_blocks
@@ -71,6 +71,7 @@ __all__ = [
     "Turns",
     "cosamp",
     "cosamp_batch",
+    "encode",
     "htp",
     "htp_batch",
     "iht",

@@ -13,7 +13,7 @@ from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import in_units, matmul, power_of_two
 from greedyjax._precision import as_given
-from greedyjax._types import Matrix, Recovery
+from greedyjax._types import Codes, Matrix, Recovery
 from greedyjax.linalg.dictionary import GRAM_BYTES
 from greedyjax.linalg.operators import Dense, join, split
 from greedyjax.linalg.products import Dictionary
@@ -23,7 +23,7 @@ from greedyjax.pursuit._cutting import batch_that_fits, block_of_gram, block_tha
 from greedyjax.pursuit._method import Method, run
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
-from greedyjax.pursuit._recover import checked, recovery, solve, system_for
+from greedyjax.pursuit._recover import checked, recovery, solve, system_for, without_zeros
 from greedyjax.pursuit._turns import turns_of
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
 from greedyjax.structures import Plain
@@ -32,10 +32,17 @@ from greedyjax.structures import Plain
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How `recover_batch` goes about it: the form of a step, and the signals in a block."""
+    """How `recover_batch` goes about it.
+
+    Attributes:
+        by_gram: the form of a step of OMP.
+        batch_size: the signals in a block.
+        dense: whether answers have their zeros.
+    """
 
     by_gram: bool
     batch_size: int
+    dense: bool = True
 
 
 def recover_batch(
@@ -81,13 +88,58 @@ def recover_batch(
         >>> gj.recover_batch(HTP(sparsity=1, num_steps=3), A, Y).support.tolist()
         [[1], [2]]
     """
+    return _in_batches(method, A, Y, weights, batch_size, dense=True)
+
+
+def encode(
+    method: Method,
+    A: Matrix | Dictionary,
+    Y: Inexact[ArrayLike, "num m *snapshots"],
+    *,
+    weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
+    batch_size: int | None = None,
+) -> Codes:
+    """`recover_batch` whose answers are sparse: the atoms of each signal and their coefficients.
+
+    Nothing of shape ``(num, n)`` is formed, and memory beside ``A`` grows with ``num`` times the
+    sparsity. With several dictionaries, ``A`` of shape ``(d, m, n)`` and ``Y`` of shape
+    ``(d, num, m)``, use ``jax.vmap(partial(encode, method))(A, Y)``.
+
+    Args:
+        method: a `greedyjax.pursuit.Method`, such as ``OMP(sparsity=8)``.
+        A: as for `recover_batch`, and so are the arguments below.
+        Y: measurements, one signal a row, shape ``(num, m)``; ``(num, m, L)`` for snapshots.
+        weights: as for `recover`.
+        batch_size: signals in a block, static; None chooses.
+
+    Returns:
+        `Codes`, whose ``dense(n)`` is the ``x`` of `recover_batch`.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> from greedyjax.pursuit import OMP
+        >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+        >>> codes = gj.encode(OMP(sparsity=1), A, jnp.array([[0.0, 2.0], [3.0, 4.0]]))
+        >>> codes.support.tolist(), codes.coefficients.round(3).tolist()
+        ([[1], [2]], [[2.0], [5.0]])
+        >>> codes.dense(3).round(3).tolist()
+        [[0.0, 2.0, 0.0], [0.0, 0.0, 5.0]]
+    """
+    return _in_batches(method, A, Y, weights, batch_size, dense=False)
+
+
+def _in_batches(method: Any, A: Any, Y: Any, weights: Any, batch_size: int | None, *, dense: bool):
     given = Y
     method, A, Y, weighting, tolerance = checked(method, A, Y, weights, name="Y", ndim=2)
     best = _plan_for(method, A, Y, tolerance)
     size = best.batch_size
     if batch_size is not None:
         size = _checks.static_int("batch_size", batch_size, minimum=1)
-    plan = dataclasses.replace(best, batch_size=size)
+    plan = dataclasses.replace(best, batch_size=size, dense=dense)
     return as_given(_recover_batch(method, A, Y, tolerance, weighting, plan), A, given)
 
 
@@ -95,10 +147,13 @@ def recover_batch(
 @on_any_mesh(rows=(2, 3))
 def _recover_batch(
     method: Method, A, Y, tolerance: Tolerance, weighting: Weighting, plan: Plan
-) -> Recovery:
+) -> Recovery | Codes:
+    answer_of = (lambda found: found) if plan.dense else without_zeros
+
     def by_residuals(Y, tolerance=EXACT):
         def one(y, tolerance):
-            return solve(prepared, problem_of(system, y, tolerance=tolerance), weighting)
+            problem = problem_of(system, y, tolerance=tolerance)
+            return answer_of(solve(prepared, problem, weighting))
 
         return jax.vmap(one)(Y, tolerance)
 
@@ -106,16 +161,14 @@ def _recover_batch(
         system = system_for(method, A, Y.dtype)
         prepared = method.prepared(system)
         if tolerance != EXACT and isinstance(prepared, OMP) and _rounds.serve(prepared, Y):
-            return _rounds.in_rounds(prepared, system, Y, tolerance, weighting, plan.batch_size)
+            settings = plan.batch_size, plan.dense
+            return _rounds.in_rounds(prepared, system, Y, tolerance, weighting, *settings)
         return in_blocks(by_residuals, plan.batch_size, Y, tolerance)
 
     assert isinstance(method, OMP)
     by_gram = dataclasses.replace(method, fit=GramMatrix(method.fit.penalty))
     system = system_for(by_gram, A, Y.dtype)
     prepared, by_gram = method.prepared(system), by_gram.prepared(system)
-    # In one product for all signals, each at its own unit scale.
-    units = power_of_two(Y, axis=-1)[:, None]
-    projections = lax.stop_gradient(_projections(system.atoms, in_units(Y, units)))
 
     def block(Y, projections):
         def pursue(y, projections):
@@ -124,13 +177,21 @@ def _recover_batch(
 
         def fit(y, state):
             problem = problem_of(system, y)
-            return recovery(by_gram, problem, by_gram.answer(problem, state))
+            return answer_of(recovery(by_gram, problem, by_gram.answer(problem, state)))
 
         states = jax.vmap(pursue)(Y, projections)
         fitted = lambda: jax.vmap(fit)(Y, states)
         return lax.cond(states.accurate, fitted, lambda: by_residuals(Y))
 
-    return in_blocks(block, plan.batch_size, Y, projections)
+    def projected(Y):
+        # In one product for many signals, each at its own unit scale.
+        units = power_of_two(Y, axis=-1)[:, None]
+        projections = lax.stop_gradient(_projections(system.atoms, in_units(Y, units)))
+        return in_blocks(block, plan.batch_size, Y, projections)
+
+    if plan.dense:
+        return projected(Y)
+    return in_blocks(projected, batch_that_fits(2 * A.shape[1], Y.dtype), Y)
 
 
 def _projections(atoms: Any, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num n"]:

@@ -11,7 +11,7 @@ from greedyjax import _checks
 from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import eps, norm, times_real
 from greedyjax._precision import as_given
-from greedyjax._types import Matrix, Recovery, Scalar
+from greedyjax._types import Codes, Matrix, Recovery, Scalar
 from greedyjax.policies import Policy, Weighting, as_weighting
 from greedyjax.pursuit._method import Method, run
 from greedyjax.pursuit._problem import (
@@ -203,3 +203,10 @@ def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
         num_steps=num_steps,
         status=status,
     )
+
+
+def without_zeros(found: Recovery) -> Codes:
+    """The recovery of one signal by the coefficients of its atoms."""
+    used = (found.support >= 0).reshape(-1, *[1] * (found.x.ndim - 1))
+    at_atoms = found.x.at[found.support].get(mode="fill", fill_value=0)
+    return Codes(jnp.where(used, at_atoms, 0), *found[1:])

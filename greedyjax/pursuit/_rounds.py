@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Inexact
 
 from greedyjax._meshes import num_parts, varying_like
 from greedyjax._numerics import norm
-from greedyjax._types import Recovery
+from greedyjax._types import Codes, Recovery
 from greedyjax.policies import Weighting
 from greedyjax.pursuit._cutting import batch_that_fits, in_blocks
 from greedyjax.pursuit._method import run
 from greedyjax.pursuit._orthogonal import OMP
 from greedyjax.pursuit._problem import System, Tolerance, problem_of
-from greedyjax.pursuit._recover import recovery, solve
+from greedyjax.pursuit._recover import recovery, solve, without_zeros
 from greedyjax.pursuit._turns import turns_of
 
 # Atoms in the first round; each round has three times as many as the one before.
@@ -43,26 +43,28 @@ def serve(method: OMP, Y: Any) -> bool:
 
 def in_rounds(
     method: OMP, system: System, Y: Inexact[Array, "num m"], tolerance: Tolerance,
-    weighting: Weighting, size: int,
-) -> Recovery:  # fmt: skip
+    weighting: Weighting, size: int, dense: bool,
+) -> Recovery | Codes:  # fmt: skip
     """The answers of ``method``, prepared, to signals each of which stops at its tolerance.
 
     All signals get few steps, whose passes over the atoms chosen are short. Those that are not done
     are begun again, with room for three times as many atoms, and so on, and those that are done
     cost nothing more. Where three quarters of a block are not done the round ends there, and the
-    last round is the next. ``size`` is the number of signals in a block of that one.
+    last round is the next. ``size`` is the number of signals in a block of that one. Answers have
+    their zeros if ``dense``.
     """
-    return _in_rounds(size, method, system, Y, tolerance, weighting)
+    return _in_rounds((size, dense), method, system, Y, tolerance, weighting)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _in_rounds(size: int, method: OMP, system: System, Y, tolerance, weighting) -> Recovery:
+def _in_rounds(settings: tuple[int, bool], method: OMP, system: System, Y, tolerance, weighting):
+    size, dense = settings
     num, rounds = Y.shape[0], sizes_of_rounds(method.sparsity)
 
     def of_round(sparsity: int):
         """A block of signals with so many atoms, and how many signals such a block has."""
         less = dataclasses.replace(method, sparsity=sparsity)
-        one = partial(_with_atoms, less, method, system, weighting)
+        one = partial(_with_atoms, less, method, system, weighting, dense)
         fits = size if sparsity == method.sparsity else batch_that_fits(
             3 * system.shape[1] + 4 * system.shape[0] * sparsity, Y.dtype
         )  # fmt: skip
@@ -104,12 +106,14 @@ def _round(solved: Callable, fits: int, last: bool, rows: Any, now: tuple) -> tu
 
 
 @_in_rounds.defjvp
-def _derivative(size: int, primals, tangents):
+def _derivative(settings: tuple[int, bool], primals, tangents):
     """That of the same answers without rounds, which have a loop of unknown length."""
+    size, dense = settings
 
     def plain(method, system, Y, tolerance, weighting):
         def one(y, tolerance):
-            return solve(method, problem_of(system, y, tolerance=tolerance), weighting)
+            found = solve(method, problem_of(system, y, tolerance=tolerance), weighting)
+            return found if dense else without_zeros(found)
 
         return in_blocks(jax.vmap(one), size, Y, tolerance)
 
@@ -117,8 +121,8 @@ def _derivative(size: int, primals, tangents):
 
 
 def _with_atoms(
-    less: OMP, method: OMP, system: System, weighting: Weighting, y, tolerance
-) -> tuple[Recovery, Bool[Array, ""]]:
+    less: OMP, method: OMP, system: System, weighting: Weighting, dense: bool, y, tolerance
+) -> tuple[Recovery | Codes, Bool[Array, ""]]:
     """The first steps of a method, in the form of all, and whether they were enough."""
     problem = problem_of(system, y, tolerance=tolerance)
     turns = turns_of(problem, weighting, None, method).part(0, less.sparsity)
@@ -128,5 +132,7 @@ def _with_atoms(
     width = len(found.support) // less.sparsity
     fill = (0, (method.sparsity - less.sparsity) * width)
     support = jnp.pad(found.support, fill, constant_values=-1)
+    found = found._replace(support=support)
     # Not `>`: a NaN must run to the end and show.
-    return found._replace(support=support), norm(answer.residual) <= problem.enough
+    done = norm(answer.residual) <= problem.enough
+    return found if dense else without_zeros(found), done

@@ -248,7 +248,8 @@ def local_sparsities(
     n = array.shape[1]
     of_atoms, num = _checks.ids("ids", ids, n, "level")
     sparsity = _checks.static_int("sparsity", sparsity, minimum=1, maximum=n)
-    sizes = np.abs(np.asarray(array, np.result_type(array.dtype, np.float64)))
+    # Of what was given, as an array of JAX would be traced inside of a function that is.
+    sizes = np.abs(np.asarray(X, np.result_type(array.dtype, np.float64)))
     largest = sizes.max(axis=tuple(range(1, sizes.ndim)), keepdims=True, initial=0)
     energy = (sizes / np.where(largest > 0, largest, 1)).reshape(*sizes.shape[:2], -1) ** 2
     energy = energy.sum(axis=2)

@@ -1,0 +1,129 @@
+"""Sparse answers: those of the dense batch without its zeros, whatever the form of the steps."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import greedyjax as gj
+from greedyjax import streaming
+from greedyjax.pursuit import HTP, IHT, OMP, CoSaMP, OrderRecursive, SubspacePursuit
+from greedyjax.structures import Blocks, SharedSupport
+from helpers import assert_close, jit, random_problem
+
+M, N, K, NUM = 24, 50, 6, 37
+
+
+def signals(dtype, num=NUM, snapshots=()):
+    """A dictionary, and sparse signals with noise; the first is 0, so that its slots are unused."""
+    A, rng = random_problem(0, M, N, K, dtype)[0], np.random.default_rng(1)
+    X = np.zeros((num, N, *snapshots))
+    for x in X[1:]:
+        x[rng.choice(N, K, replace=False)] = rng.standard_normal((K, *snapshots))
+    Y = np.einsum("mn,i n...->im...", A, X) + 0.01 * rng.standard_normal((num, M, *snapshots))
+    Y[0] = 0
+    return A, Y.astype(dtype)
+
+
+def scattered(codes, n):
+    """By a plain loop."""
+    X = np.zeros((len(codes.support), n, *codes.coefficients.shape[2:]), codes.coefficients.dtype)
+    for x, places, values in zip(
+        X, *map(np.asarray, (codes.support, codes.coefficients)), strict=True
+    ):
+        for place, value in zip(places, values, strict=True):
+            if place >= 0:
+                x[place] = value
+    return X
+
+
+METHODS = {
+    "OMP": OMP(K),
+    "OMP, tolerance": OMP(20, atol=0.03),
+    "OMP, order-recursive": OMP(K, fit=OrderRecursive()),
+    "OMP, blocks": OMP(3, structure=Blocks(np.arange(N) // 2)),
+    "IHT": IHT(K, 20),
+    "IHT, debiased": IHT(K, 20, debias=True),
+    "HTP": HTP(K, 5),
+    "CoSaMP": CoSaMP(K, 5),
+    "subspace pursuit": SubspacePursuit(K, 5),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*((name, np.float64) for name in METHODS), ("OMP", np.complex64)]
+)
+def test_codes_are_the_nonzeros_of_the_dense_answers(name, dtype):
+    method, (A, Y) = METHODS[name], signals(dtype)
+    dense, codes = (jit(partial(solve, method))(A, Y) for solve in (gj.recover_batch, gj.encode))
+    assert codes.coefficients.shape == codes.support.shape == dense.support.shape
+    assert codes.coefficients.dtype == dense.x.dtype
+    np.testing.assert_array_equal(codes.support, dense.support)
+    np.testing.assert_array_equal(scattered(codes, N), dense.x)
+    np.testing.assert_array_equal(codes.dense(N), dense.x)
+    np.testing.assert_array_equal(codes.coefficients[codes.support < 0], 0)
+    for field in ("residual_norm", "num_steps", "status", "converged", "stationary"):
+        np.testing.assert_array_equal(getattr(codes, field), getattr(dense, field))
+
+
+def test_codes_by_the_gram_matrix_have_the_derivatives_of_the_dense_answers():
+    A, Y = signals(np.float64)
+    weights = np.random.default_rng(2).standard_normal((NUM, N))
+
+    def total(Y, solve):
+        return jnp.sum(weights * solve(OMP(K), gj.dictionary(A), Y))
+
+    by_codes = jax.grad(total)(Y, lambda *args: gj.encode(*args).dense(N))
+    by_dense = jax.grad(total)(Y, lambda *args: gj.recover_batch(*args).x)
+    np.testing.assert_allclose(by_codes, by_dense, rtol=0, atol=1e-12)
+    assert np.abs(by_dense).max() > 0.1
+
+
+def test_snapshots_have_a_coefficient_each():
+    A, Y = signals(np.float64, num=5, snapshots=(3,))
+    method = OMP(K, structure=SharedSupport())
+    codes = gj.encode(method, A, Y)
+    assert codes.coefficients.shape == (5, K, 3)
+    np.testing.assert_array_equal(codes.dense(N), gj.recover_batch(method, A, Y).x)
+
+
+def test_each_of_several_dictionaries_codes_its_own_signals():
+    pairs = [signals(np.float64, num=4), signals(np.float64, num=4)]
+    A, Y = (np.stack(each) for each in zip(*pairs, strict=True))
+    A[1] = A[1][:, ::-1]
+    codes = jax.vmap(partial(gj.encode, OMP(K)))(A, Y)
+    for i in range(2):
+        alone = gj.encode(OMP(K), A[i], Y[i])
+        np.testing.assert_array_equal(codes.support[i], alone.support)
+        np.testing.assert_allclose(codes.coefficients[i], alone.coefficients, rtol=1e-9, atol=1e-12)
+    assert not np.array_equal(codes.support[0], codes.support[1])
+
+
+def test_half_precision_comes_back_in_half_precision():
+    A, Y = signals(np.float32)
+    A, Y = jnp.asarray(A, jnp.bfloat16), jnp.asarray(Y, jnp.bfloat16)
+    codes = gj.encode(OMP(K), A, Y)
+    assert codes.coefficients.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(codes.support, gj.omp_batch(A, Y, sparsity=K).support)
+
+
+def test_streams_of_signals_are_stored_as_codes():
+    A, Y = signals(np.float32)
+    codes = streaming.recover(jax.jit(partial(gj.encode, OMP(K), A)), Y, batch_size=8)
+    assert isinstance(codes, gj.Codes)
+    assert codes.coefficients.shape == (NUM, K)
+    assert_close(codes.dense(N), gj.omp_batch(A, Y, sparsity=K).x)
+
+
+@pytest.mark.parametrize("method", [OMP(8), OMP(30, atol=0.1)])
+def test_nothing_has_the_shape_of_all_dense_answers(method):
+    num, m, n = 65_536, 64, 2048
+    shapes = jax.ShapeDtypeStruct((m, n), jnp.float32), jax.ShapeDtypeStruct((num, m), jnp.float32)
+    solve = lambda coded: jax.jit(partial(gj.encode if coded else gj.recover_batch, method))
+    text = {coded: solve(coded).lower(*shapes).compile().as_text() for coded in (True, False)}
+    assert f"[{num},{n}]" in text[False]
+    assert f"[{num},{n}]" not in text[True]
+    memory = solve(True).lower(*shapes).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < num * n * 4 / 8
