@@ -44,7 +44,7 @@ def nonnegative_least_squares(
     """
     nothing = 8 * eps(y.dtype) * norm(y)
     gram, along = matmul(B, B.T), matmul(B, y)
-    z, inverse = _positive(gram, along, jnp.maximum(start, 0), nothing)
+    z, inverse = positive_coefficients(gram, along, jnp.maximum(start, 0), nothing)
     # A Gram matrix squares what rounding does; the residual of z does not.
     z = z + matmul(inverse, matmul(B, y - matmul(z, B)))
     z = jnp.where(z <= 0, 0, z)
@@ -85,7 +85,7 @@ class _State(NamedTuple):
     count: Int[Array, ""]
 
 
-def _positive(
+def positive_coefficients(
     gram: Float[Array, "k k"], along: Float[Array, " k"], start: Float[Array, " k"], nothing
 ) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
     """``z >= 0`` of least ``z^T G z / 2 - c^T z``, and the inverse of ``G`` where it is positive.

@@ -26,7 +26,8 @@ from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
 from greedyjax.pursuit._recover import checked, recovery, solve, system_for, without_zeros
 from greedyjax.pursuit._turns import turns_of
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
-from greedyjax.structures import Plain
+from greedyjax.pursuit.fits._nonnegative import NonNegativeGram, NonNegativeLeastSquares
+from greedyjax.structures import NonNegative, Plain
 
 
 @jax.tree_util.register_static
@@ -166,7 +167,8 @@ def _recover_batch(
         return in_blocks(by_residuals, plan.batch_size, Y, tolerance)
 
     assert isinstance(method, OMP)
-    by_gram = dataclasses.replace(method, fit=GramMatrix(method.fit.penalty))
+    fit_by_gram = NonNegativeGram if method.structure.nonnegative else GramMatrix
+    by_gram = dataclasses.replace(method, fit=fit_by_gram(method.fit.penalty))
     system = system_for(by_gram, A, Y.dtype)
     prepared, by_gram = method.prepared(system), by_gram.prepared(system)
 
@@ -203,10 +205,13 @@ def _projections(atoms: Any, Y: Inexact[Array, "num m"]) -> Inexact[Array, "num 
 
 def _plan_for(method: Method, A: Any, Y: Any, tolerance: Tolerance) -> Plan:
     (m, n), itemsize, backend = A.shape, Y.dtype.itemsize, jax.default_backend()
+    structure = method.structure
+    if isinstance(structure, NonNegative):
+        structure = structure.inner
     if not (
         isinstance(method, OMP)
-        and type(method.fit) is LeastSquares
-        and isinstance(method.structure, Plain)
+        and type(method.fit) in (LeastSquares, NonNegativeLeastSquares)
+        and isinstance(structure, Plain)
     ):
         snapshots = Y.shape[2] if method.structure.snapshots else 1
         return Plan(False, batch_that_fits(snapshots * method.footprint((m, n)), Y.dtype))

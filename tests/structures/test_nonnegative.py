@@ -13,6 +13,8 @@ import pytest
 import greedyjax as gj
 from greedyjax import nets, training
 from greedyjax.pursuit import HTP, OMP, CoSaMP, GramMatrix, OrderRecursive
+from greedyjax.pursuit._blocks import _plan_for
+from greedyjax.pursuit._problem import EXACT
 from greedyjax.structures import Blocks, NonNegative, Plain, SharedSupport
 from greedyjax.training import losses
 from helpers import assert_close, jit
@@ -33,13 +35,15 @@ every_solver = pytest.mark.parametrize("name", SOLVERS)
 
 
 def problem(seed=0, num=None, m=M, n=N, noise=0.3):
-    """Atoms of any norms with a common part, so that many coefficients end at 0."""
+    """Atoms of any norms with a common part, and some coefficients that should be negative."""
     rng = np.random.default_rng(seed)
     A = (rng.standard_normal((m, n)) + 0.6 * rng.standard_normal((m, 1))) / m**0.5
     A *= np.linspace(0.7, 1.4, n)
     X = np.zeros((num or 1, n))
     for x in X:
-        x[rng.choice(n, K + 2, replace=False)] = rng.uniform(0.5, 2, K + 2)
+        x[rng.choice(n, K + 2, replace=False)] = rng.uniform(0.5, 2, K + 2) * rng.choice(
+            [1, 1, -1], K + 2
+        )
     Y = X @ A.T
     Y += noise * rng.standard_normal(Y.shape) * np.linalg.norm(Y, axis=1, keepdims=True) / m**0.5
     return A, (Y if num else Y[0]), rng.uniform(0.5, 1.5, n)
@@ -55,16 +59,28 @@ def solve(name, A, y, soft=None, structure=POSITIVE, **more):
 # --- Hard ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(20, 50, 6), (40, 30, 8)])
-def test_omp_is_greedy_non_negative_least_squares(m, n, k):
-    """500 problems of each shape: the same atoms in the same order, the same coefficients."""
+def _by_gram(A, Y, **settings):
+    assert _plan_for(OMP(settings["sparsity"]), A, Y, EXACT).by_gram
+    return gj.omp_batch(A, Y, **settings)
+
+
+def _by_residuals(A, Y, **settings):
+    return jax.vmap(lambda y: gj.omp(A, y, **settings))(Y)
+
+
+@pytest.mark.parametrize(
+    ("form", "m", "n", "k"), [(_by_gram, 20, 50, 6), (_by_residuals, 40, 30, 8)]
+)
+def test_omp_is_greedy_non_negative_least_squares(form, m, n, k):
+    """500 problems of each form: the same atoms in the same order, the same coefficients."""
     zeros = 0
     for seed in range(5):
         A, Y, _ = problem(seed, num=100, m=m, n=n)
-        found = gj.omp_batch(A, Y, sparsity=k, structure=POSITIVE)
+        found = form(A, Y, sparsity=k, structure=POSITIVE)
         for i, y in enumerate(Y):
             expected = oracles.omp(A, y, k)
-            assert found.support[i].tolist() == expected.support.tolist()
+            atoms = [atom for atom in found.support[i].tolist() if atom >= 0]
+            assert atoms == expected.support.tolist()
             zeros += int(np.sum(expected.x[expected.support] == 0))
             assert_close(found.x[i], expected.x)
             assert_close(found.residual_norm[i], expected.residual_norm)
@@ -142,10 +158,15 @@ def test_a_last_fit_of_iht_is_not_negative():
     assert_close(found.x, expected)
 
 
-def test_a_penalty_counts_in_the_fit():
+@pytest.mark.parametrize("form", ["omp", "omp_batch"])
+def test_a_penalty_counts_in_the_fit(form):
     """Non-negative least squares of the longer vectors that the penalty makes of the atoms."""
     A, y, w = problem(3)
-    found = gj.omp(A, y, sparsity=K, penalty=w, structure=POSITIVE)
+    settings = {"sparsity": K, "penalty": w, "structure": POSITIVE}
+    if form == "omp":
+        found = gj.omp(A, y, **settings)
+    else:  # By the Gram matrix.
+        found = jax.tree.map(lambda z: z[0], gj.omp_batch(gj.dictionary(A), y[None], **settings))
     atoms = found.support
     B = np.vstack([A[:, atoms], np.diag(np.sqrt(w[atoms]))])
     assert_close(found.x[atoms], oracles.nnls(B, np.append(y, np.zeros(K))))
@@ -218,14 +239,19 @@ def test_gradients_are_those_of_finite_differences(name):
     assert_close(in_w, finite_difference(lambda w: compiled(y, w), w), rtol=1e-5, atol=1e-7)
 
 
-def test_the_gradient_of_omp_is_that_of_least_squares_on_the_positive_atoms():
+def _last_by_gram(A, y, **settings):
+    return gj.omp_batch(gj.dictionary(A), y[None], **settings).x[0]
+
+
+@pytest.mark.parametrize("solved", [lambda A, y, **more: gj.omp(A, y, **more).x, _last_by_gram])
+def test_the_gradient_of_omp_is_that_of_least_squares_on_the_positive_atoms(solved):
     A, y, _ = problem(4)
     settings = {"sparsity": 2 * K, "structure": POSITIVE}
     found = gj.omp(A, y, **settings)
     positive = np.flatnonzero(found.x)
     assert len(positive) < found.num_steps
     c = np.cos(np.arange(N))
-    gradient = jax.grad(lambda y: jnp.dot(c, gj.omp(A, y, **settings).x))(y)
+    gradient = jax.grad(lambda y: jnp.dot(c, solved(A, y, **settings)))(y)
     assert_close(gradient, np.linalg.pinv(A[:, positive]).T @ c[positive])
 
 

@@ -245,6 +245,11 @@ def _levels(solve, oracle, *steps, soft=None, fits=False, **settings):
     return Algorithm(run, expected, soft, fits=fits)
 
 
+def _nonnegative_by_gram(A, y, w, k):
+    structure = NonNegative()
+    return gj.omp_batch(gj.dictionary(A), y[None], sparsity=k, weights=w, structure=structure)
+
+
 def _nonnegative(name, units=None, **settings):
     """A solver of real systems whose answers are not negative, hard or soft."""
     oracle, soft = getattr(nonnegative_oracles, name), units is not None
@@ -398,6 +403,9 @@ ALGORITHMS = {
         gj.soft_cosamp, level_oracles.cosamp, MERGES, soft=lambda a, b: b, fits=True, debias=True
     ),
     "omp, nonnegative": _nonnegative("omp"),
+    "omp_batch, Gram, nonnegative": _nonnegative("omp")._replace(
+        solve=lambda A, y, w, tau, k: first(_nonnegative_by_gram(*gj.stack_real(A, y), w, k))
+    ),
     "soft_omp, nonnegative": _nonnegative("omp", lambda a, b: b),
     "iht, nonnegative": _nonnegative("iht", num_steps=STEPS),
     "soft_iht, nonnegative": _nonnegative("iht", lambda a, b: b / a, num_steps=STEPS),

@@ -1,17 +1,23 @@
-"""Least squares on rows, hard or soft, with coefficients that are at least 0."""
+"""Least squares on rows, hard or soft, with coefficients that are at least 0.
+
+By residuals, or for hard rows from the Gram matrix: the correlations ``c = A* y`` and a few rows of
+``G = A* A`` are all that non-negative least squares needs, so that no step touches the ``m``
+measurements.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax._numerics import eps, norm
-from greedyjax.linalg.nonnegative import nonnegative_least_squares
-from greedyjax.pursuit._problem import Problem
+from greedyjax._numerics import eps, matmul, norm
+from greedyjax.linalg.nonnegative import nonnegative_least_squares, positive_coefficients
+from greedyjax.pursuit._problem import Answer, Known, Problem
 from greedyjax.pursuit.fits._least_squares import LeastSquares
-from greedyjax.sorting import Rows
+from greedyjax.sorting import Indices, Rows
 
 
 class Cone(NamedTuple):
@@ -106,3 +112,111 @@ class NonNegativeLeastSquares(LeastSquares):
         del parts  # One, as all is real.
         found = nonnegative_least_squares(atoms, target, jnp.zeros(len(atoms), target.dtype))
         return found.coefficients, found.residual
+
+
+class Correlated(NamedTuple):
+    """The pursuit of one signal by a Gram matrix.
+
+    Attributes:
+        projections: ``A* y``.
+        correlations: ``A* r``.
+        coefficients: of each atom.
+        support: atoms in the order of choice.
+        taken: which were added before the stop.
+        chosen: which atoms have been added.
+        count: how many.
+    """
+
+    projections: Float[Array, " n"]
+    correlations: Float[Array, " n"]
+    coefficients: Float[Array, " k"]
+    support: Int[Array, " k"]
+    taken: Bool[Array, " k"]
+    chosen: Bool[Array, " n"]
+    count: Int[Array, ""]
+
+    @property
+    def accurate(self) -> Bool[Array, ""]:
+        """Always: the form by residuals decides by the same Gram matrix."""
+        return jnp.asarray(True)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NonNegativeGram(NonNegativeLeastSquares):
+    """`NonNegativeLeastSquares` of hard rows, from the Gram matrix ``A* A``.
+
+    The steps are constants to derivatives. The answer fits the atoms found once more, by residuals.
+    """
+
+    uses_gram = True
+
+    def start(self, problem: Problem, turn: Any, num: int, *, keep_rows: bool = True) -> Correlated:
+        """Nothing added yet, and room for ``num`` atoms."""
+        del turn, keep_rows
+        n, dtype = problem.shape[1], problem.y.dtype
+        projections = problem.projections
+        if projections is None:
+            projections = problem.correlations(problem.y)[0]
+        projections = lax.stop_gradient(projections)
+        return Correlated(
+            projections=projections,
+            correlations=projections,
+            coefficients=jnp.zeros(num, dtype),
+            support=jnp.zeros(num, jnp.int32),
+            taken=jnp.zeros(num, bool),
+            chosen=jnp.zeros(n, bool),
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    def correlations(self, problem: Problem, state: Correlated) -> Float[Array, "parts n"]:
+        """``a_j* r`` over columns of norm 1."""
+        del problem
+        return state.correlations[None]
+
+    def goes_on(self, problem: Problem, state: Correlated) -> Bool[Array, ""]:
+        """Whether an atom correlates positively with what is left."""
+        nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
+        # Not `>`: a NaN must show.
+        return lax.stop_gradient(~(jnp.max(state.correlations) <= nothing))
+
+    def add(self, problem: Problem, state: Correlated, row: Indices, active: Any) -> Correlated:
+        """The fit on one atom more."""
+        slot, y = state.count, lax.stop_gradient(problem.y)
+        support = state.support.at[slot].set(row.index)
+        taken = state.taken.at[slot].set(active)
+        of_atoms = lambda z: z.at[support].get(mode="promise_in_bounds")
+        rows = jnp.where(taken[:, None], of_atoms(lax.stop_gradient(problem.system.gram)), 0)
+        gram = jnp.where(taken[:, None], of_atoms(rows.T), 0)
+        along = jnp.where(taken, of_atoms(state.projections), 0)
+        if self.penalty is not None:
+            gram = gram + jnp.diag(jnp.where(taken, of_atoms(lax.stop_gradient(self.penalty)), 0))
+        nothing = 8 * eps(y.dtype) * norm(y)
+        z, inverse = positive_coefficients(gram, along, state.coefficients, nothing)
+        z = z + matmul(inverse, along - matmul(gram, z))
+        z = jnp.where(z <= 0, 0, z)
+        return Correlated(
+            projections=state.projections,
+            correlations=state.projections - matmul(z, rows),
+            coefficients=z,
+            support=support,
+            taken=taken,
+            chosen=row.join(state.chosen, active),
+            count=slot + 1,
+        )
+
+    def known(self, problem: Problem, state: Correlated) -> Known:
+        """The atoms that have been added, and their coefficients over columns of norm 1."""
+        rows, n = Indices(state.support), problem.shape[1]
+        return Known(lambda: state.chosen, lambda: rows.combine(state.coefficients[None], n)[0])
+
+    def answer(self, problem: Problem, state: Correlated) -> Answer:
+        """A fit of the atoms found; where none was added the first one stands again."""
+        support, taken = state.support, state.taken
+        x, residual = self.solve(problem, Indices(jnp.where(taken, support, support[0])))
+        return Answer(
+            x=problem.signal(problem.over_columns(x)),
+            residual=residual,
+            support=jnp.where(taken, support, -1),
+            num_steps=jnp.sum(taken, dtype=jnp.int32),
+        )
