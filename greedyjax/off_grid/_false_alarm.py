@@ -5,6 +5,7 @@ from math import pi
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.scipy.special import betainc, betaln, gammaincc, gammaln
 from jax.typing import ArrayLike
@@ -71,9 +72,8 @@ def _noise_norm(shape, per_number, variance, false_alarm):
 def checked_rate(false_alarm) -> Array:
     """A probability that is small enough for the formulas below: at most 1/2."""
     rate = _checks.scalar("false_alarm", false_alarm, positive=True)
-    if not _checks.is_traced(false_alarm) and float(rate) > 0.5:
-        got = f"{float(rate):g}"
-        _checks.fail(ValueError, "false_alarm", "a probability of at most 1/2", got)
+    if not _checks.is_traced(false_alarm) and (known := float(np.asarray(false_alarm))) > 0.5:
+        _checks.fail(ValueError, "false_alarm", "a probability of at most 1/2", f"{known:g}")
     return rate.astype(jnp.result_type(rate.dtype, float))
 
 
