@@ -166,7 +166,7 @@ def length_of(unit_atoms: Inexact[Array, "m n"]) -> Float[Array, ""]:
     """The length of the curve through the atoms in their order, by the angles between them."""
     cosines = jnp.sum(unit_atoms[:, :-1].conj() * unit_atoms[:, 1:], axis=0)
     # Of arccos, which would lose half of the digits of a small angle, by what is left of an atom.
-    rest = unit_atoms[:, 1:] - cosines * unit_atoms[:, :-1]
+    rest = unit_atoms[:, 1:] - cosines[None, :] * unit_atoms[:, :-1]
     sines = safe_sqrt(jnp.sum(abs_sq(rest), axis=0))
     return jnp.sum(jnp.arctan2(sines, jnp.abs(cosines)))
 
