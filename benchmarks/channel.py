@@ -33,7 +33,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "channel.png"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--draw", action="store_true")
     options = parser.parse_args()
     if options.draw:
@@ -153,31 +153,47 @@ def spectrum(Y: np.ndarray) -> dict:
 
 
 def draw(result: dict) -> Figure:
-    """One frame: the energy over the directions, the true ones, and those that were found."""
+    """One frame: the energy over the directions, the true ones, and those that were found.
+
+    Beside all directions stand those around the two that are nearest to each other.
+    """
     example = result["example"]
+    true = np.sort(np.array(example["directions"]) % 1)
+    nearest = np.argmin(np.diff(true))
+    middle, half = np.mean(true[nearest : nearest + 2]), 2 / ANTENNAS
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    whole, near = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for axes in (whole, near):
+        panel(axes, example, true)
+    whole.set_xlim(0, 1)
+    near.set_xticks(np.arange(DIRECTIONS) / DIRECTIONS, minor=True)
+    near.tick_params(which="minor", length=6, color=ORANGE, width=1.5)
+    near.tick_params(axis="x", which="major", pad=8)
+    near.set_xlim(middle - half, middle + half)  # Ticks widen the limits that there are.
+    whole.set_ylabel("energy of the frame, dB")
+    whole.set_xlabel("direction: frequency, cycles from antenna to antenna")
+    near.set_xlabel("the same, nearer; the grid in orange")
+    handles, labels = whole.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    return figure
+
+
+def panel(axes, example: dict, true: np.ndarray) -> None:
+    """Energy, true directions and those that were found."""
     energy = 10 * np.log10(np.array(example["energy"]))
-    fine = np.arange(len(energy)) / len(energy)
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(fine, energy, color=GREY, linewidth=1.5, label="energy of the measurements")
     top, bottom = energy.max() + 6, energy.max() - 25
-    axes.vlines(
-        np.array(example["directions"]) % 1, bottom, top, color=BLACK, linestyle="--",
-        linewidth=1, label="true direction",
-    )  # fmt: skip
+    fine = np.arange(len(energy)) / len(energy)
+    axes.plot(fine, energy, color=GREY, linewidth=1.5, label="energy")
+    style = {"color": BLACK, "linestyle": "--", "linewidth": 1, "label": "true direction"}
+    axes.vlines(true, bottom, top, **style)
     marks = {
         "OMP, shared support, 4 paths": ("s", ORANGE, "OMP on the grid, told 4 paths", 4),
-        "Newtonised OMP, noise unknown": ("o", BLUE, "Newtonised OMP, told nothing", 2),
+        "Newtonised OMP, noise unknown": ("o", BLUE, "Newtonised OMP, number unknown", 2),
     }
     for name, (mark, color, label, lift) in marks.items():
         height = np.full(len(example[name]), energy.max() + lift)
-        axes.plot(example[name], height, mark, color=color, markersize=7, label=label)
-    axes.set_xlim(0, 1)
+        axes.plot(example[name], height, mark, color=color, markersize=6, label=label)
     axes.set_ylim(bottom, top)
-    axes.set_xlabel("direction: frequency in cycles from antenna to antenna")
-    axes.set_ylabel("energy, dB")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9, frameon=False)
-    return figure
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from math import pi
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.scipy.special import betainc, betaln, gammaincc, gammaln
 from jax.typing import ArrayLike
@@ -71,9 +72,8 @@ def _noise_norm(shape, per_number, variance, false_alarm):
 def checked_rate(false_alarm) -> Array:
     """A probability that is small enough for the formulas below: at most 1/2."""
     rate = _checks.scalar("false_alarm", false_alarm, positive=True)
-    if not _checks.is_traced(false_alarm) and float(rate) > 0.5:
-        got = f"{float(rate):g}"
-        _checks.fail(ValueError, "false_alarm", "a probability of at most 1/2", got)
+    if not _checks.is_traced(false_alarm) and (known := float(np.asarray(false_alarm))) > 0.5:
+        _checks.fail(ValueError, "false_alarm", "a probability of at most 1/2", f"{known:g}")
     return rate.astype(jnp.result_type(rate.dtype, float))
 
 
@@ -166,7 +166,7 @@ def length_of(unit_atoms: Inexact[Array, "m n"]) -> Float[Array, ""]:
     """The length of the curve through the atoms in their order, by the angles between them."""
     cosines = jnp.sum(unit_atoms[:, :-1].conj() * unit_atoms[:, 1:], axis=0)
     # Of arccos, which would lose half of the digits of a small angle, by what is left of an atom.
-    rest = unit_atoms[:, 1:] - cosines * unit_atoms[:, :-1]
+    rest = unit_atoms[:, 1:] - cosines[None, :] * unit_atoms[:, :-1]
     sines = safe_sqrt(jnp.sum(abs_sq(rest), axis=0))
     return jnp.sum(jnp.arctan2(sines, jnp.abs(cosines)))
 

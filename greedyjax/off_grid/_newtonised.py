@@ -214,8 +214,9 @@ def _found(
         noise_variance = noise_variance + jnp.zeros_like(rows[:, 0, 0].real)
 
     if batch_size is None:
-        footprint = (2 * points.shape[0] + 8 * m) * L + 4 * m * settings.sparsity
-        batch_size = batch_that_fits(footprint, dtype)
+        # Four times what a round keeps: a smaller block has fewer rounds that few signals need.
+        kept = (2 * points.shape[0] + 8 * m) * L + 4 * m * settings.sparsity
+        batch_size = batch_that_fits(4 * kept, dtype)
     size = _checks.static_int("batch_size", batch_size, minimum=1)
     settings = dataclasses.replace(settings, batch_size=size)
     flat = points.reshape(len(points), -1)
@@ -291,12 +292,16 @@ def _function(atom: Any) -> Any:
     return ByIdentity.unless_pytree(atom)
 
 
+def _call(function: Any, theta: Array) -> Any:
+    return function(theta)
+
+
 def _returned(function: Any, grid: Array, m: int) -> jax.ShapeDtypeStruct:
     """The shape and dtype of an atom, which is traced once."""
     theta = jax.ShapeDtypeStruct(grid.shape[1:], grid.dtype)
     expected = f"a function that returns shape ({m},), as the measurements have, for parameters"
     expected += f" of shape {theta.shape}"
-    returned = jax.eval_shape(function, theta)
+    returned = jax.eval_shape(_call, function, theta)
     if not isinstance(returned, jax.ShapeDtypeStruct):
         _checks.fail(TypeError, "atom", expected, f"one that returns {type(returned).__name__}")
     if not jnp.issubdtype(returned.dtype, jnp.inexact):

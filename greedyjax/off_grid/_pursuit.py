@@ -206,7 +206,7 @@ def _all_refined(family: Family, k, settings: Settings, Y, state: State) -> Stat
 
 def _visited(family: Family, i, num_newton: int, state: State) -> State:
     """The state with one path refined against what the others leave, and fitted to that alone."""
-    rest = state.residuals + state.coefficients[i][:, None] * state.atoms[i]
+    rest = state.residuals + jnp.outer(state.coefficients[i], state.atoms[i])
     theta = refined(family.atom, state.thetas[i], rest, num_newton)
     a = family.unit_atom(theta)
     c = matmul(rest, a.conj())
@@ -214,7 +214,7 @@ def _visited(family: Family, i, num_newton: int, state: State) -> State:
         thetas=state.thetas.at[i].set(theta),
         atoms=state.atoms.at[i].set(a),
         coefficients=state.coefficients.at[i].set(c),
-        residuals=rest - c[:, None] * a,
+        residuals=rest - jnp.outer(c, a),
     )
 
 

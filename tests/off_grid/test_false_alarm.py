@@ -134,6 +134,17 @@ def test_a_path_beside_none_at_all():
     assert newtonised_omp(A.atom, A.frequencies, noise(1, M), **options).count == 0
 
 
+def test_rates_and_variances_may_be_traced_or_constants_of_a_compiled_function():
+    y = 20 * A.atom(jnp.array([0.1])) + noise(0, M)
+    solve = lambda rate, variance: (
+        newtonised_omp(
+            A.atom, A.frequencies, y, sparsity=3, false_alarm=rate, noise_variance=variance
+        ).count
+    )
+    assert jax.jit(solve)(0.01, 1.0) == jax.jit(lambda: solve(0.01, 1.0))() == 1
+    assert jax.jit(solve)(0.01, 1e4) == 0
+
+
 @pytest.mark.parametrize("is_complex", [True, False])
 def test_the_norm_of_noise_is_a_quantile_of_chi_square(is_complex):
     freedom = 40 if is_complex else 20

@@ -262,7 +262,7 @@ def test_arrays_of_an_atom_are_traced_and_differentiated():
     for i in (0, 5):
         e = step * np.eye(M)[i]
         difference = (residual(gains + e) - residual(gains - e)) / (2 * step)
-        # The residual is stationary in the parameters up to what cycles leave, so both agree.
+        # Central differences are right to rounding over the step.
         assert_close(slope[i], difference, rtol=1e-5, atol=1e-7)
 
 
