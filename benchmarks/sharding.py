@@ -19,7 +19,7 @@ import tempfile
 import numpy as np
 from common import load_result, write_result
 
-REPEATS = 5
+REPEATS = 30
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 # Of each kind of run the processors of each of its processes, and the devices of one.
 KINDS = {
@@ -28,7 +28,7 @@ KINDS = {
     "two processes": ([1, 1], 1),
     "not pinned": ([2], 1),
 }
-RECOVERY = ("omp_batch", "vmap(omp)")
+RECOVERY = ("omp_batch", "omp_batch, Auto axes", "vmap(omp)")
 TRAINING = ("fit OMPNet", "fit IHTNet", "fit IHTNet, 512")  # Not of two processes: see below.
 
 
@@ -107,24 +107,32 @@ def measured(devices: int, rank: int, num: int, port: int) -> dict[str, float]:
 
     parts = devices * num
     mesh = jax.make_mesh((parts,), ("signals",), axis_types=(AxisType.Auto,))
-    by_signal, everywhere = (
-        NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["signals"], [])
-    )
+    by_signal = NamedSharding(mesh, PartitionSpec("signals"))
 
-    def place(*arrays):
+    def place(*arrays, to=by_signal):
         mine = [np.split(np.asarray(array), num)[rank] for array in arrays]
-        return tuple(jax.make_array_from_process_local_data(by_signal, each) for each in mine)
+        return tuple(jax.make_array_from_process_local_data(to, each) for each in mine)
 
     A = problems.gaussian(jax.random.key(0), 64, 256)
-    (signals,) = place(jax.random.normal(jax.random.key(1), (32_768, 64)))
-    matrix = jax.device_put(np.asarray(A), everywhere)
+    Y = jax.random.normal(jax.random.key(1), (4096, 64))
+    explicit = jax.make_mesh((parts,), ("signals",), axis_types=(AxisType.Explicit,))
+    spread = {
+        kind: (
+            jax.device_put(np.asarray(A), NamedSharding(over, PartitionSpec())),
+            *place(Y, to=NamedSharding(over, PartitionSpec("signals"))),
+        )
+        for kind, over in (("Explicit", explicit), ("Auto", mesh))
+    }
+    batch = lambda A, Y: gj.omp_batch(A, Y, sparsity=8)
+    each = jax.jit(lambda A, Y: jax.vmap(lambda y: gj.omp(A, y, sparsity=8))(Y))
     solvers = {
-        "omp_batch": lambda A, Y: gj.omp_batch(A, Y, sparsity=8),
-        "vmap(omp)": jax.jit(lambda A, Y: jax.vmap(lambda y: gj.omp(A, y, sparsity=8))(Y)),
+        "omp_batch": (batch, spread["Explicit"]),
+        "omp_batch, Auto axes": (batch, spread["Auto"]),
+        "vmap(omp)": (each, spread["Explicit"]),
     }
     times = {
-        name: timed(solve, matrix, signals, repeats=REPEATS)["median_ms"] / 1e3
-        for name, solve in solvers.items()
+        name: timed(solve, *arrays, repeats=REPEATS)["median_ms"] / 1e3
+        for name, (solve, arrays) in solvers.items()
     }
     if num > 1:  # What it compiles is not kept, and takes a minute each time.
         return times
