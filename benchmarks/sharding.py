@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 import numpy as np
-from common import load_result, write_result
+from common import write_result
 
 REPEATS = 30
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
@@ -150,19 +150,6 @@ def measured(devices: int, rank: int, num: int, port: int) -> dict[str, float]:
         )  # fmt: skip
         times[name] = float(np.median(fitted.history["seconds"][2:]))
     return times
-
-
-def table() -> str:
-    """Seconds of each case, and how much faster than one device each kind of run is."""
-    others = [kind for kind in KINDS if kind != "one device"]
-    lines = [f"| | one device, s | {' | '.join(others)} |", "|---" * (2 + len(others)) + "|"]
-    for row in load_result("sharding")["rows"]:
-        gains = row["gains"]
-        cells = [f"{gains[kind]:.2f}" if kind in gains else "–" for kind in others]
-        lines.append(
-            f"| {row['case']} | {row['seconds']['one device']:.3f} | {' | '.join(cells)} |"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median, mode
 
 import reproduction_tables
-import sharding
 from common import load_result
 
 ROOT = Path(__file__).parent.parent
@@ -359,7 +358,6 @@ TABLES = {
         "gpu": gpu,
         "relaxations": relaxations,
     },
-    "docs/devices.md": {"sharding": sharding.table},
     "docs/interactions.md": {
         "interactions": interactions,
         "solvers with interactions": lambda: interactions("interactions_solvers"),
