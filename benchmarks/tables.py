@@ -10,7 +10,6 @@ from statistics import median, mode
 
 import channel_tables
 import reproduction_tables
-import sharding
 from common import load_result
 from structure_tables import levels, nonnegative, snapshots
 
@@ -354,7 +353,6 @@ TABLES = {
         "gpu": gpu,
         "relaxations": relaxations,
     },
-    "docs/devices.md": {"sharding": sharding.table},
     "docs/interactions.md": {
         "interactions": interactions,
         "solvers with interactions": lambda: interactions("interactions_solvers"),

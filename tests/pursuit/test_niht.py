@@ -54,7 +54,16 @@ def test_it_finds_signs_where_a_step_of_fixed_length_stalls():
         assert found.converged
     stalled = gj.iht(A, y, sparsity=40, num_steps=300)
     assert np.linalg.norm(stalled.x - x) > 0.1
-    assert not stalled.converged  # It may stand still, far from the measurements.
+
+
+def test_to_stand_still_far_from_the_measurements_is_no_success():
+    A, _, y = signs(0)
+    for stalled in (
+        gj.iht(A, y, sparsity=40, num_steps=300),
+        jax.tree.map(lambda z: z[0], gj.iht_batch(A, y[None], sparsity=40, num_steps=300)),
+    ):
+        assert stalled.residual_norm > 0.1 * np.linalg.norm(y)
+        assert not stalled.converged
 
 
 def test_the_residual_never_rises():

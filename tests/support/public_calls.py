@@ -216,7 +216,7 @@ LEFT_OUT = {
     # What the calls return, and values that hold no arrays.
     *("Recovery", "Dictionary", "Whitened", "Certificate", "FitResult", "Prior", "Learned", "Loss"),
     *("Temperature", "StepSize", "Weights"),
-    # `test_promotion.py` has them: they run by themselves, and cannot be traced.
+    # They run by themselves, and cannot be traced; `test_promotion.py` trains.
     *("fit", "fit_many", "learn_interactions"),
     # It returns nothing; the others are those of `operators/test_ready.py`.
     *("check_adjoint", "from_pylops", "Product"),
