@@ -203,7 +203,7 @@ class _PerLevel:
         """Of each level the selector, the atoms, their scores, and how many to choose."""
         levels, selector = self.levels, self.selector
         parts, weights = levels.parts(scores), getattr(selector, "weights", None)
-        selectors = [selector] * len(parts)
+        selectors: list[Any] = [selector] * len(parts)
         if isinstance(selector, HardSort) and weights is not None:
             selectors = [selector._replace(weights=part) for part in levels.parts(weights)]
         return zip(selectors, levels.atoms_of_levels(), parts, levels.counts(k), strict=True)

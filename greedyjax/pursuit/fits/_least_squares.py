@@ -94,11 +94,11 @@ class LeastSquares:
             count=jnp.zeros((), jnp.int32),
         )
 
-    def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
+    def correlations(self, problem: Problem, state: Any) -> Float[Array, "parts *snapshots n"]:
         """``a_j* r`` over columns of norm 1, by parts."""
         return problem.correlations(self.measured(problem, state.residual))
 
-    def goes_on(self, problem: Problem, state: Span) -> Bool[Array, ""]:
+    def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
         """``||r|| > problem.enough``, or 0 where that is None."""
         # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
         left = norm(self.measured(problem, state.residual))
