@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import nonnegative_oracles as oracles
 import numpy as np
 import optax
 import pytest
 
 import greedyjax as gj
+import nonnegative_oracles as oracles
 from greedyjax import nets, training
 from greedyjax.pursuit import HTP, OMP, CoSaMP, GramMatrix, OrderRecursive
 from greedyjax.pursuit._blocks import _plan_for
