@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import nonnegative_oracles
 import numpy as np
 
 import block_oracles
 import fitting_oracles
 import greedyjax as gj
 import level_oracles
+import nonnegative_oracles
 import oracles
 import relaxation_oracles
 import rounding
@@ -20,10 +19,17 @@ from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import BoundaryGate, NeuralSort, SparseSort
 from greedyjax.structures import Blocks, Levels, NonNegative
-from masked_fft import masked_fft
+from operators_of import (
+    filters_of,
+    fourier_matrix_of,
+    fourier_of,
+    stacked,
+    wavelet_matrix_of,
+    wavelets_of,
+)
 from optimal_transport import OptimalTransport
 from pairs import Pairs
-from ready_operators import convolution_matrix, wavelet_matrix
+from ready_operators import convolution_matrix
 
 STEPS = 6  # Of the IHT family.
 MERGES = 3  # Of CoSaMP and subspace pursuit.
@@ -268,48 +274,13 @@ def _nonnegative(name, units=None, **settings):
     return Algorithm(solve, found, units, fits=name not in ("iht", "htp"), signed=False)
 
 
-KEPT = np.random.default_rng(5).permutation(16)  # Of the frequencies of 4 x 4 pixels.
-
-
-def _masked_fft(A):
-    """The first frequencies, with the first row of A for the gains of the pixels."""
-    return masked_fft(jnp.asarray(KEPT[: A.shape[0]]), A[0], (4, 4))
-
-
-def _fourier_matrix(A):
-    """The same as a matrix, from the definition of the transform."""
-    place = np.arange(4)
-    F = np.exp(-2j * np.pi * np.outer(place, place) / 4) / 2
-    return np.kron(F, F)[KEPT[: A.shape[0]]] * A[0]
-
-
 def _by_fourier(iht, A, y, w, k):
-    matrix = _fourier_matrix(A)
+    matrix = fourier_matrix_of(A)
     return iht(matrix, y, k, STEPS, _step_size(matrix), w)
 
 
-def _in_wavelets(A):
-    """Images of 4 x 4 pixels that are sparse in wavelets, measured by A."""
-    return gj.dictionary(gj.operators.Product([A, gj.operators.Wavelet((4, 4), "haar", 2)]))
-
-
-def _wavelet_matrix(A):
-    return A @ wavelet_matrix((4, 4), "haar", 2)
-
-
-def _stacked(A):
-    """A itself, put together of four parts."""
-    rows = [gj.operators.HStack([each[:, :7], each[:, 7:]]) for each in (A[:3], A[3:])]
-    return gj.operators.VStack(rows)
-
-
-def _filters(A):
-    """Two filters, from the rows of A."""
-    return A[:2, :5]
-
-
 def _by_filters(A, y, w, k):
-    matrix = convolution_matrix(_filters(A), A.shape[:1])
+    matrix = convolution_matrix(filters_of(A), A.shape[:1])
     return oracles.iht(matrix, y, k, STEPS, _step_size(matrix), w)
 
 
@@ -372,16 +343,16 @@ ALGORITHMS = {
     "omp, pairs": _blocks_omp(Pairs(), PAIRS),
     "soft_omp, pairs": _blocks_omp(Pairs(), PAIRS, soft=True),
     "iht, masked FFT": _iht(
-        lambda A, y, w, tau, k: gj.iht(_masked_fft(A), y, sparsity=k, num_steps=STEPS, weights=w),
+        lambda A, y, w, tau, k: gj.iht(fourier_of(A), y, sparsity=k, num_steps=STEPS, weights=w),
         oracle=lambda A, y, w, tau, k: _by_fourier(oracles.iht, A, y, w, k),
     ),
     "omp, wavelets": _omp(
-        lambda A, y, w, tau, k: gj.omp(_in_wavelets(A), y, sparsity=k, weights=w),
-        oracle=lambda A, y, w, tau, k: oracles.omp(_wavelet_matrix(A), y, k, w),
+        lambda A, y, w, tau, k: gj.omp(wavelets_of(A), y, sparsity=k, weights=w),
+        oracle=lambda A, y, w, tau, k: oracles.omp(wavelet_matrix_of(A), y, k, w),
     ),
     "iht, convolution": _iht(
         lambda A, y, w, tau, k: gj.iht(
-            gj.operators.Convolution(_filters(A), A.shape[0]),
+            gj.operators.Convolution(filters_of(A), A.shape[0]),
             y,
             sparsity=k,
             num_steps=STEPS,
@@ -390,7 +361,7 @@ ALGORITHMS = {
         oracle=lambda A, y, w, tau, k: _by_filters(A, y, w, k),
     ),
     "soft_omp, stacks": _soft_omp(
-        lambda A, y, w, tau, k: gj.soft_omp(_stacked(A), y, sparsity=k, tau=tau, weights=w)
+        lambda A, y, w, tau, k: gj.soft_omp(stacked(A), y, sparsity=k, tau=tau, weights=w)
     ),
     "iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS),
     "soft_iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),

@@ -88,7 +88,7 @@ def omp(A, y, sparsity, weights=None, tau=None):
         rows.append(_rows(scores, 1, tau)[0])
         chosen.append(int(np.argmax(rows[-1])))
         x, r = atoms.fit(rows)
-    return atoms.solution(atoms.scale * x, np.array(chosen), len(chosen))
+    return atoms.solution(atoms.scale * x, np.array(chosen, int), len(chosen))
 
 
 def iht(A, y, sparsity, num_steps, step_size=None, weights=None, tau=None):
