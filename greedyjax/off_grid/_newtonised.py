@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -292,16 +293,14 @@ def _function(atom: Any) -> Any:
     return ByIdentity.unless_pytree(atom)
 
 
-def _call(function: Any, theta: Array) -> Any:
-    return function(theta)
-
-
 def _returned(function: Any, grid: Array, m: int) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of an atom, which is traced once."""
+    """The shape and dtype of an atom, if they fit."""
+    leaves, tree = jax.tree.flatten(function)
     theta = jax.ShapeDtypeStruct(grid.shape[1:], grid.dtype)
+    forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     expected = f"a function that returns shape ({m},), as the measurements have, for parameters"
     expected += f" of shape {theta.shape}"
-    returned = jax.eval_shape(_call, function, theta)
+    returned = _traced(tree, forms, theta)
     if not isinstance(returned, jax.ShapeDtypeStruct):
         _checks.fail(TypeError, "atom", expected, f"one that returns {type(returned).__name__}")
     if not jnp.issubdtype(returned.dtype, jnp.inexact):
@@ -309,3 +308,10 @@ def _returned(function: Any, grid: Array, m: int) -> jax.ShapeDtypeStruct:
     if returned.shape != (m,):
         _checks.fail(ValueError, "atom", expected, f"one that returns shape {returned.shape}")
     return returned
+
+
+@lru_cache(maxsize=64)
+def _traced(tree: Any, forms: tuple, theta: jax.ShapeDtypeStruct) -> Any:
+    """What a function of atoms returns, traced once for leaves and parameters of each form."""
+    leaves = [jax.ShapeDtypeStruct(*form) for form in forms]
+    return jax.eval_shape(lambda leaves, theta: tree.unflatten(leaves)(theta), leaves, theta)

@@ -52,7 +52,7 @@ def test_thresholds_are_those_of_scipy(known, is_complex, snapshots, false_alarm
         atoms = jax.vmap(A.atom, out_axes=1)(A.frequencies)
     else:
         atoms = jax.vmap(pulse, out_axes=1)(CENTRES)
-        atoms = atoms / jnp.linalg.norm(atoms, axis=0)
+        atoms = atoms / jnp.linalg.norm(atoms, axis=0, keepdims=True)
     found = thresholds(
         atoms, atoms.dtype, snapshots=snapshots, sparsity=3, num_parameters=1,
         false_alarm=jnp.asarray(false_alarm), known=known,
@@ -60,7 +60,8 @@ def test_thresholds_are_those_of_scipy(known, is_complex, snapshots, false_alarm
     length, n = float(length_of(atoms)), atoms.shape[1]
     for k in range(3):
         level = oracles.peak_level(M, n, length, snapshots, k, false_alarm, is_complex, known)
-        assert_close(found[k], level, rtol=1e-8)
+        # JAX's incomplete beta function has eight digits.
+        assert_close(found[k], level, rtol=1e-6)
 
 
 def test_one_atom_is_an_ordinary_test():

@@ -31,6 +31,17 @@ def pulse(c):
     return jnp.exp(-0.5 * ((jnp.arange(M) - c) / 1.5) ** 2)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Gains:
+    """Antennas whose gains are to be learned."""
+
+    gains: jax.Array
+
+    def atom(self, f):
+        return self.gains * wave(f)
+
+
 #: The atom of the library and of the oracle, the grid, and parameters off it.
 FAMILIES = {
     "waves": (wave, oracles.steering, GRID, np.array([0.113, 0.391, 0.774])),
@@ -113,7 +124,7 @@ def test_paths_are_those_that_numpy_finds(name, seed):
     assert_close(found.residual_norm, np.linalg.norm(Y - fitted), rtol=1e-7)
 
 
-@pytest.mark.parametrize(("num_newton", "num_cycles"), [(0, 0), (1, 0), (2, 1)])
+@pytest.mark.parametrize(("num_newton", "num_cycles"), [(1, 0), (2, 1)])
 def test_steps_and_cycles_are_those_asked_for(num_newton, num_cycles):
     Y = draw("waves")
     options = {"num_newton": num_newton, "num_cycles": num_cycles}
@@ -154,7 +165,7 @@ def test_a_plane_of_antennas_has_two_frequencies_for_each_path():
 # --- Batches, dtypes, transformations ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("false_alarm", [None, 0.01])
+@pytest.mark.parametrize("false_alarm", [pytest.param(None, marks=pytest.mark.slow), 0.01])
 def test_batches_jit_and_vmap_agree(false_alarm):
     frames = jnp.stack([draw("waves", seed, noise=0.1 * (1 + seed)) for seed in range(5)])
     options = {"sparsity": 5, "structure": SHARED, "false_alarm": false_alarm}
@@ -175,7 +186,9 @@ def test_batches_jit_and_vmap_agree(false_alarm):
             assert_close(leaf, expected, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(AxisType.Auto, marks=pytest.mark.slow), AxisType.Explicit]
+)
 def test_frames_on_two_devices_give_the_same(kind):
     frames = jnp.stack([draw("waves", seed) for seed in range(4)])
     mesh = jax.make_mesh((2,), ("signals",), axis_types=(kind,))
@@ -188,7 +201,9 @@ def test_frames_on_two_devices_give_the_same(kind):
     assert found.count.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec("signals")), 1)
 
 
-@pytest.mark.parametrize("dtype", [np.complex64, np.complex128, np.float32, np.float16])
+@pytest.mark.parametrize(
+    "dtype", [np.complex64, np.float16, pytest.param(np.float32, marks=pytest.mark.slow)]
+)
 def test_answers_have_the_promoted_dtype(dtype):
     name = "waves" if np.issubdtype(dtype, np.complexfloating) else "pulses"
     real = np.finfo(dtype).dtype
@@ -205,15 +220,17 @@ def test_answers_have_the_promoted_dtype(dtype):
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_units_of_signals_and_of_atoms_do_not_matter(scale):
-    Y = draw("waves").astype(np.complex64)
-    found = newtonised_omp(wave, GRID, Y, sparsity=K, structure=SHARED)
-    other = newtonised_omp(lambda f: scale * wave(f), GRID, Y, sparsity=K, structure=SHARED)
-    assert_close(other.parameters, found.parameters, np.float32)
-    assert_close(scale * other.coefficients, found.coefficients, np.complex64)
-    signals = newtonised_omp(
-        wave, GRID, np.complex64(scale) * Y, sparsity=K, structure=SHARED, false_alarm=0.1
+    Y, ones = draw("waves"), jnp.ones(M)
+    solve = lambda gains, Y: newtonised_omp(
+        Gains(gains).atom, GRID, Y, sparsity=K, structure=SHARED, false_alarm=0.1
     )
-    assert_close(signals.parameters, found.parameters, np.float32)
+    found, small = solve(ones, Y), solve(scale * ones, Y)
+    assert_close(small.parameters, found.parameters)
+    assert_close(scale * small.coefficients, found.coefficients)
+    other = solve(ones, scale * Y)
+    assert_close(other.parameters, found.parameters)
+    assert_close(other.coefficients / scale, found.coefficients)
+    assert other.count == small.count == found.count == K
 
 
 def test_coefficients_are_differentiated_on_the_parameters_found():
@@ -230,17 +247,6 @@ def test_coefficients_are_differentiated_on_the_parameters_found():
     loss = lambda Y: jnp.sum(jnp.abs(solve("waves", Y).fitted) ** 2)
     # Of ||P y||^2 with an orthogonal projection P; JAX conjugates.
     assert_close(jax.grad(loss)(Y), 2 * np.conj(B @ (np.linalg.pinv(B) @ Y)))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Gains:
-    """Antennas whose gains are to be learned."""
-
-    gains: jax.Array
-
-    def atom(self, f):
-        return self.gains * wave(f)
 
 
 def test_arrays_of_an_atom_are_traced_and_differentiated():
@@ -269,30 +275,33 @@ def test_arrays_of_an_atom_are_traced_and_differentiated():
 # --- Degenerate input ----------------------------------------------------------------------------
 
 
-def _zeros(f):
-    return 0 * wave(f)
-
-
 def _constant(f):
     return wave(0.2 + 0 * f)
 
 
-@pytest.mark.parametrize("false_alarm", [None, 0.1])
-@pytest.mark.parametrize("atom", [wave, _zeros, _constant])
+ONES, ZEROS = Gains(jnp.ones(M)).atom, Gains(jnp.zeros(M)).atom
+
+
+@pytest.mark.parametrize(
+    ("atom", "false_alarm"), [(ONES, 0.1), (ZEROS, 0.1), (_constant, 0.1), (_constant, None)]
+)
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_degenerate_input_gives_finite_values_and_derivatives(atom, scale, false_alarm):
     Y = scale * jnp.asarray(draw("waves"))
+    options = {"sparsity": 4, "structure": SHARED, "false_alarm": false_alarm}
 
-    def solve(Y):
-        return newtonised_omp(atom, GRID, Y, sparsity=4, structure=SHARED, false_alarm=false_alarm)
+    def size(Y):
+        found = newtonised_omp(atom, GRID, Y, **options)
+        return jnp.sum(jnp.abs(found.coefficients) ** 2), found
 
-    found = solve(Y)
+    gradient, found = jax.grad(size, has_aux=True)(Y)
     assert all(np.isfinite(leaf).all() for leaf in found)
-    if scale == 0 or atom is _zeros:
-        assert found.count == 0
-        assert_close(found.residual_norm, np.linalg.norm(Y))
-    gradient = jax.grad(lambda Y: jnp.sum(jnp.abs(solve(Y).coefficients) ** 2))(Y)
     assert np.isfinite(gradient).all()
+    if scale == 0 or atom is ZEROS:
+        assert found.count == 0
+        assert_close(found.residual_norm, jnp.linalg.norm(Y))
+    if scale == 1 and atom is _constant and false_alarm is None:
+        assert found.count == 1  # The second path would be the first again.
 
 
 def test_equal_scores_go_to_the_first_point_of_the_grid():
