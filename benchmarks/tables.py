@@ -128,8 +128,8 @@ def levels() -> str:
         "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
         "|---" * 4 + "|",
     ]
-    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 72}
-    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]}
+    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 84}
+    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]["rows"]}
     for row in result["hidden"]:
         name = row["method"], row["levels"]
         cells = [f"{row['nmse_db']:.1f}", "", ""]
