@@ -141,6 +141,17 @@ def levels() -> str:
     return "\n".join(lines)
 
 
+def tree() -> str:
+    """Errors of signals on a tree, by how closed atoms are whose parent was not chosen."""
+    lines = ["| m | solver | no tree | closed 0 | closed 0.3 |", "|---" * 5 + "|"]
+    rows = load_result("levels")["tree"]
+    errors = {(row["m"], row["method"], row["closed"]): row["nmse_db"] for row in rows}
+    for m, method in dict.fromkeys((row["m"], row["method"]) for row in rows):
+        cells = [f"{errors[m, method, closed]:.1f}" for closed in (None, 0.0, 0.3)]
+        lines.append(f"| {m} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def mask() -> str:
     """Time and memory beside the dense form."""
     rows = load_result("mask")["rows"]
@@ -374,6 +385,7 @@ TABLES = {
         "tolerance": tolerance,
         "snapshots": snapshots,
         "levels": levels,
+        "tree": tree,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,
