@@ -33,8 +33,8 @@ def levels() -> str:
         "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
         "|---" * 4 + "|",
     ]
-    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 72}
-    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]}
+    found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 84}
+    of_functions = {(r["method"], r["levels"]): r["nmse_db"] for r in result["functions"]["rows"]}
     for row in result["hidden"]:
         name = row["method"], row["levels"]
         cells = [f"{row['nmse_db']:.1f}", "", ""]
@@ -43,4 +43,15 @@ def levels() -> str:
         if name in found:
             cells[2] = f"{100 * found[name]:.0f} %"
         lines.append(f"| {name[0]}{', in levels' if name[1] else ''} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tree() -> str:
+    """Errors of signals on a tree, by how closed atoms are whose parent was not chosen."""
+    lines = ["| m | solver | no tree | closed 0 | closed 0.3 |", "|---" * 5 + "|"]
+    rows = load_result("levels")["tree"]
+    errors = {(row["m"], row["method"], row["closed"]): row["nmse_db"] for row in rows}
+    for m, method in dict.fromkeys((row["m"], row["method"]) for row in rows):
+        cells = [f"{errors[m, method, closed]:.1f}" for closed in (None, 0.0, 0.3)]
+        lines.append(f"| {m} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines)

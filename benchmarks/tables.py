@@ -11,7 +11,7 @@ from statistics import median, mode
 import channel_tables
 import reproduction_tables
 from common import load_result
-from structure_tables import levels, nonnegative, snapshots
+from structure_tables import levels, nonnegative, snapshots, tree
 
 ROOT = Path(__file__).parent.parent
 
@@ -348,6 +348,7 @@ TABLES = {
         "snapshots": snapshots,
         "levels": levels,
         "nonnegative": nonnegative,
+        "tree": tree,
         "batch iht": batch_iht,
         "mask": mask,
         "gpu": gpu,

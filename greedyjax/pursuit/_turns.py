@@ -73,9 +73,7 @@ class Turn(NamedTuple):
         choice, weights = self._choice(correlations, known)
         chosen = self.structure.met(known.chosen())
         row = self._selector(weights).next(choice.scores, chosen)
-        closed = None
-        if self.is_hard and chosen is not None:
-            closed = self.structure.closed(chosen)
+        closed = self.structure.closed(chosen) if self.is_hard else None
         return row, dataclasses.replace(choice, closed=closed)
 
     def first(

@@ -47,7 +47,7 @@ class Around(Structure):
         """The inner structure's."""
         return self.inner.choosing(selector)
 
-    def closed(self, chosen: Array) -> Array:
+    def closed(self, chosen: Array | None) -> Array | None:
         """The inner structure's."""
         return self.inner.closed(chosen)
 

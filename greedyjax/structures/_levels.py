@@ -96,9 +96,9 @@ class Levels(Plain):
         """A selector that chooses by another one within each level."""
         return _PerLevel(selector, self)
 
-    def closed(self, chosen: Bool[Array, " n"]) -> Bool[Array, " n"]:
+    def closed(self, chosen: Bool[Array, " n"] | None) -> Bool[Array, " n"] | None:
         """The atoms chosen, and all those of full levels."""
-        return chosen | (self.room(chosen) == 0)
+        return None if chosen is None else chosen | (self.room(chosen) == 0)
 
     def threshold(self, scores: Float[Array, " n"], k: int) -> Float[Array, " levels"]:
         """Of each level, halfway between the scores chosen and the others."""
@@ -150,11 +150,10 @@ class _PerLevel:
 
     def next(self, scores: Float[Array, " n"], chosen: Array | None) -> Rows:
         """The best atom of all levels that have room."""
-        if chosen is None:
-            return self.selector.next(scores, chosen)
         if isinstance(self.selector, HardSort):
             return self.selector.next(scores, self.levels.closed(chosen))
-        return self.selector.next(self.levels.room(chosen) * scores, chosen)
+        room = 1 if chosen is None else self.levels.room(chosen)
+        return self.selector.next(room * scores, chosen)
 
     def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> Rows:
         """The first rows of each level, one level after the other."""
@@ -201,7 +200,8 @@ class _PerLevel:
 
     def _each(self, scores: Float[Array, " n"], k: int):
         """Of each level the selector, the atoms, their scores, and how many to choose."""
-        levels, selector = self.levels, self.selector
+        levels = self.levels
+        selector: Any = self.selector  # Soft ones alone have losses.
         parts, weights = levels.parts(scores), getattr(selector, "weights", None)
         selectors: list[Any] = [selector] * len(parts)
         if isinstance(selector, HardSort) and weights is not None:

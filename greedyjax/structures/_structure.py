@@ -132,7 +132,7 @@ class Structure(abc.ABC):
         """What chooses among the candidates: the selector, or one made of it."""
         return selector
 
-    def closed(self, chosen: Array) -> Array:
+    def closed(self, chosen: Array | None) -> Array | None:
         """Which candidates a hard selector leaves out, from a mask of those chosen: these."""
         return chosen
 
