@@ -30,7 +30,7 @@ LOOPED = 200  # Signals for SciPy, one after the other.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--signals", type=int, default=10_000)
+    parser.add_argument("--signals", type=int, default=4000)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     rows = []
@@ -105,9 +105,6 @@ def compared(name: str, A: np.ndarray, num: int, repeats: int) -> list[dict]:
             gj.omp_batch, sparsity=SPARSITY, structure=NonNegative()
         ),
         "`htp_batch`, `NonNegative`, 20 steps": partial(gj.htp_batch, **steps),
-        "`subspace_pursuit_batch`, `NonNegative`, 20 steps": partial(
-            gj.subspace_pursuit_batch, **steps
-        ),
     }
     A_all, Y_all = jnp.asarray(A), jnp.asarray(Y)
     compiled = {title: jax.jit(lambda A, Y, s=s: s(A, Y).x) for title, s in solvers.items()}

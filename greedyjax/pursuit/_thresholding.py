@@ -167,7 +167,9 @@ class Thresholding(Method):
         x, _ = self.fit.solve(problem, rows)
         mask = rows.mask(problem.shape[1], problem.y.dtype)
         support = rows.support
-        if isinstance(rows, Indices) and not self.structure.is_plain:
+        if isinstance(rows, Indices) and (
+            not self.structure.is_plain or self.structure.nonnegative
+        ):
             support = jnp.where(rows.is_first(), support, -1)
         return problem.over_columns(x), mask, support, choice
 

@@ -12,7 +12,7 @@ from greedyjax._numerics import eps, norm, promoted
 from greedyjax._types import static
 from greedyjax.policies import Context, Weighting, as_weighting
 from greedyjax.pursuit._problem import Known, Problem
-from greedyjax.sorting import HardSort, Relaxed, Rows
+from greedyjax.sorting import HardSort, Indices, Relaxed, Rows
 from greedyjax.structures import Structure
 
 
@@ -95,6 +95,10 @@ class Turn(NamedTuple):
         choice, weights = self._choice(correlations, known, k)
         chosen = None if again else self.structure.met(known.chosen())
         rows = self._selector(weights).first(choice.scores, k, chosen)
+        if self.structure.nonnegative and isinstance(rows, Indices):
+            # A candidate without anything positive is none to fit: the first one stands again.
+            positive = self.structure.pool(choice.magnitudes)[rows.index] > 0
+            rows = Indices(jnp.where(positive, rows.index, rows.index[0]))
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
         return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 

@@ -221,7 +221,7 @@ def test_snapshots_share_atoms_and_not_which_of_them_are_0(name):
             chosen.append(int(np.argmax(scores)))
         else:
             scores = np.linalg.norm(np.maximum(X + ETA * C, 0), axis=1)
-            chosen = np.argsort(-scores, kind="stable")[:K]
+            chosen = np.argsort(-scores, kind="stable")[: min(K, np.sum(scores > 0))]
         X = np.zeros((N, 3))
         X[chosen] = np.stack([oracles.nnls(A[:, chosen], y) for y in Y], axis=1)
     assert_close(found.x, X)

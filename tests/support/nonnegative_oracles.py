@@ -70,6 +70,15 @@ def _rows(scores, k, tau):
     return hardsort(scores, k) if tau is None else softsort(scores, tau, k)
 
 
+def _to_fit(values, scores, k, tau):
+    """The rows of the largest scores; hard, those alone whose values are positive, or the first."""
+    rows = _rows(scores, k, tau)
+    if tau is None:
+        kept = [row for row in rows if values[int(np.argmax(row))] > 0]
+        rows = np.array(kept) if kept else rows[:1]
+    return rows
+
+
 def omp(A, y, sparsity, weights=None, tau=None):
     """Each step adds the atom of the largest positive correlation; hard, as long as there is one.
 
@@ -136,7 +145,7 @@ def htp(A, y, sparsity, num_steps, step_size=None, weights=None, tau=None):
     for _ in range(num_steps):
         r = atoms.y - atoms.A @ x
         u = x + eta * (atoms.A.T @ (r if np.linalg.norm(r) > nothing else 0 * r))
-        rows = _rows(atoms.scores(u), sparsity, tau)
+        rows = _to_fit(u, atoms.scores(u), sparsity, tau)
         x = atoms.scale * atoms.fit(rows)[0]
     return atoms.solution(x, np.argmax(rows, axis=1), num_steps)
 
@@ -146,15 +155,17 @@ def _merging(A, y, sparsity, num_steps, weights, tau, candidates, refits):
     kept, r, best = np.zeros((0, atoms.n)), atoms.y, None
     nothing = 64 * eps(atoms.y) * np.linalg.norm(atoms.y)
     if refits:
-        kept = _rows(atoms.scores(atoms.correlations(r)), sparsity, tau)
+        c = atoms.correlations(r)
+        kept = _to_fit(c, atoms.scores(c), sparsity, tau)
         x, r = atoms.fit(kept)
         best = np.linalg.norm(r), x, kept
     for _ in range(num_steps):
         most = min(candidates * sparsity, atoms.n)
-        joining = _rows(atoms.scores(atoms.correlations(r)), most, tau)
+        c = atoms.correlations(r)
+        joining = _to_fit(c, atoms.scores(c), most, tau)
         new = [row for row in joining if not any(np.array_equal(row, old) for old in kept)]
         v, _ = atoms.fit([*kept, *new])
-        kept = _rows(atoms.scores(v), sparsity, tau)
+        kept = _to_fit(v, atoms.scores(v), sparsity, tau)
         x = kept.sum(axis=0) * v
         r = atoms.y - atoms.unit @ x
         if refits:
