@@ -7,11 +7,13 @@ after that; from measurements alone, the error of predicting hidden measurements
 generic network gets all training windows, the weights and the linear estimator those without the
 last 96. Test windows choose nothing.
 
-    python benchmarks/interactions.py [--draws N] [--measurements 32 48 64 96]
+    python benchmarks/interactions.py [--draws 0 1 ...] [--measurements 32 48 64 96] [--methods ...]
+
+A run in parts takes the place of the rows that it measures again, and leaves the others.
 
 And what are they worth in other solvers, learned along the path of OMP and along their own?
 
-    python benchmarks/interactions.py --solvers [--draws N] [--measurements 32 64]
+    python benchmarks/interactions.py --solvers [--draws 0 1 ...] [--measurements 32 64]
 """
 
 import argparse
@@ -20,7 +22,7 @@ from time import perf_counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_result
+from common import load_result, write_result
 
 import greedyjax as gj
 from greedyjax import metrics, problems, training
@@ -33,19 +35,22 @@ SPARSITY = {32: (18, 12), 48: (26, 18), 64: (36, 24), 96: (48, 36)}
 TAU = 0.005  # Of the mean largest first score.
 VAL, BATCH, EPOCHS = 96, 64, 20
 MLP = {"num_epochs": 300, "batch_size": BATCH}
+WAYS = ("omp", "weights", "interactions", "blind", "linear", "mlp")
 STEPS = 6  # Of solvers that keep a whole support at a time; IHT takes five times as many.
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, nargs="+", default=range(5))
     parser.add_argument("--measurements", type=int, nargs="+", default=list(SPARSITY))
+    parser.add_argument("--methods", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--solvers", action="store_true", help="compare solvers instead")
     options = parser.parse_args()
+    name = "interactions_solvers" if options.solvers else "interactions"
     rows = []
     for m in options.measurements:
-        for draw in range(options.draws):
-            found = (all_solvers if options.solvers else one_draw)(m, draw)
+        for draw in options.draws:
+            found = all_solvers(m, draw) if options.solvers else one_draw(m, draw, options.methods)
             jax.clear_caches()  # A process may hold only so many compiled programs.
             rows += [{"m": m, "draw": draw, "method": name, **row} for name, row in found.items()]
             for name, row in found.items():
@@ -55,8 +60,17 @@ def main() -> None:
         "mlp": MLP,
     }  # fmt: skip
     metric = "test SNR in dB, of the mean relative squared error over the windows of a person"
-    name = "interactions_solvers" if options.solvers else "interactions"
-    write_result(name, {"config": config, "metric": metric, "rows": rows})
+    write_result(name, {"config": config, "metric": metric, "rows": with_others(name, rows)})
+
+
+def with_others(name: str, rows: list[dict]) -> list[dict]:
+    """The rows of the result there is, with these in the places of those measured again."""
+    key = lambda row: (row["m"], row["draw"], row["method"])
+    now = {key(row): row for row in rows}
+    before = load_result(name)["rows"]
+    known = set(map(key, before))
+    kept = [now.get(key(row), row) for row in before]
+    return kept + [row for row in rows if key(row) not in known]
 
 
 class Draw:
@@ -81,7 +95,7 @@ class Draw:
         }
 
 
-def one_draw(m: int, draw: int) -> dict[str, dict]:
+def one_draw(m: int, draw: int, methods: list[str]) -> dict[str, dict]:
     """Test SNR of each method on either person, and the seconds that learning took."""
     drawn = Draw(m, draw)
     A, (Y, X), train, val, key = drawn.A, drawn.pairs, drawn.train, drawn.val, drawn.key
@@ -108,7 +122,9 @@ def one_draw(m: int, draw: int) -> dict[str, dict]:
         lambda: {"MLP": generic_network(A, (Y, X), **MLP, key=key)},
     )
     found = {}
-    for learn in ways:
+    for way, learn in zip(WAYS, ways, strict=True):
+        if way not in methods:
+            continue
         start = perf_counter()
         solvers = learn()
         seconds = perf_counter() - start

@@ -306,7 +306,9 @@ def dependence() -> str:
     names = {"interactions": "`learn_interactions`", "measurements alone": "from Y alone"}
 
     def cell(rows):
-        kept = mode(re.sub(", round .", "", row["kept"] or "") for row in rows or [{"kept": ""}])
+        kept = mode(
+            re.sub(", round [0-9]+", "", row["kept"] or "") for row in rows or [{"kept": ""}]
+        )
         error = f"{median(row['nmse'] for row in rows):.1e}" if rows else ""
         return f"{error} ({kept})" if kept else error
 

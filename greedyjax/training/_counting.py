@@ -1,6 +1,7 @@
 """Weights by iterated counting: the baseline that needs no gradient."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +14,18 @@ from greedyjax._precision import as_given
 from greedyjax.linalg.dictionary import dictionary
 from greedyjax.pursuit import omp_batch
 
+# What counting does unless it is told otherwise.
+EXPONENT, FLOOR, NUM_ROUNDS = 0.25, 1e-4, 8
+
 
 def count_weights(
     A: Inexact[ArrayLike, "m n"],
     Y: Inexact[ArrayLike, "num m"],
     *,
     sparsity: int,
-    num_rounds: int = 8,
-    exponent: float = 0.25,
-    floor: float = 1e-4,
+    num_rounds: int = NUM_ROUNDS,
+    exponent: float = EXPONENT,
+    floor: float = FLOOR,
     batch_size: int | None = None,
 ) -> Float[Array, " n"]:
     """Weights from measurements alone: recover, count which atoms were used, and repeat.
@@ -73,8 +77,16 @@ def _counted(A, Y, exponent, floor, *, sparsity, num_rounds, batch_size) -> Floa
 
     def one_round(weights, _):
         answers = omp_batch(A, Y, sparsity=sparsity, weights=weights, batch_size=batch_size)
-        energy = abs_sq(answers.x)
-        fractions = energy * safe_inverse(jnp.sum(energy, axis=1, keepdims=True))
-        return ((jnp.mean(fractions, axis=0) + floor) ** exponent).astype(dtype), None
+        return weights_of(answers.x, exponent, floor).astype(dtype), None
 
     return jax.lax.scan(one_round, jnp.ones(A.shape[1], dtype), length=num_rounds)[0]
+
+
+@jax.jit
+def weights_of(
+    X: Inexact[Array, "num n"], exponent: Any = EXPONENT, floor: Any = FLOOR
+) -> Float[Array, " n"]:
+    """What one round counts in the answers ``X``."""
+    energy = abs_sq(X)
+    fractions = energy * safe_inverse(jnp.sum(energy, axis=1, keepdims=True))
+    return (jnp.mean(fractions, axis=0) + floor) ** exponent

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import greedyjax as gj
 from greedyjax import metrics
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.policies import Interactions
-from greedyjax.training import _interactions, learn_interactions
+from greedyjax.training import _interactions, _judging, count_weights, learn_interactions
 from helpers import interrupt_fit
 
 M, HALF, K = 16, 16, 6
@@ -94,13 +95,13 @@ def test_what_was_learned_before_ctrl_c_is_kept(monkeypatch):
     """The second epoch is interrupted; the first one is what is compared."""
     A, train, _ = problem(paired=True, num=400)
     seen = []
-    better = _interactions._Judge.better
+    better = _judging.Judge.better
 
     def watched(judge, best, name, policy, pairs):
         seen.append((name, float(jnp.max(jnp.abs(policy.calls)))))
         return better(judge, best, name, policy, pairs)
 
-    monkeypatch.setattr(_interactions._Judge, "better", watched)
+    monkeypatch.setattr(_judging.Judge, "better", watched)
     interrupt_fit(monkeypatch, "train", 2)
     found = learn_interactions(net_of(A), train, key=KEY, **QUICK)
     assert [name for name, _ in seen] == ["w = 1", "weights", "interactions"]
@@ -157,3 +158,40 @@ def test_a_network_that_has_a_policy_is_refused_with_a_reason():
     net = IHTNet(A, sparsity=K, num_layers=3, weights=Interactions.initial(KEY, N, rank=2))
     with pytest.raises(ValueError, match="one weight per atom"):
         learn_interactions(net, train, key=KEY, **QUICK)
+
+
+def test_counting_is_that_of_count_weights():
+    A, (Y, _), _ = problem(paired=False, num=300)
+    net = net_of(A)
+    even = Interactions.initial(KEY, N, rank=2)
+    counted = _interactions._counted(_judging.Judge(net, Y, None), even, jnp.asarray(Y))
+    np.testing.assert_allclose(jnp.exp(counted.bias), count_weights(A, Y, sparsity=K), rtol=1e-6)
+
+
+def test_errors_without_signals_are_of_rows_that_the_solver_did_not_see():
+    """The last fit's settings are chosen by some of the folds, and its errors are of all."""
+    A, (Y, _), _ = problem(paired=True, num=40)
+    judge = _judging.Judge(net_of(A), jnp.asarray(Y), None)
+    policy = Interactions.initial(KEY, N, rank=2)
+    judge.better(None, "w = 1", policy, (jnp.asarray(Y), None))
+    covariance = np.asarray(_judging.covariance_of(judge.answers(Y, policy)))
+
+    def error(setting):
+        """Relative squared errors of the predictions, one row hidden at a time."""
+        errors = np.zeros(len(Y))
+        for i in range(M):
+            seen = np.arange(M) != i
+            support = gj.omp_batch(A[seen], Y[:, seen], sparsity=K).support
+            for y, chosen, num in zip(Y, np.asarray(support), range(len(Y)), strict=True):
+                D = np.full(N, setting[0])
+                D[chosen] = 1
+                prior = D[:, None] * covariance * D
+                S = A[seen] @ prior @ A[seen].T
+                S += setting[1] * np.mean(np.diag(S)) * np.eye(M - 1)
+                x = prior @ A[seen].T @ np.linalg.solve(S, y[seen])
+                errors[num] += (A[i] @ x - y[i]) ** 2 / (y @ y)
+        return np.mean(errors)
+
+    found = judge.table["w = 1, last fit"]
+    settings = [(e, n) for e in _judging.ELSEWHERE for n in _judging.NOISE]
+    assert min(abs(found / error(setting) - 1) for setting in settings) < 1e-6
