@@ -76,8 +76,9 @@ def solve(name, Y, **options):
 def test_derivatives_of_the_energy_are_those_in_closed_form(name):
     atom, family, *_ = FAMILIES[name]
     R = draw(name)
+    at = jax.jit(lambda theta: peak(lambda z: atom(z[0]), theta[None], jnp.asarray(R.T)))
     for theta in np.linspace(0.1, 2.0, 5):
-        found = peak(lambda z: atom(z[0]), jnp.array([theta]), jnp.asarray(R.T))
+        found = at(theta)
         F, dF, ddF = oracles.energy(family, M, theta, R)
         assert_close(found.energy, F)
         assert_close(found.gradient, np.array([dF]))
@@ -87,7 +88,7 @@ def test_derivatives_of_the_energy_are_those_in_closed_form(name):
 def test_derivatives_of_the_energy_in_two_parameters_are_finite_differences():
     A, R = Steering((3, 4), (6, 8), jnp.complex128), draw("waves")
     step, theta = 1e-5, np.array([0.21, 0.34])
-    at = lambda theta: peak(A.atom, jnp.asarray(theta), jnp.asarray(R.T))
+    at = jax.jit(lambda theta: peak(A.atom, theta, jnp.asarray(R.T)))
     found, eye = at(theta), np.eye(2)
     for i in range(2):
         ahead, behind = at(theta + step * eye[i]), at(theta - step * eye[i])
