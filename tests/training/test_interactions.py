@@ -134,6 +134,7 @@ def test_from_measurements_alone(paired, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir())[0] == "round-1"
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -162,19 +163,18 @@ def test_a_network_that_has_a_policy_is_refused_with_a_reason():
 
 def test_counting_is_that_of_count_weights():
     A, (Y, _), _ = problem(paired=False, num=300)
-    net = net_of(A)
-    even = Interactions.initial(KEY, N, rank=2)
-    counted = _interactions._counted(_judging.Judge(net, Y, None), even, jnp.asarray(Y))
+    even, Y = Interactions.initial(KEY, N, rank=2), jnp.asarray(Y)
+    counted = _interactions._counted(_judging.Judge(net_of(A), Y, None), even, Y)
     np.testing.assert_allclose(jnp.exp(counted.bias), count_weights(A, Y, sparsity=K), rtol=1e-6)
 
 
 def test_errors_without_signals_are_of_rows_that_the_solver_did_not_see():
     """The last fit's settings are chosen by some of the folds, and its errors are of all."""
     A, (Y, _), _ = problem(paired=True, num=40)
-    judge = _judging.Judge(net_of(A), jnp.asarray(Y), None)
-    policy = Interactions.initial(KEY, N, rank=2)
-    judge.better(None, "w = 1", policy, (jnp.asarray(Y), None))
-    covariance = np.asarray(_judging.covariance_of(judge.answers(Y, policy)))
+    given, policy = jnp.asarray(Y), Interactions.initial(KEY, N, rank=2)
+    judge = _judging.Judge(net_of(A), given, None)
+    judge.better(None, "w = 1", policy, (given, None))
+    covariance = np.asarray(_judging.covariance_of(judge.answers(given, policy)))
 
     def error(setting):
         """Relative squared errors of the predictions, one row hidden at a time."""
