@@ -93,11 +93,11 @@ class LeastSquares:
             count=jnp.zeros((), jnp.int32),
         )
 
-    def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
+    def correlations(self, problem: Problem, state: Any) -> Float[Array, "parts *snapshots n"]:
         """``a_j* r`` over columns of norm 1, by parts."""
         return problem.correlations(self.measured(problem, state.residual))
 
-    def goes_on(self, problem: Problem, state: Span) -> Bool[Array, ""]:
+    def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
         """``||r|| > problem.enough``, or 0 where that is None."""
         # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
         left = norm(self.measured(problem, state.residual))
@@ -120,7 +120,7 @@ class LeastSquares:
             count=slot + 1,
         )
 
-    def known(self, problem: Problem, state: Span) -> Known:
+    def known(self, problem: Problem, state: Any) -> Known:
         """The atoms that have been added, and their coefficients over columns of norm 1."""
         return Known(lambda: state.chosen, lambda: problem.sizes(self.spread(problem, state)))
 
@@ -135,7 +135,7 @@ class LeastSquares:
 
         return problem.each(one)(state.along)
 
-    def answer(self, problem: Problem, state: Span) -> Answer:
+    def answer(self, problem: Problem, state: Any) -> Answer:
         """What the fit means."""
         return Answer(
             x=problem.signal(problem.over_columns(self.spread(problem, state))),
