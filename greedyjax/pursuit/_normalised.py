@@ -126,7 +126,7 @@ class NIHT(Thresholding):
             same = jnp.all((mask > 0.5) == (state.mask > 0.5))
             if self.structure.nonnegative:
                 # An entry that stops at 0 goes another way than the gradient.
-                same &= ~jnp.any(times_atoms(mask > 0.5, x <= 0))
+                same &= ~jnp.any((mask > 0.5) & (x <= 0))
             moved = x - state.x
             measured = problem.each(problem.system.A.times)(moved)
             allowed = (1 - _ROOM) * _energy(moved)

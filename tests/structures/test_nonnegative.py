@@ -246,7 +246,9 @@ def test_soft_answers_are_not_negative(name):
         assert np.sum(x > 0) > K
 
 
-@pytest.mark.parametrize("name", ["omp", "iht", "subspace_pursuit"])
+@pytest.mark.parametrize(
+    "name", ["omp", "iht", pytest.param("subspace_pursuit", marks=pytest.mark.slow)]
+)
 def test_gradients_are_those_of_finite_differences(name):
     A, y, w = problem(1)
     target = np.sin(np.arange(N))
@@ -278,7 +280,10 @@ def test_the_gradient_of_omp_is_that_of_least_squares_on_the_positive_atoms(solv
     "make",
     [
         lambda A: nets.OMPNet(A, sparsity=3, tau=0.3, structure=POSITIVE),
-        lambda A: nets.IHTNet(A, sparsity=3, num_layers=4, tau=0.3, structure=POSITIVE),
+        pytest.param(
+            lambda A: nets.IHTNet(A, sparsity=3, num_layers=4, tau=0.3, structure=POSITIVE),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_networks_learn_which_atoms_are_used(make):

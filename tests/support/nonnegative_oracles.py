@@ -30,12 +30,46 @@ def real(A, y):
 
 
 def nnls(B, y):
-    """Coefficients >= 0 of least squares over the columns of B."""
+    """Coefficients >= 0 of least squares over the columns of B.
+
+    By SciPy where columns are independent. Where they are not, by the definition: of columns within
+    ``8 sqrt(eps)`` of the span of those that are fitted, none is added.
+    """
     # Times 1, as that is rounded where everything is; at unit scale, as nnls knows no other.
+    shortest = 8 * np.sqrt(eps(B))
     B, y, size = np.asarray(B * 1), np.asarray(y * 1), np.linalg.norm(y)
-    if size == 0:
+    if size == 0 or B.shape[1] == 0:
         return np.zeros(B.shape[1])
-    return np.asarray(size) * scipy.optimize.nnls(B, y / size, maxiter=30 * B.shape[1])[0]
+    y = y / np.asarray(size)
+    singular = np.linalg.svd(B, compute_uv=False)
+    if B.shape[1] <= B.shape[0] and singular[-1] > 100 * shortest:
+        return np.asarray(size) * scipy.optimize.nnls(B, y, maxiter=30 * B.shape[1])[0]
+    return np.asarray(size) * _lawson_hanson(B, y, shortest)
+
+
+def _lawson_hanson(B, y, shortest):
+    """The column of the largest positive correlation enters; those at 0 leave."""
+    z, fitted = np.zeros(B.shape[1]), []
+    for _ in range(3 * len(z) + 3):
+        correlations = B.T @ (y - B @ z)
+        Q = np.linalg.qr(B[:, fitted])[0]
+        left = np.linalg.norm(B - Q @ (Q.T @ B), axis=0)
+        may_enter = (left > shortest) & (correlations > 8 * np.finfo(float).eps)
+        may_enter[fitted] = False
+        if not may_enter.any():
+            break
+        fitted.append(int(np.argmax(np.where(may_enter, correlations, 0))))
+        while fitted:
+            target = np.linalg.lstsq(B[:, fitted], y, rcond=None)[0]
+            if np.all(target > 0):
+                z[fitted] = target
+                break
+            blocks = [i for i in range(len(fitted)) if target[i] <= 0]
+            steps = [z[fitted[i]] / max(z[fitted[i]] - target[i], 1e-300) for i in blocks]
+            z[fitted] += min(steps) * (target - z[fitted])
+            z[fitted[blocks[int(np.argmin(steps))]]] = 0
+            fitted.remove(fitted[blocks[int(np.argmin(steps))]])
+    return z
 
 
 class _Atoms:

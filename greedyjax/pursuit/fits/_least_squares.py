@@ -121,7 +121,7 @@ class LeastSquares:
             count=slot + 1,
         )
 
-    def known(self, problem: Problem, state: Span) -> Known:
+    def known(self, problem: Problem, state: Any) -> Known:
         """The atoms that have been added, and their coefficients over columns of norm 1."""
         return Known(lambda: state.chosen, lambda: problem.sizes(self.spread(problem, state)))
 
@@ -136,7 +136,7 @@ class LeastSquares:
 
         return problem.each(one)(state.along)
 
-    def answer(self, problem: Problem, state: Span) -> Answer:
+    def answer(self, problem: Problem, state: Any) -> Answer:
         """What the fit means."""
         return Answer(
             x=problem.signal(problem.over_columns(self.spread(problem, state))),

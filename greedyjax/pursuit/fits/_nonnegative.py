@@ -75,7 +75,7 @@ class NonNegativeLeastSquares(LeastSquares):
             count=span.count,
         )
 
-    def goes_on(self, problem: Problem, state: Cone) -> Bool[Array, ""]:
+    def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
         """Whether anything is left to fit, and an atom correlates with it positively."""
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
         best = jnp.max(self.correlations(problem, state))
