@@ -1,7 +1,6 @@
 """Sparsity in levels, in every solver: against plain NumPy, at its limits, and where it pays."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from greedyjax import nets, problems
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.pursuit import OMP, GramMatrix
 from greedyjax.sorting import BoundaryGate, NeuralSort
-from greedyjax.structures import Levels, Plain, SharedSupport, local_sparsities
+from greedyjax.structures import Levels, Plain, SharedSupport
 from greedyjax.training import losses
 from helpers import assert_close, jit, random_problem
 from oracles import softmax
@@ -309,39 +308,6 @@ def test_with_the_true_levels_iht_has_the_error_of_the_oracle():
     assert error(plain.x) > 100 * np.mean(oracle)
 
 
-# --- Local sparsities from signals ---------------------------------------------------------------
-
-
-def test_local_sparsities_keep_the_most_energy_of_all_with_that_sum():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((6, N)) * rng.exponential(1, N) ** 2
-
-    def kept(counts):
-        total = 0.0
-        for x in X:
-            parts = zip(counts, range(3), strict=True)
-            best = [np.sort(x[level == IDS] ** 2)[::-1][:count].sum() for count, level in parts]
-            total += sum(best) / np.sum(x**2)
-        return total
-
-    sizes = [range(np.sum(level == IDS) + 1) for level in range(3)]
-    for sparsity in (1, 4, 9, N):
-        every = [c for c in itertools.product(*sizes) if sum(c) == sparsity]
-        assert local_sparsities(X, IDS, sparsity=sparsity) == max(every, key=kept)
-
-
-def test_local_sparsities_are_those_that_all_signals_share():
-    rng = np.random.default_rng(1)
-    X = np.zeros((20, N))
-    for x in X:
-        for level, count in enumerate(LOCAL):
-            x[rng.choice(np.flatnonzero(level == IDS), count, replace=False)] = rng.normal(5, 1)
-    for signals in (X, 1e200 * X, 1j * X, np.stack([X, 2 * X], axis=2), np.vstack([X, 0 * X])):
-        assert local_sparsities(signals, IDS, sparsity=K) == LOCAL
-    assert local_sparsities(0 * X, IDS, sparsity=K) == (4, 1, 0)  # The lowest levels first.
-    assert local_sparsities(X.astype(jnp.bfloat16), IDS, sparsity=K) == LOCAL
-
-
 # --- One object ----------------------------------------------------------------------------------
 
 
@@ -388,22 +354,6 @@ def test_bad_sparsities_are_named():
         Levels(IDS, 5)
     with pytest.raises(TypeError, match="sparsities: expected a Python int, got a traced value"):
         jax.jit(lambda s: Levels(IDS, s).sparsity)(jnp.array(LOCAL))
-
-
-@pytest.mark.wrong_types
-def test_bad_signals_are_named():
-    X = np.ones((2, N))
-    bad = {
-        "X: expected an array with 2 axes": (X[0], IDS, 2),
-        "X: expected finite numbers": (X * np.nan, IDS, 2),
-        r"ids: expected shape \(18,\)": (X, IDS[:3], 2),
-        "sparsity: expected an int between 1 and 18": (X, IDS, 19),
-    }
-    for message, (signals, ids, sparsity) in bad.items():
-        with pytest.raises(ValueError, match=message):
-            local_sparsities(signals, ids, sparsity=sparsity)
-    with pytest.raises(TypeError, match="X: expected signals that are not traced"):
-        jax.jit(lambda X: local_sparsities(X, IDS, sparsity=2))(X)
 
 
 def test_a_method_that_chooses_other_numbers_at_once_is_told_so():

@@ -1,24 +1,20 @@
 """Every algorithm of the library, one line each: what the contract and the invariances run over."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-import block_oracles
 import fitting_oracles
 import greedyjax as gj
 import level_oracles
-import nonnegative_oracles
 import oracles
 import relaxation_oracles
-import rounding
 from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import BoundaryGate, NeuralSort, SparseSort
-from greedyjax.structures import Blocks, Levels, NonNegative
+from greedyjax.structures import Blocks
 from operators_of import (
     filters_of,
     fourier_matrix_of,
@@ -30,40 +26,17 @@ from operators_of import (
 from optimal_transport import OptimalTransport
 from pairs import Pairs
 from ready_operators import convolution_matrix
-
-STEPS = 6  # Of the IHT family.
-MERGES = 3  # Of CoSaMP and subspace pursuit.
-
-
-class Algorithm(NamedTuple):
-    """A way to solve, and what has to be known of it.
-
-    Attributes:
-        solve: of (A, y, w, tau, sparsity); a `Recovery`, or the bare answer of a network.
-        oracle: the same in plain NumPy, with a field ``x``.
-        tau_units: of the units of A and of y, those of the temperature; None for hard algorithms.
-        choices: how often the answer of a step depends on a choice: that of what is kept, and that
-            of the length of the step.
-        signed: whether the sign or the phase of y and of columns goes over to the answer.
-        fits: whether it scores atoms at unit norm and fits by least squares, as the OMP family
-            does: the norms of columns do not matter, and there are at most m atoms.
-    """
-
-    solve: Callable
-    oracle: Callable
-    tau_units: Callable[[float, float], float] | None = None
-    fits: bool = False
-    choices: int = 1
-    signed: bool = True
-
-    @property
-    def hard(self) -> bool:
-        """Whether it has no temperature."""
-        return self.tau_units is None
-
-    def tau(self, tau: float, a: float, b: float) -> float:
-        """A temperature at unit scale, in the units of a problem with A in ``a`` and y in ``b``."""
-        return tau if self.tau_units is None else tau * self.tau_units(a, b)
+from structured import (
+    MERGES,
+    STEPS,
+    Algorithm,
+    blocks_iht,
+    blocks_omp,
+    in_levels,
+    nonnegative,
+    nonnegative_by_gram,
+    step_size,
+)
 
 
 def representable(dtype, tau, a=1.0, b=1.0, choices=1):
@@ -91,20 +64,20 @@ _soft_omp = functools.partial(
     fits=True,
 )
 _iht = functools.partial(
-    Algorithm, oracle=lambda A, y, w, tau, k: oracles.iht(A, y, k, STEPS, _step_size(A), w)
+    Algorithm, oracle=lambda A, y, w, tau, k: oracles.iht(A, y, k, STEPS, step_size(A), w)
 )
 _soft_iht = functools.partial(
     Algorithm,
-    oracle=lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, _step_size(A), w),
+    oracle=lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, step_size(A), w),
     tau_units=lambda a, b: b / a,
 )
 _htp = functools.partial(
     Algorithm,
-    oracle=lambda A, y, w, tau, k: fitting_oracles.htp(A, y, k, STEPS, _step_size(A), w),
+    oracle=lambda A, y, w, tau, k: fitting_oracles.htp(A, y, k, STEPS, step_size(A), w),
 )
 _soft_htp = functools.partial(
     Algorithm,
-    oracle=lambda A, y, w, tau, k: fitting_oracles.soft_htp(A, y, k, tau, STEPS, _step_size(A), w),
+    oracle=lambda A, y, w, tau, k: fitting_oracles.soft_htp(A, y, k, tau, STEPS, step_size(A), w),
     tau_units=lambda a, b: b / a,
 )
 
@@ -127,24 +100,6 @@ def _soft_merging(solve, oracle, **settings):
         tau_units=lambda a, b: b,
         fits=True,
     )
-
-
-def _step_size(A):
-    """1 / ||A||^2, as well as power iteration finds it.
-
-    The estimate comes closer by (1 - g)^2 a step, g the gap between the two largest eigenvalues of
-    A* A, relatively. It stops once it moves by less than eps^(2/3), after 300 steps at most, and
-    may have started with a component of 1/10 in the right direction; the second eigenvalue is g
-    away.
-    """
-    first, second = np.append(np.linalg.svd(rounding.double(A), compute_uv=False), 0)[:2]
-    gap = 1 - (second / first) ** 2 if first > 0 else 1
-
-    def error(eps):
-        stopped = 2 * eps ** (2 / 3) / gap if gap > 0 else np.inf
-        return min(gap, stopped + 100 * gap * np.exp(-600 * gap))
-
-    return oracles.default_step_size(A) * rounding.error_in(A, error)
 
 
 def first(recovery):
@@ -193,95 +148,19 @@ def _soft_iht_by(relaxation, sort):
         lambda A, y, w, tau, k: gj.soft_iht(
             A, y, sparsity=k, tau=tau, num_steps=STEPS, weights=w, relaxation=relaxation
         ),
-        lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, _step_size(A), w, sort=sort),
+        lambda A, y, w, tau, k: oracles.soft_iht(A, y, k, tau, STEPS, step_size(A), w, sort=sort),
         tau_units=lambda a, b: b / a,
     )
 
 
-def _blocks_omp(structure, blocks, soft=False):
-    """Blocks of two chosen together: one for each two atoms asked for."""
-
-    def solve(A, y, w, tau, k):
-        num = max(k // 2, 1)
-        if soft:
-            return gj.soft_omp(A, y, sparsity=num, tau=tau, weights=w, structure=structure)
-        return gj.omp(A, y, sparsity=num, weights=w, structure=structure)
-
-    def oracle(A, y, w, tau, k):
-        found = block_oracles.block_omp
-        return found(A, y, blocks, max(k // 2, 1), w, tau if soft else None)
-
-    return Algorithm(solve, oracle, (lambda a, b: b) if soft else None, fits=True)
-
-
-def _blocks_iht(structure, blocks, soft=False):
-    """Blocks kept together."""
-
-    def solve(A, y, w, tau, k):
-        settings = {"sparsity": min(k, 4), "num_steps": STEPS, "weights": w}
-        if soft:
-            return gj.soft_iht(A, y, tau=tau, structure=structure, **settings)
-        return gj.iht(A, y, structure=structure, **settings)
-
-    def oracle(A, y, w, tau, k):
-        settings = min(k, 4), STEPS, _step_size(A), w, tau if soft else None
-        return block_oracles.block_iht(A, y, blocks, *settings)
-
-    return Algorithm(solve, oracle, (lambda a, b: b / a) if soft else None)
-
-
-# The level of each of 16 atoms, and how many of each to choose for a sparsity.
-LEVELS = np.array([1, 0, 2, 2, 0, 1, 1, 2, 0, 2, 0, 2, 1, 2, 1, 2])
-LOCAL = {1: (0, 1, 0), 3: (1, 2, 0), 8: (2, 3, 3)}
-
-
-def _levels(solve, oracle, *steps, soft=None, fits=False, **settings):
-    """Levels whose local sparsities are those of the sparsity asked for."""
-    named = {"num_steps": steps[0]} if steps else {}
-
-    def run(A, y, w, tau, k):
-        given = named | settings | ({"tau": tau} if soft else {})
-        return solve(A, y, sparsity=k, weights=w, structure=Levels(LEVELS, LOCAL[k]), **given)
-
-    def expected(A, y, w, tau, k):
-        given = settings | ({"step_size": _step_size(A)} if steps and not fits else {})
-        tau = tau if soft else None
-        return oracle(A, y, LEVELS, LOCAL[k], *steps, weights=w, tau=tau, **given)
-
-    return Algorithm(run, expected, soft, fits=fits)
-
-
-def _nonnegative_by_gram(A, y, w, k):
-    structure = NonNegative()
-    return gj.omp_batch(gj.dictionary(A), y[None], sparsity=k, weights=w, structure=structure)
-
-
-def _nonnegative(name, units=None, **settings):
-    """A solver of real systems whose answers are not negative, hard or soft."""
-    oracle, soft = getattr(nonnegative_oracles, name), units is not None
-    solver = getattr(gj, f"soft_{name}" if soft else name)
-
-    def solve(A, y, w, tau, k):
-        A, y = gj.stack_real(A, y)
-        more = settings | ({"tau": tau} if soft else {})
-        return solver(A, y, sparsity=k, weights=w, structure=NonNegative(), **more)
-
-    def found(A, y, w, tau, k):
-        A, y = nonnegative_oracles.real(A, y)
-        more = settings | ({"step_size": _step_size(A)} if name in ("iht", "htp") else {})
-        return oracle(A, y, k, weights=w, tau=tau if soft else None, **more)
-
-    return Algorithm(solve, found, units, fits=name not in ("iht", "htp"), signed=False)
-
-
 def _by_fourier(iht, A, y, w, k):
     matrix = fourier_matrix_of(A)
-    return iht(matrix, y, k, STEPS, _step_size(matrix), w)
+    return iht(matrix, y, k, STEPS, step_size(matrix), w)
 
 
 def _by_filters(A, y, w, k):
     matrix = convolution_matrix(filters_of(A), A.shape[:1])
-    return oracles.iht(matrix, y, k, STEPS, _step_size(matrix), w)
+    return oracles.iht(matrix, y, k, STEPS, step_size(matrix), w)
 
 
 # Of 16 atoms; their members in the order of their ids.
@@ -340,8 +219,8 @@ ALGORITHMS = {
     "soft_iht, SparseSort": _soft_iht_by(SparseSort, relaxation_oracles.sparsesort),
     "soft_iht, BoundaryGate": _soft_iht_by(BoundaryGate, relaxation_oracles.boundary_gate),
     "soft_omp, transport": _soft_omp_by(OptimalTransport, relaxation_oracles.transport),
-    "omp, pairs": _blocks_omp(Pairs(), PAIRS),
-    "soft_omp, pairs": _blocks_omp(Pairs(), PAIRS, soft=True),
+    "omp, pairs": blocks_omp(Pairs(), PAIRS),
+    "soft_omp, pairs": blocks_omp(Pairs(), PAIRS, soft=True),
     "iht, masked FFT": _iht(
         lambda A, y, w, tau, k: gj.iht(fourier_of(A), y, sparsity=k, num_steps=STEPS, weights=w),
         oracle=lambda A, y, w, tau, k: _by_fourier(oracles.iht, A, y, w, k),
@@ -363,26 +242,26 @@ ALGORITHMS = {
     "soft_omp, stacks": _soft_omp(
         lambda A, y, w, tau, k: gj.soft_omp(stacked(A), y, sparsity=k, tau=tau, weights=w)
     ),
-    "iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS),
-    "soft_iht, blocks": _blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),
-    "omp, levels": _levels(gj.omp, level_oracles.omp, fits=True),
-    "soft_omp, levels": _levels(gj.soft_omp, level_oracles.omp, soft=lambda a, b: b, fits=True),
-    "iht, levels": _levels(gj.iht, level_oracles.iht, STEPS),
-    "soft_iht, levels": _levels(gj.soft_iht, level_oracles.iht, STEPS, soft=lambda a, b: b / a),
-    "cosamp, levels": _levels(gj.cosamp, level_oracles.cosamp, MERGES, fits=True),
-    "soft_cosamp, levels": _levels(
+    "iht, blocks": blocks_iht(Blocks(UNEQUAL), BLOCKS),
+    "soft_iht, blocks": blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),
+    "omp, levels": in_levels(gj.omp, level_oracles.omp, fits=True),
+    "soft_omp, levels": in_levels(gj.soft_omp, level_oracles.omp, soft=lambda a, b: b, fits=True),
+    "iht, levels": in_levels(gj.iht, level_oracles.iht, STEPS),
+    "soft_iht, levels": in_levels(gj.soft_iht, level_oracles.iht, STEPS, soft=lambda a, b: b / a),
+    "cosamp, levels": in_levels(gj.cosamp, level_oracles.cosamp, MERGES, fits=True),
+    "soft_cosamp, levels": in_levels(
         gj.soft_cosamp, level_oracles.cosamp, MERGES, soft=lambda a, b: b, fits=True, debias=True
     ),
-    "omp, nonnegative": _nonnegative("omp"),
-    "omp_batch, Gram, nonnegative": _nonnegative("omp")._replace(
-        solve=lambda A, y, w, tau, k: first(_nonnegative_by_gram(*gj.stack_real(A, y), w, k))
+    "omp, nonnegative": nonnegative("omp"),
+    "omp_batch, Gram, nonnegative": nonnegative("omp")._replace(
+        solve=lambda A, y, w, tau, k: first(nonnegative_by_gram(*gj.stack_real(A, y), w, k))
     ),
-    "soft_omp, nonnegative": _nonnegative("omp", lambda a, b: b),
-    "iht, nonnegative": _nonnegative("iht", num_steps=STEPS),
-    "soft_iht, nonnegative": _nonnegative("iht", lambda a, b: b / a, num_steps=STEPS),
-    "htp, nonnegative": _nonnegative("htp", num_steps=STEPS),
-    "soft_htp, nonnegative": _nonnegative("htp", lambda a, b: b / a, num_steps=STEPS),
-    "subspace_pursuit, nonnegative": _nonnegative("subspace_pursuit", num_steps=MERGES),
+    "soft_omp, nonnegative": nonnegative("omp", lambda a, b: b),
+    "iht, nonnegative": nonnegative("iht", num_steps=STEPS),
+    "soft_iht, nonnegative": nonnegative("iht", lambda a, b: b / a, num_steps=STEPS),
+    "htp, nonnegative": nonnegative("htp", num_steps=STEPS),
+    "soft_htp, nonnegative": nonnegative("htp", lambda a, b: b / a, num_steps=STEPS),
+    "subspace_pursuit, nonnegative": nonnegative("subspace_pursuit", num_steps=MERGES),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
     "IHTNet": _soft_iht(lambda A, y, w, tau, k: _iht_net(A, w, tau, k)(y)),
