@@ -351,7 +351,6 @@ ALGORITHMS = {
     "iht, nonnegative": _nonnegative("iht", num_steps=STEPS),
     "soft_iht, nonnegative": _nonnegative("iht", lambda a, b: b / a, num_steps=STEPS),
     "htp, nonnegative": _nonnegative("htp", num_steps=STEPS),
-    "soft_htp, nonnegative": _nonnegative("htp", lambda a, b: b / a, num_steps=STEPS),
     "subspace_pursuit, nonnegative": _nonnegative("subspace_pursuit", num_steps=MERGES),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),
