@@ -52,9 +52,9 @@ def main() -> None:
         for draw in options.draws:
             found = all_solvers(m, draw) if options.solvers else one_draw(m, draw, options.methods)
             jax.clear_caches()  # A process may hold only so many compiled programs.
-            rows += [{"m": m, "draw": draw, "method": name, **row} for name, row in found.items()]
-            for name, row in found.items():
-                print(m, draw, name, *(round(value, 1) for value in row.values()), flush=True)
+            rows += [{"m": m, "draw": draw, "method": way, **row} for way, row in found.items()]
+            for way, row in found.items():
+                print(m, draw, way, *(round(value, 1) for value in row.values()), flush=True)
     config = {
         "sparsity": SPARSITY, "tau": TAU, "num_val": VAL, "batch": BATCH, "epochs": EPOCHS,
         "mlp": MLP,

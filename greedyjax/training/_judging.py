@@ -85,13 +85,13 @@ class Judge:
         found = [(fold, *_own(self._method, policy, *problem, fold)) for fold in folds]
 
         def fitted(prior, found):
-            return sum(np.asarray(_last(prior, seen, *problem, fold)) for fold, seen, _ in found)
+            return np.sum([_last(prior, seen, *problem, fold) for fold, seen, _ in found], axis=0)
 
         first, others = found[:_FOLDS_TO_TRY_ON], found[_FOLDS_TO_TRY_ON:]
         priors = [GaussianPrior(covariance, *each) for each in _SETTINGS]
         tried = [fitted(prior, first) for prior in priors]
         best = int(np.argmin(np.mean(tried, axis=1)))
-        own = sum(np.asarray(errors) for *_, errors in found)
+        own = np.sum([errors for *_, errors in found], axis=0)
         return own, priors[best], tried[best] + fitted(priors[best], others)
 
 
