@@ -200,8 +200,11 @@ def test_forward_mode_is_finite_and_equals_reverse_mode(row):
     # both are derivatives at the kink of a tie.
     tied = [f"near-duplicate columns, {apart} apart" for apart in ("1e-06", "1e-09")]
     tied += ["identity and DCT"] if row.sparsity == row.m else []
+    # Equal columns tie up to rounding, and each mode may order them otherwise.
+    by_rounding = ["duplicate columns"] if row.name == "soft_cosamp, levels" else []
     single = np.finfo(row.dtype).eps > 1e-10 or row.name == "niht"  # Its length divides by that.
-    assert not [name for name in table if not equal(name) and not (single and name in tied)]
+    allowed = [*by_rounding, *(tied if single else [])]
+    assert not [name for name in table if not equal(name) and name not in allowed]
 
 
 @pytest.mark.slow
@@ -268,6 +271,10 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     if row.name in ("soft_htp", "soft_subspace_pursuit", "soft_cosamp"):
         chosen |= {"identity and DCT", "columns all the same"}
         chosen |= {"near-duplicate columns, 1e-09 apart"}
+    if row.name == "omp, levels":  # A level may have no other atom left than the second of them.
+        chosen |= {"near-duplicate columns, 1e-09 apart"}
+    if row.name == "soft_cosamp, levels":  # A level may merge either of two equal columns.
+        chosen |= {"duplicate columns", "near-duplicate columns, 1e-09 apart"}
     if row.name in PARTS:  # Sharper than softsort: the second row of a tie is the first again.
         chosen |= {"identity and DCT"}
     if row.name in UNSCALED:  # Rounding of a fast transform decides what ties.

@@ -13,7 +13,7 @@ from jax.experimental import sparse
 
 import greedyjax as gj
 from greedyjax import certificates, metrics, nets, operators, policies, pursuit, sorting, training
-from greedyjax.structures import Blocks, SharedSupport
+from greedyjax.structures import Blocks, Levels, SharedSupport
 from greedyjax.training import losses
 from operator_kinds import matrix_free
 
@@ -159,11 +159,15 @@ _omp = functools.partial(gj.omp, sparsity=K)
 
 CALLS = dict(_solvers()) | dict(_nets()) | dict(_functions()) | dict(_operators()) | {
     "recover": lambda A, Y, X: gj.recover(pursuit.OMP(K), A, Y[0], tau=0.1),
+    "encode": lambda A, Y, X: gj.encode(pursuit.OMP(K), A, Y),
     "recover_batch": lambda A, Y, X: gj.recover_batch(pursuit.OMP(K), A, Y),
     "omp, tolerances": lambda A, Y, X: _omp(A, Y[0], rtol=0.1, atol=jnp.abs(X[0, 0])),
     "omp_batch, tolerances": lambda A, Y, X: gj.omp_batch(A, Y, sparsity=K, atol=jnp.abs(X[:, 0])),
     "iht, start": lambda A, Y, X: gj.iht(
         A, Y[0], sparsity=K, x0=X[0], step_size=jnp.abs(X[0, 0]), **STEPS
+    ),
+    "Levels": lambda A, Y, X: gj.soft_cosamp(
+        A, Y[0], sparsity=2, tau=0.1, structure=Levels(np.arange(N) % 2, (1, 1)), **STEPS
     ),
     "OrderRecursive": lambda A, Y, X: gj.recover(
         pursuit.OMP(K, fit=pursuit.OrderRecursive()), A, Y[0]
@@ -214,7 +218,17 @@ COMPLEX = {"MaskedFFT", "Steering"}
 # Why each is not here.
 LEFT_OUT = {
     # What the calls return, and values that hold no arrays.
-    *("Recovery", "Dictionary", "Whitened", "Certificate", "FitResult", "Prior", "Learned", "Loss"),
+    *(
+        "Recovery",
+        "Codes",
+        "Dictionary",
+        "Whitened",
+        "Certificate",
+        "FitResult",
+        "Prior",
+        "Learned",
+        "Loss",
+    ),
     *("Temperature", "StepSize", "Weights"),
     # They run by themselves, and cannot be traced; `test_promotion.py` trains.
     *("fit", "fit_many", "learn_interactions"),
