@@ -13,8 +13,6 @@ from jaxtyping import Array
 
 from greedyjax._meshes import everywhere, on_any_mesh, spread
 from greedyjax.nets import Unrolled
-from greedyjax.training import losses
-from greedyjax.training._compiling import quick_options
 
 
 class Setup(NamedTuple):
@@ -95,7 +93,7 @@ class Parts(NamedTuple):
 def of_one(setup: Setup) -> Parts:
     """For one network. Cached, so that training again compiles nothing."""
     parts = (on_any_mesh()(partial(part, setup)) for part in (train, validate, temperature))
-    return Parts(*map(_jit(setup), parts))
+    return Parts(*map(jax.jit, parts))
 
 
 @lru_cache
@@ -108,19 +106,13 @@ def of_each(setup: Setup, data_axis: int | None) -> Parts:
     """
 
     def compiled(part, *axes):
-        return _jit(setup)(on_any_mesh()(jax.vmap(partial(part, setup), in_axes=axes)))
+        return jax.jit(on_any_mesh()(jax.vmap(partial(part, setup), in_axes=axes)))
 
     return Parts(
         compiled(train, 0, 0, data_axis, 0, None),
         compiled(validate, 0, 0, 0, data_axis, None),
         compiled(temperature, 0, 0),
     )
-
-
-def _jit(setup: Setup) -> Callable[[Callable], Callable]:
-    """What compiles the parts: the selection loss runs a hard solver."""
-    options = quick_options() if setup.loss is losses.selection else None
-    return partial(jax.jit, compiler_options=options)
 
 
 def start(setup: Setup, params) -> tuple[State, Best]:

@@ -15,7 +15,6 @@ from greedyjax.metrics import nmse
 from greedyjax.nets import Unrolled
 from greedyjax.pursuit import GaussianPrior, batch_that_fits, in_blocks, recover
 from greedyjax.training._arguments import Checked
-from greedyjax.training._compiling import quick_jit
 
 # Settings of the last fit that are tried: the share of the other atoms, and that of the noise.
 ELSEWHERE = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -113,12 +112,12 @@ _SETTINGS = [(elsewhere, noise) for elsewhere in ELSEWHERE for noise in NOISE]
 _Fold = tuple[Int[Array, " hidden"], Int[Array, " kept"]] | None
 
 
-@quick_jit
+@jax.jit
 def _answers(method, A, policy, Y) -> Array:
     return _solved(method, A, policy, Y).x
 
 
-@quick_jit
+@jax.jit
 def _own(method, policy, A, Y, X, fold: _Fold) -> tuple[Array, Float[Array, " num"]]:
     """The supports that the solver chooses, and the errors of its own fit."""
     A_seen, Y_seen = _seen(A, Y, fold)
@@ -126,7 +125,7 @@ def _own(method, policy, A, Y, X, fold: _Fold) -> tuple[Array, Float[Array, " nu
     return found.support, _error(found.x, A, Y, X, fold)
 
 
-@quick_jit
+@jax.jit
 def _last(prior: GaussianPrior, support, A, Y, X, fold: _Fold) -> Float[Array, " num"]:
     """The errors of a last fit."""
     return _error(prior.refit(*_seen(A, Y, fold), support), A, Y, X, fold)
