@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from statistics import median, mode
 
-import channel_tables
+import example_tables
 import reproduction_tables
 from common import load_result
 from structure_tables import levels, nonnegative, snapshots, tree
@@ -342,7 +342,8 @@ def _by_objective(result: dict) -> dict[tuple[str, str], list[dict]]:
 TABLES = {
     "README.md": {"demo": demo, "paper": paper},
     "docs/reproduction.md": reproduction_tables.TABLES,
-    "docs/channel.md": channel_tables.TABLES,
+    "docs/channel.md": example_tables.CHANNEL,
+    "docs/mri.md": example_tables.MRI,
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,
