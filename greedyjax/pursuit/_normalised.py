@@ -101,9 +101,8 @@ class NIHT(Thresholding):
         along = times_atoms(state.mask, self.gradient(problem, state))
         # The ratio of two roundings says nothing of how the length moves.
         along = jnp.where(norm(along) > state.rounding, along, lax.stop_gradient(along))
-        along = along / power_of_two(
-            along
-        )  # The ratio is the same, and its derivative no overflow.
+        # The ratio is the same, and its derivative no overflow.
+        along = along / power_of_two(along)
         whole = _energy(along)
         measured = _energy(problem.each(problem.system.A.times)(along))
         nothing = measured <= (64 * eps(whole.dtype)) ** 2 * whole
@@ -126,7 +125,8 @@ class NIHT(Thresholding):
             same = jnp.all((mask > 0.5) == (state.mask > 0.5))
             if self.structure.nonnegative:
                 # An entry that stops at 0 goes another way than the gradient.
-                same &= ~jnp.any((mask > 0.5) & (x <= 0))
+                stops = jnp.any(x <= 0, axis=tuple(range(x.ndim - 1)))
+                same &= ~jnp.any((mask > 0.5) & stops)
             moved = x - state.x
             measured = problem.each(problem.system.A.times)(moved)
             allowed = (1 - _ROOM) * _energy(moved)
