@@ -343,6 +343,7 @@ TABLES = {
     "README.md": {"demo": demo, "paper": paper},
     "docs/reproduction.md": reproduction_tables.TABLES,
     "docs/channel.md": example_tables.CHANNEL,
+    "docs/mri.md": example_tables.MRI,
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,
