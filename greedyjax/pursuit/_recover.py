@@ -26,6 +26,7 @@ from greedyjax.pursuit._problem import (
 )
 from greedyjax.pursuit._turns import turns_of
 from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
+from greedyjax.structures import Structure
 
 
 def recover(
@@ -92,7 +93,7 @@ def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
 def snapshots_of(method: Method) -> bool:
     """Whether a problem of the method has several snapshots."""
     # What is no structure at all is named later, by the method.
-    return getattr(method.structure, "snapshots", False)
+    return isinstance(method.structure, Structure) and method.structure.snapshots
 
 
 def tolerance_given(rtol: Any, atol: Any) -> dict[str, Any]:

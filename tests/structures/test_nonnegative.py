@@ -383,3 +383,9 @@ def test_two_made_alike_are_one():
     A, y, _ = problem()
     compiled = jit(lambda y: gj.omp(A, y, sparsity=K, structure=NonNegative()).x)
     assert_close(compiled(y), np.asarray(gj.omp(A, y, sparsity=K, structure=NonNegative()).x))
+
+
+@pytest.mark.wrong_types
+def test_the_class_in_place_of_the_structure_is_named():
+    with pytest.raises(TypeError, match="structure: expected"):
+        gj.omp(np.eye(4), np.ones(4), sparsity=2, structure=NonNegative)
