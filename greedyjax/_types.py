@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 import jax
 import jax.numpy as jnp
 from jax import export
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, Real
 
@@ -131,7 +132,14 @@ class Codes(NamedTuple):
         return self.status == Recovery.STATIONARY
 
     def dense(self, num_atoms: int) -> Inexact[Array, "num n *snapshots"]:
-        """``x`` with its zeros, shape ``(num, n)`` for ``n = num_atoms``."""
+        """``x`` with its zeros, shape ``(num, n)`` for ``n = num_atoms``.
+
+        Raises:
+            ValueError: ``num_atoms`` is too small for an atom of the support.
+        """
+        if not isinstance(self.support, Tracer) and num_atoms <= self.support.max():
+            last = int(self.support.max())
+            raise ValueError(f"num_atoms: expected more than {last}, an atom, got {num_atoms}")
 
         def one(coefficients, support):
             x = jnp.zeros((num_atoms, *coefficients.shape[1:]), coefficients.dtype)

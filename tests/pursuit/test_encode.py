@@ -127,3 +127,9 @@ def test_nothing_has_the_shape_of_all_dense_answers(method):
     assert f"[{num},{n}]" not in text[True]
     memory = solve(True).lower(*shapes).compile().memory_analysis()
     assert memory.temp_size_in_bytes < num * n * 4 / 8
+
+
+def test_fewer_atoms_than_the_codes_have_are_refused():
+    codes = gj.encode(OMP(1), np.eye(4), np.eye(4)[3:])
+    with pytest.raises(ValueError, match="num_atoms: expected more than 3"):
+        codes.dense(3)
