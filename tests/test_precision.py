@@ -46,7 +46,10 @@ def test_results_are_those_of_single_precision_rounded(name):
     for leaf, other in zip(jax.tree.leaves(found), jax.tree.leaves(oracle), strict=True):
         expected = other.astype(leaf.dtype)
         np.testing.assert_allclose(
-            np.asarray(leaf, np.float64), np.asarray(expected, np.float64), rtol=rtol, atol=atol
+            np.asarray(leaf, np.complex128),
+            np.asarray(expected, np.complex128),
+            rtol=rtol,
+            atol=atol,
         )
 
 
