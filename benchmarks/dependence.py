@@ -108,7 +108,7 @@ def paper(seed: int) -> Problem:
 
 
 PARTS = {each.__name__: each for each in (pairs, tree, digits, patches, paper)}
-DRAWS = {**dict.fromkeys(PARTS, 1), "paper": 5}
+DRAWS = {**dict.fromkeys(PARTS, 1), "paper": 10}
 
 
 def main() -> None:

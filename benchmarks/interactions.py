@@ -14,6 +14,11 @@ A run in parts takes the place of the rows that it measures again, and leaves th
 And what are they worth in other solvers, learned along the path of OMP and along their own?
 
     python benchmarks/interactions.py --solvers [--draws 0 1 ...] [--measurements 32 64]
+
+The length of a training and its rate are compared by the validation windows, or by hidden
+measurements:
+
+    python benchmarks/interactions.py --settings [--draws 0 1 ...] [--measurements 48 64]
 """
 
 import argparse
@@ -22,7 +27,7 @@ from time import perf_counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import load_result, write_result
+from common import RESULTS, load_result, write_result
 
 import greedyjax as gj
 from greedyjax import metrics, problems, training
@@ -36,6 +41,8 @@ TAU = 0.005  # Of the mean largest first score.
 VAL, BATCH, EPOCHS = 96, 64, 20
 MLP = {"num_epochs": 300, "batch_size": BATCH}
 WAYS = ("omp", "weights", "interactions", "blind", "linear", "mlp")
+# Epochs of a training, of which a round has half, and Adam's rate.
+SETTINGS = ((5, 4e-2), (10, 2e-2), (20, 1e-2))
 STEPS = 6  # Of solvers that keep a whole support at a time; IHT takes five times as many.
 
 
@@ -44,30 +51,39 @@ def main() -> None:
     parser.add_argument("--draws", type=int, nargs="+", default=range(5))
     parser.add_argument("--measurements", type=int, nargs="+", default=list(SPARSITY))
     parser.add_argument("--methods", nargs="+", default=WAYS, choices=WAYS)
-    parser.add_argument("--solvers", action="store_true", help="compare solvers instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--solvers", action="store_true", help="compare solvers instead")
+    instead.add_argument("--settings", action="store_true", help="compare lengths of a training")
     options = parser.parse_args()
-    name = "interactions_solvers" if options.solvers else "interactions"
+    name, measured = "interactions", lambda m, draw: one_draw(m, draw, options.methods)
+    if options.solvers:
+        name, measured = "interactions_solvers", all_solvers
+    if options.settings:
+        name, measured = "interactions_settings", all_settings
     rows = []
     for m in options.measurements:
         for draw in options.draws:
-            found = all_solvers(m, draw) if options.solvers else one_draw(m, draw, options.methods)
+            found = measured(m, draw)
             jax.clear_caches()  # A process may hold only so many compiled programs.
             rows += [{"m": m, "draw": draw, "method": way, **row} for way, row in found.items()]
             for way, row in found.items():
-                print(m, draw, way, *(round(value, 1) for value in row.values()), flush=True)
+                print(m, draw, way, *(round(value, 3) for value in row.values()), flush=True)
     config = {
         "sparsity": SPARSITY, "tau": TAU, "num_val": VAL, "batch": BATCH, "epochs": EPOCHS,
         "mlp": MLP,
     }  # fmt: skip
     metric = "test SNR in dB, of the mean relative squared error over the windows of a person"
-    write_result(name, {"config": config, "metric": metric, "rows": with_others(name, rows)})
+    if options.settings:
+        metric = "relative squared error of the validation windows, or of hidden measurements"
+    content = {"config": config, "metric": metric, "rows": with_others(name, rows)}
+    write_result("interactions", content, RESULTS / f"{name}.json")
 
 
 def with_others(name: str, rows: list[dict]) -> list[dict]:
     """The rows of the result there is, with these in the places of those measured again."""
     key = lambda row: (row["m"], row["draw"], row["method"])
     now = {key(row): row for row in rows}
-    before = load_result(name)["rows"]
+    before = load_result(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
     known = set(map(key, before))
     kept = [now.get(key(row), row) for row in before]
     return kept + [row for row in rows if key(row) not in known]
@@ -155,6 +171,28 @@ def all_solvers(m: int, draw: int) -> dict[str, dict]:
         for what, policy in (("w = 1", None), ("learned with OMP", of_omp), ("its own", own)):
             solve = net.harden() if policy is None else net.rebuild(weights=policy).harden()
             found[f"{name}, {what}"] = drawn.row(solve, seconds)
+    return found
+
+
+def all_settings(m: int, draw: int) -> dict[str, dict]:
+    """The error by which a learning chooses what it keeps, for each length of a training."""
+    drawn, found = Draw(m, draw), {}
+    (Y, _), (many, few) = drawn.pairs, SPARSITY[m]
+    ways = {
+        "true signals": (many, drawn.train, drawn.val),
+        "measurements alone": (few, (Y, None), None),
+    }
+    for way, (sparsity, train, val) in ways.items():
+        net = OMPNet(drawn.A, sparsity=sparsity, tau=drawn.tau)
+        for num_epochs, rate in SETTINGS:
+            start = perf_counter()
+            learned = training.learn_interactions(
+                net, train, val, key=drawn.key, num_epochs=num_epochs, learning_rate=rate,
+                progress=False,
+            )  # fmt: skip
+            seconds = perf_counter() - start
+            error = learned.errors[learned.kept]
+            found[f"{way}, {num_epochs} epochs"] = {"error": error, "seconds": seconds}
     return found
 
 
