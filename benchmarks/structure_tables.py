@@ -55,3 +55,16 @@ def tree() -> str:
         cells = [f"{errors[m, method, closed]:.1f}" for closed in (None, 0.0, 0.3)]
         lines.append(f"| {m} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def stopping() -> str:
+    """Errors where neither the number of atoms nor the noise is known."""
+    lines = [
+        "| stopped by | setting | mean NMSE, dB | median | F1 of the support |",
+        "|---" * 5 + "|",
+    ]
+    for row in load_result("noise_blind")["rows"]:
+        setting = "" if row["setting"] is None else f"{row['setting']:g}"
+        cells = f"{row['mean_db']:.1f} | {row['median_db']:.1f} | {row['f1']:.2f}"
+        lines.append(f"| {row['method']} | {setting} | {cells} |")
+    return "\n".join(lines)

@@ -11,7 +11,7 @@ from statistics import median, mode
 import example_tables
 import reproduction_tables
 from common import load_result
-from structure_tables import levels, nonnegative, snapshots, tree
+from structure_tables import levels, nonnegative, snapshots, stopping, tree
 
 ROOT = Path(__file__).parent.parent
 
@@ -351,6 +351,7 @@ TABLES = {
         "snapshots": snapshots,
         "levels": levels,
         "nonnegative": nonnegative,
+        "stopping": stopping,
         "tree": tree,
         "batch iht": batch_iht,
         "mask": mask,

@@ -202,6 +202,9 @@ def test_forward_mode_is_finite_and_equals_reverse_mode(row):
     tied += ["identity and DCT"] if row.sparsity == row.m else []
     # Equal columns tie up to rounding, and each mode may order them otherwise.
     by_rounding = ["duplicate columns"] if row.name == "soft_cosamp, levels" else []
+    if row.name == "soft_omp, root LASSO":
+        # What is left of y is 1e-10 of it, so that angles to it are known to 1e-6.
+        by_rounding = ["more steps than the signal has atoms"]
     single = np.finfo(row.dtype).eps > 1e-10 or row.name == "niht"  # Its length divides by that.
     allowed = [*by_rounding, *(tied if single else [])]
     assert not [name for name in table if not equal(name) and name not in allowed]

@@ -21,10 +21,13 @@ def test_tables_are_those_of_the_committed_results():
     assert f"| {best['method']} | {best['snr_db']:.1f} |" in readme
 
 
-def test_results_name_the_machine_and_the_versions():
+def test_results_name_their_script_the_machine_and_the_versions():
     results = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     assert results
     for path in results:
         content = json.loads(path.read_text())
         assert {"machine", "versions"} <= set(content), path.name
+        # The demo's are from the command.
+        script = content.get("script", "greedyjax/commands/_demo.py")
+        assert (ROOT / script).is_file(), path.name
         assert {"python", "jax", "greedyjax"} <= set(content["versions"]), path.name

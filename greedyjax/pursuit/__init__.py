@@ -42,7 +42,7 @@ from greedyjax.pursuit._unrolling import Choices, Met
 from greedyjax.pursuit._unrolling import recorded_choices as recorded_choices
 from greedyjax.pursuit._unrolling import recover_layers as recover_layers
 from greedyjax.pursuit._unrolling import recover_soft as recover_soft
-from greedyjax.pursuit.fits import Fit, GramMatrix, LeastSquares, OrderRecursive
+from greedyjax.pursuit.fits import Fit, GramMatrix, LeastSquares, OrderRecursive, RootLasso
 
 __all__ = [
     "HTP",
@@ -64,6 +64,7 @@ __all__ = [
     "OrderRecursive",
     "Plan",
     "Problem",
+    "RootLasso",
     "SubspacePursuit",
     "System",
     "Tolerance",

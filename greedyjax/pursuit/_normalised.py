@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from greedyjax import _checks
 from greedyjax._numerics import abs_sq, eps, norm, power_of_two, safe_inverse, times_atoms
-from greedyjax.pursuit._problem import Known, Problem, System
+from greedyjax.pursuit._problem import Known, Problem
 from greedyjax.pursuit._thresholding import Thresholding, used_support
 from greedyjax.structures import Plain
 
@@ -57,17 +56,6 @@ class NIHT(Thresholding):
 
     uses_columns = False
     uses_rows = False
-
-    def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
-        """Nothing is fitted."""
-        if self.fit.penalty is not None:
-            _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
-        return super().checked(shape, dtype)
-
-    def prepared(self, system: System) -> "NIHT":
-        """Nothing depends on the matrix alone."""
-        del system
-        return self
 
     def init(self, problem: Problem, turn) -> Normalised:
         """At ``x0``; without one, the entries of steepest descent set the first length."""
@@ -138,10 +126,6 @@ class NIHT(Thresholding):
 
         one = jnp.ones_like(length)
         return lax.while_loop(lambda now: now[1], halve, (one, too_long(one)))[0]
-
-    def take(self, problem: Problem, state: Any, u, turn):
-        """Keeps entries."""
-        return self.keep(problem, state, u, turn)
 
 
 def _energy(z: Float[Array, "..."]) -> Float[Array, ""]:

@@ -261,6 +261,9 @@ def checked_measurements(
             "many signals, one a row, are for recover_batch, omp_batch and their like, or jax.vmap"
         )
         _checks.fail(ValueError, name, "an array with 1 axes", f"shape {shape}; {way}")
+    if ndim == 2 and len(shape) == 1:
+        way = f"one signal is for recover, omp and their like, or {name}[None]"
+        _checks.fail(ValueError, name, "an array with 2 axes", f"shape {shape}; {way}")
     y = _checks.inexact(name, y, ndim=ndim)
     expected = (*shape[:-1], m)
     if shape != expected:

@@ -110,6 +110,9 @@ def check_method(method: Any) -> None:
         got = type(method).__name__
         if isinstance(method, type):
             got = f"the class {method.__name__}; make one: {method.__name__}(...)"
+        elif callable(method):
+            name = getattr(method, "__name__", got)
+            got = f"the function {name}; methods are classes, such as OMP(sparsity=8)"
         _checks.fail(TypeError, "method", "a greedyjax.pursuit.Method", got)
     if jax.tree_util.all_leaves([method]):
         expected = "a dataclass registered by jax.tree_util.register_dataclass"

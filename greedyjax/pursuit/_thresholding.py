@@ -41,30 +41,24 @@ class Estimate(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Thresholding(Method):
-    """What IHT and HTP share: the gradient step ``u = x + eta A*(y - A x)``.
+    """What the IHT family shares: where it starts, and how it keeps entries of ``x``.
 
     Attributes:
         sparsity: number of entries kept.
         num_steps: number of steps.
-        step_size: ``eta > 0``; None means ``1 / ||A||^2`` by power iteration.
+        step_size: of a gradient step, > 0; each method says what None means.
         x0: the start, shape ``(n,)``; None means 0.
-        fit: on the entries kept, where one is made.
-        unit_scale: whether ``step_size`` is for ``A`` divided by the power of two that brings it to
-            unit scale. In other units it may be no number of the dtype.
     """
 
     sparsity: int = static()
     num_steps: int = static()
     step_size: Any = None
     x0: Any = None
-    fit: LeastSquares = LeastSquares()
-    unit_scale: bool = static(default=False)
 
     uses_matrix = True
 
     def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
         """With its settings checked."""
-        check_at_once(self.fit)
         changes: dict[str, Any] = {
             "num_steps": _checks.static_int("num_steps", self.num_steps, minimum=0)
         }
@@ -79,32 +73,11 @@ class Thresholding(Method):
             if jnp.iscomplexobj(x0) and not jnp.issubdtype(dtype, jnp.complexfloating):
                 expected = f"real numbers, as A and y are {dtype}"
                 _checks.fail(TypeError, "x0", expected, str(x0.dtype))
-        return dataclasses.replace(super().checked(shape, dtype), **changes)
-
-    def at_unit_scale(self, step_size: Float[Array, ""]) -> "Thresholding":
-        """With a step size for the matrix at unit scale."""
-        return dataclasses.replace(self, step_size=step_size, unit_scale=True)
-
-    def prepared(self, system: System) -> "Thresholding":
-        """With the step size for the matrix at unit scale."""
-        real = system.scale.dtype
-        if self.step_size is None:
-            step = step_size_of(system.A, promoted(operator_dtype(system.A), real))
-        else:
-            step = self.step_size.astype(real)
-            if not self.unit_scale:
-                step = step * system.scale * system.scale
-        return dataclasses.replace(super().prepared(system), step_size=step)
+        return super().checked(shape, dtype)._with(**changes)
 
     def most(self, shape: tuple[int, int]) -> int:
         """Any number of entries, or blocks."""
         return self.structure.shape(shape[1])[0]
-
-    def init(self, problem: Problem, turn) -> Estimate:
-        """At ``x0``, with its own largest entries."""
-        start, mask, support = self.start(problem, turn)
-        chosen = None if turn.weighting.is_fixed else mask
-        return Estimate(start, chosen, support, jnp.asarray(False))
 
     def start(self, problem: Problem, turn) -> tuple[Array, Array, Array]:
         """``x0`` by parts, the 0-1 mask of its largest entries, and their indices."""
@@ -124,6 +97,74 @@ class Thresholding(Method):
         started = turn.structure.spread(scores, n) > 0
         return start, jnp.where(started, mask, 0), used_support(turn, start, support)
 
+    def keep(self, problem: Problem, state: Any, u, turn):
+        """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""
+
+        def keep(u, chosen, x, turn):
+            known = Known(lambda: chosen, lambda: problem.sizes(x))
+            mask, support, choice = turn.keep(u, self.sparsity, known)
+            return times_atoms(mask, self.structure.allowed(u)), mask, support, choice
+
+        if not turn.is_hard and getattr(turn.selector, "recomputed", True):
+            # A backward pass keeps u and the order of its scores, and computes the mask again: that
+            # takes less time than to store all it is made of, and a tenth of the memory. A hard
+            # mask is made of nothing; and checkify cannot look for bad indices inside of a
+            # checkpoint.
+            keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
+        return keep(u, state.chosen, state.x, turn)
+
+    def answer(self, problem: Problem, state: Estimate) -> Answer:
+        """The last ``x``."""
+        return Answer(
+            x=problem.signal(state.x),
+            residual=problem.residual(state.x),
+            support=state.support,
+            num_steps=self.num_steps,
+            stationary=state.stationary,
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FixedSteps(Thresholding):
+    """What IHT and HTP share: the gradient step ``u = x + eta A*(y - A x)``.
+
+    Attributes:
+        step_size: ``eta > 0``; None means ``1 / ||A||^2`` by power iteration.
+        fit: on the entries kept, where one is made.
+        unit_scale: whether ``step_size`` is for ``A`` divided by the power of two that brings it to
+            unit scale. In other units it may be no number of the dtype.
+    """
+
+    fit: LeastSquares = LeastSquares()
+    unit_scale: bool = static(default=False)
+
+    def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
+        """With a fit of all atoms at once."""
+        check_at_once(self._fit)
+        return super().checked(shape, dtype)
+
+    def at_unit_scale(self, step_size: Float[Array, ""]) -> "FixedSteps":
+        """With a step size for the matrix at unit scale."""
+        return dataclasses.replace(self, step_size=step_size, unit_scale=True)
+
+    def prepared(self, system: System) -> "FixedSteps":
+        """With the step size for the matrix at unit scale."""
+        real = system.scale.dtype
+        if self.step_size is None:
+            step = step_size_of(system.A, promoted(operator_dtype(system.A), real))
+        else:
+            step = self.step_size.astype(real)
+            if not self.unit_scale:
+                step = step * system.scale * system.scale
+        return dataclasses.replace(super().prepared(system), step_size=step)
+
+    def init(self, problem: Problem, turn) -> Estimate:
+        """At ``x0``, with its own largest entries."""
+        start, mask, support = self.start(problem, turn)
+        chosen = None if turn.weighting.is_fixed else mask
+        return Estimate(start, chosen, support, jnp.asarray(False))
+
     def step(self, problem: Problem, state: Estimate, turn):
         """One gradient step, and the choice of what is kept of it."""
         residual, dtype = problem.residual(state.x), problem.y.dtype
@@ -142,22 +183,6 @@ class Thresholding(Method):
     def take(self, problem: Problem, state: Estimate, u, turn) -> Any:
         """The next ``x``, the mask of its entries, their indices, and the choice of them."""
 
-    def keep(self, problem: Problem, state: Any, u, turn):
-        """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""
-
-        def keep(u, chosen, x, turn):
-            known = Known(lambda: chosen, lambda: problem.sizes(x))
-            mask, support, choice = turn.keep(u, self.sparsity, known)
-            return times_atoms(mask, self.structure.allowed(u)), mask, support, choice
-
-        if not turn.is_hard and getattr(turn.selector, "recomputed", True):
-            # A backward pass keeps u and the order of its scores, and computes the mask again: that
-            # takes less time than to store all it is made of, and a tenth of the memory. A hard
-            # mask is made of nothing; and checkify cannot look for bad indices inside of a
-            # checkpoint.
-            keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
-        return keep(u, state.chosen, state.x, turn)
-
     def fitted(self, problem: Problem, state: Estimate, u, turn):
         """Puts least squares on those entries in place of ``u`` itself."""
         known = Known(lambda: state.chosen, lambda: problem.sizes(state.x))
@@ -173,20 +198,10 @@ class Thresholding(Method):
             support = jnp.where(rows.is_first(), support, -1)
         return problem.over_columns(x), mask, support, choice
 
-    def answer(self, problem: Problem, state: Estimate) -> Answer:
-        """The last ``x``."""
-        return Answer(
-            x=problem.signal(state.x),
-            residual=problem.residual(state.x),
-            support=state.support,
-            num_steps=self.num_steps,
-            stationary=state.stationary,
-        )
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class IHT(Thresholding):
+class IHT(FixedSteps):
     """Iterative hard thresholding: each step keeps the entries of the largest scores.
 
     Attributes:
@@ -227,7 +242,7 @@ class IHT(Thresholding):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class HTP(Thresholding):
+class HTP(FixedSteps):
     """Hard thresholding pursuit: IHT whose every step ends with least squares.
 
     Attributes:

@@ -133,3 +133,10 @@ def test_fewer_atoms_than_the_codes_have_are_refused():
     codes = gj.encode(OMP(1), np.eye(4), np.eye(4)[3:])
     with pytest.raises(ValueError, match="num_atoms: expected more than 3"):
         codes.dense(3)
+
+
+@pytest.mark.wrong_types
+def test_one_signal_is_sent_to_recover():
+    A, Y = signals(np.float32)
+    with pytest.raises(ValueError, match=r"^Y: .* 2 axes, got shape \(24,\); one signal is for r"):
+        gj.encode(OMP(K), A, Y[1])

@@ -164,7 +164,7 @@ def test_a_step_that_changes_its_state_is_named():
 @pytest.mark.wrong_types
 def test_what_is_no_method_is_named():
     for bad, message in (
-        (gj.omp, "expected a greedyjax.pursuit.Method, got function"),
+        (gj.omp, "expected a greedyjax.pursuit.Method, got the function omp; methods are classes"),
         (OMP, r"expected a greedyjax.pursuit.Method, got the class OMP; make one: OMP\(\.\.\.\)"),
         (Unregistered(1), "expected a dataclass registered by .*, got Unregistered, which is not"),
         (None, "expected a greedyjax.pursuit.Method, got NoneType"),

@@ -13,6 +13,7 @@ import oracles
 import relaxation_oracles
 from generalised_omp import GeneralisedOMP
 from greedyjax.nets import IHTNet, OMPNet
+from greedyjax.pursuit import OMP, RootLasso
 from greedyjax.sorting import BoundaryGate, NeuralSort, SparseSort
 from greedyjax.structures import Blocks
 from operators_of import (
@@ -32,6 +33,7 @@ from structured import (
     Algorithm,
     blocks_iht,
     blocks_omp,
+    equal_snapshots,
     in_levels,
     nonnegative,
     nonnegative_by_gram,
@@ -153,6 +155,18 @@ def _soft_iht_by(relaxation, sort):
     )
 
 
+LEVEL = 0.2
+
+
+def _root_lasso(A, y, w, tau, k):
+    return gj.recover(OMP(k, fit=RootLasso(level=LEVEL)), A, y, weights=w, tau=tau)
+
+
+def _root_lasso_oracle(A, y, w, tau, k):
+    scores_of = functools.partial(oracles.root_lasso_scores, level=LEVEL)
+    return oracles.generalised_omp(A, y, k, w, tau, at_a_time=1, scores_of=scores_of)
+
+
 def _by_fourier(iht, A, y, w, k):
     matrix = fourier_matrix_of(A)
     return iht(matrix, y, k, STEPS, step_size(matrix), w)
@@ -219,6 +233,11 @@ ALGORITHMS = {
     "soft_iht, SparseSort": _soft_iht_by(SparseSort, relaxation_oracles.sparsesort),
     "soft_iht, BoundaryGate": _soft_iht_by(BoundaryGate, relaxation_oracles.boundary_gate),
     "soft_omp, transport": _soft_omp_by(OptimalTransport, relaxation_oracles.transport),
+    "omp, root LASSO": _omp(
+        lambda A, y, w, tau, k: _root_lasso(A, y, w, None, k),
+        oracle=lambda A, y, w, tau, k: _root_lasso_oracle(A, y, w, None, k),
+    ),
+    "soft_omp, root LASSO": _soft_omp(_root_lasso, oracle=_root_lasso_oracle),
     "omp, pairs": blocks_omp(Pairs(), PAIRS),
     "soft_omp, pairs": blocks_omp(Pairs(), PAIRS, soft=True),
     "iht, masked FFT": _iht(
@@ -244,6 +263,10 @@ ALGORITHMS = {
     ),
     "iht, blocks": blocks_iht(Blocks(UNEQUAL), BLOCKS),
     "soft_iht, blocks": blocks_iht(Blocks(UNEQUAL), BLOCKS, soft=True),
+    "omp, snapshots": _omp(equal_snapshots(gj.omp)),
+    "soft_omp, snapshots": _soft_omp(equal_snapshots(gj.soft_omp, soft=True)),
+    "iht, snapshots": _iht(equal_snapshots(gj.iht, num_steps=STEPS)),
+    "soft_iht, snapshots": _soft_iht(equal_snapshots(gj.soft_iht, soft=True, num_steps=STEPS)),
     "omp, levels": in_levels(gj.omp, level_oracles.omp, fits=True),
     "soft_omp, levels": in_levels(gj.soft_omp, level_oracles.omp, soft=lambda a, b: b, fits=True),
     "iht, levels": in_levels(gj.iht, level_oracles.iht, STEPS),

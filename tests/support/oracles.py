@@ -193,7 +193,15 @@ def soft_omp(A, y, sparsity, tau, weights=None, sort=softsort):
     return Solution(scale * (P.T @ z), support, np.linalg.norm(r), sparsity)
 
 
-def generalised_omp(A, y, sparsity, weights=None, tau=None, at_a_time=2):
+def root_lasso_scores(A, r, weights, level):
+    """||r|| times the sine of how much nearer to r an atom lies than its level asks for."""
+    length = np.linalg.norm(r)
+    sines = omp_scores(A, r, np.ones(A.shape[1])) / length if length > 0 else np.zeros(A.shape[1])
+    angles = np.arcsin(np.minimum(sines, 1)) - np.arcsin(level)
+    return np.abs(weights) * length * np.sin(np.maximum(angles, 0))
+
+
+def generalised_omp(A, y, sparsity, weights=None, tau=None, at_a_time=2, scores_of=omp_scores):
     """OMP that adds several atoms a step: the best that are left, or the first softsort rows."""
     A, y = double(A), double(y)
     n = A.shape[1]
@@ -202,7 +210,9 @@ def generalised_omp(A, y, sparsity, weights=None, tau=None, at_a_time=2):
     scale = np.array([1 / norm if norm > 0 else 0.0 for norm in norms])
     P, z, r = np.zeros((0, n)), np.zeros(0, A.dtype), y
     while len(P) < sparsity and (tau is not None or np.linalg.norm(r) > 0):
-        scores = omp_scores(A, r, w)
+        scores = scores_of(A, r, w)
+        if tau is None and not scores_of(A, r, np.ones(n)).any() and scores_of is not omp_scores:
+            break
         if tau is None:
             scores[np.any(P > 0, axis=0)] = -1
         rows = hardsort(scores, at_a_time) if tau is None else softsort(scores, tau, at_a_time)

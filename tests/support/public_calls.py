@@ -172,6 +172,9 @@ CALLS = dict(_solvers()) | dict(_nets()) | dict(_functions()) | dict(_operators(
     "OrderRecursive": lambda A, Y, X: gj.recover(
         pursuit.OMP(K, fit=pursuit.OrderRecursive()), A, Y[0]
     ),
+    "RootLasso": lambda A, Y, X: gj.recover(
+        pursuit.OMP(K, fit=pursuit.RootLasso(level=0.1 * jnp.abs(X[0]))), A, Y[0]
+    ),
     "Blocks": lambda A, Y, X: gj.omp(A, Y[0], sparsity=K, structure=BLOCKS),
     "Blocks, soft": lambda A, Y, X: gj.soft_iht(
         A, Y[0], sparsity=K, tau=0.1, structure=BLOCKS, **STEPS

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 import block_oracles
@@ -10,7 +11,7 @@ import greedyjax as gj
 import nonnegative_oracles
 import oracles
 import rounding
-from greedyjax.structures import Levels, NonNegative
+from greedyjax.structures import Levels, NonNegative, SharedSupport
 
 STEPS = 6  # Of the IHT family.
 MERGES = 3  # Of CoSaMP and subspace pursuit.
@@ -116,6 +117,18 @@ def in_levels(solve, oracle, *steps, soft=None, fits=False, **settings):
         return oracle(A, y, LEVELS, LOCAL[k], *steps, weights=w, tau=tau, **given)
 
     return Algorithm(run, expected, soft, fits=fits)
+
+
+def equal_snapshots(solver, *, soft=False, **settings):
+    """Four equal snapshots of half the size, which together are one signal."""
+
+    def solve(A, y, w, tau, k):
+        Y = jnp.broadcast_to(y[:, None] / 2, (len(y), 4))
+        given = settings | ({"tau": tau} if soft else {})
+        found = solver(A, Y, sparsity=k, weights=w, structure=SharedSupport(), **given)
+        return found._replace(x=2 * found.x[:, 0])
+
+    return solve
 
 
 def nonnegative_by_gram(A, y, w, k):

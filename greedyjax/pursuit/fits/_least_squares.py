@@ -59,6 +59,8 @@ class LeastSquares:
     penalty: Any = None
 
     uses_gram = False
+    #: Whether all atoms may be fitted at once, as no score depends on those added before.
+    at_once = True
 
     def checked(self, num_atoms: int) -> "LeastSquares":
         """With a penalty that is none checked."""
@@ -215,3 +217,10 @@ class LeastSquares:
             expected = "LeastSquares(), as the structure is NonNegative"
             _checks.fail(ValueError, "fit", expected, type(self).__name__)
         return NonNegativeLeastSquares(self.penalty)
+
+
+def check_at_once(fit: Any) -> None:
+    """Raises where a method fits all atoms at once, and the fit scores one after the other."""
+    if not getattr(fit, "at_once", True):
+        got = f"{type(fit).__name__}, which scores atoms one by one, for OMP"
+        _checks.fail(ValueError, "fit", "LeastSquares()", got)

@@ -60,6 +60,8 @@ class OrderRecursive(LeastSquares):
 
     rank_aware: bool = static(default=False)
 
+    at_once = False
+
     def checked(self, num_atoms: int) -> "LeastSquares":
         """With a flag that is one."""
         _checks.flag("fit.rank_aware", self.rank_aware)
@@ -89,13 +91,6 @@ class OrderRecursive(LeastSquares):
         q = new.basis.vectors[state.count, 0].reshape(problem.parts, -1)[:, : problem.shape[0]]
         along = problem.atoms.adjoint_times(q)
         return new._replace(lengths_sq=state.lengths_sq - jnp.sum(abs_sq(along), axis=0))
-
-
-def check_at_once(fit: Any) -> None:
-    """Raises where a method fits all atoms at once, so that no score could be divided."""
-    if isinstance(fit, OrderRecursive):
-        got = "OrderRecursive, which scores atoms one by one, for OMP"
-        _checks.fail(ValueError, "fit", "LeastSquares()", got)
 
 
 def _orthonormal(problem: Problem, residual: Float[Array, "parts snapshots m"]):

@@ -1,0 +1,81 @@
+"""Least squares whose next atom serves the square-root LASSO best, which says when to stop."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from greedyjax import _checks
+from greedyjax._numerics import eps, norm, safe_inverse, safe_sqrt, times_atoms
+from greedyjax.pursuit._problem import Problem
+from greedyjax.pursuit.fits._least_squares import LeastSquares, Span
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RootLasso(LeastSquares):
+    """Least squares whose next atom lets ``||y - A x|| + sum_j level_j |x_j|`` fall most.
+
+    With one more entry in ``x``, at an atom of norm 1 whose correlation with the residual ``r`` is
+    ``||r|| sin(alpha_j)``, the least value of that loss is ``||r|| cos(alpha_j - beta_j)``, where
+    ``level_j = sin(beta_j)``. So the score of the atom is ``||r|| sin(alpha_j - beta_j)``, or 0
+    where that is negative. With a level of 0 that is the correlation.
+
+    `OMP` stops where all scores are 0: no atom makes an angle with ``r`` that is less than its
+    level asks for. That depends on the size of neither the signal nor the noise, so one level
+    serves measurements of any quality. An atom points by chance at noise in ``m`` dimensions no
+    better than ``sqrt(2 log(n) / m)``, about; somewhat less than that is a good level. A level for
+    each atom asks less of those that are likely.
+
+    Attributes:
+        penalty: of the fit, as in `LeastSquares`.
+        level: real, at least 0; one number, or one per atom, shape ``(n,)``. An atom whose level
+            is 1 or more is never chosen.
+
+    Example:
+        >>> import greedyjax as gj, jax.numpy as jnp
+        >>> from greedyjax.pursuit import OMP, RootLasso
+        >>> y = jnp.array([3.0, 0.2, -0.2, 0.2])
+        >>> gj.recover(OMP(sparsity=4, fit=RootLasso(level=0.8)), jnp.eye(4), y).support.tolist()
+        [0, -1, -1, -1]
+
+    References:
+        Mohammad-Taheri and Brugiapaglia, "The greedy side of the LASSO: new algorithms for weighted
+        sparse recovery via loss function-based orthogonal matching pursuit", arXiv 2303.00844
+        (2023), who choose atoms by the fall of this and of other losses. The form by angles, and
+        stopping by it, are derived here.
+    """
+
+    level: Any = 0.0
+
+    at_once = False
+
+    def checked(self, num_atoms: int) -> "LeastSquares":
+        """With levels that are at least 0."""
+        if jnp.ndim(self.level) == 0:
+            level = _checks.scalar("fit.level", self.level, positive=False)
+        else:
+            level = _checks.at_least_0("fit.level", self.level, num_atoms)
+        return dataclasses.replace(super().checked(num_atoms), level=level)
+
+    def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
+        """``a_j* r`` at the size of the scores, by parts."""
+        residual = self.measured(problem, state.residual)
+        # What is rounding points anywhere, and so would its derivative.
+        rounding = 64 * eps(residual.dtype)
+        residual = jnp.where(norm(residual) <= rounding * norm(problem.y), 0, residual)
+        found = problem.correlations(residual)
+        size_sq = jnp.sum(found * found, axis=tuple(range(found.ndim - 1)))
+        size = safe_sqrt(size_sq)  # ||r|| sin(alpha)
+        length_sq = jnp.sum(residual * residual)
+        beside_sq = length_sq - size_sq
+        beside = safe_sqrt(jnp.where(beside_sq > rounding * length_sq, beside_sq, 0))
+        sine = jnp.minimum(self.level, 1).astype(found.dtype)
+        score = jnp.maximum(safe_sqrt(1 - sine * sine) * size - sine * beside, 0)
+        return times_atoms(score * safe_inverse(size), found)
+
+    def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
+        """Whether anything is left to fit, and an atom has a score."""
+        return super().goes_on(problem, state) & jnp.any(self.correlations(problem, state) != 0)
