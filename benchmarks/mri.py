@@ -93,7 +93,8 @@ def template(heights: range) -> np.ndarray:
 
 def other() -> np.ndarray:
     """A coronal slice of another head."""
-    image = np.load(str(files("dipy") / "data" / "files" / "t1_coronal_slice.npy"))
+    path = files("dipy") / "data" / "files" / "t1_coronal_slice.npy"
+    image = np.load(str(path), allow_pickle=False)
     return (image / image.max())[None].astype(np.float32)
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -49,7 +48,7 @@ def snippets(page):
 
 
 def run(page, folder):
-    """Runs the snippets of a page in order, as a user would; what went wrong, if anything."""
+    """Runs the snippets of a page in order, as a user would."""
     # A fresh interpreter: these tests run in double precision, users in single. Compilation is
     # nearly all of the time, so XLA is asked to do less of it.
     environment = {
@@ -58,7 +57,7 @@ def run(page, folder):
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     environment.pop("JAX_ENABLE_X64", None)
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-"],
         input="\n".join(snippets(page)),
         cwd=folder,
@@ -67,18 +66,13 @@ def run(page, folder):
         text=True,
         check=False,
     )
-    return f"{page.name}: {done.stderr}" if done.returncode else ""
 
 
 @pytest.mark.slow
-def test_snippets_run(tmp_path):
-    pages = [page for page in PAGES if snippets(page)]
-    folders = [tmp_path / page.stem for page in pages]
-    for folder in folders:
-        folder.mkdir()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failures = list(pool.map(run, pages, folders))
-    assert not any(failures), "\n".join(failures)
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda p: p.stem)
+def test_snippets_run(page, tmp_path):
+    done = run(page, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ class NonNegative(Around):
     @property
     def snapshots(self) -> bool:
         """Whether there are several snapshots, as the inner structure says."""
-        return self.inner.snapshots
+        # What is no structure at all is named later.
+        return isinstance(self.inner, Structure) and self.inner.snapshots
 
     def checked(self, num_atoms: int) -> "NonNegative":
         """With the inner structure checked."""
