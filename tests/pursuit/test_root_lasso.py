@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import beta
 
 import greedyjax as gj
-from greedyjax.pursuit import OMP, RootLasso
+from greedyjax.pursuit import HTP, OMP, RootLasso
 from greedyjax.structures import SharedSupport
 from helpers import assert_close, random_problem
 
@@ -65,8 +66,6 @@ def test_noise_of_any_size_alone_is_seldom_taken_for_signal(noise):
     Y = noise * rng.standard_normal((2000, M))
     codes = gj.encode(OMP(2, fit=RootLasso(level=level)), A, Y)
     # By a beta distribution the angle of one atom, and a sum over all of them.
-    from scipy.stats import beta
-
     bound = N * beta.sf(level**2, 0.5, (M - 1) / 2)
     share = np.mean(np.asarray(codes.num_steps) > 0)
     assert 0.5 * bound < share < bound + 0.02
@@ -110,9 +109,25 @@ def test_derivatives_in_the_level_are_finite_differences_of_the_soft_solver():
         (-0.1, ValueError, "fit.level: expected a finite number >= 0"),
         (np.full(N - 1, 0.1), ValueError, rf"fit.level: expected shape \({N},\)"),
         (0.1j, TypeError, "fit.level: expected a real number"),
+        (35, ValueError, "fit.level: expected less than 1, as it is the sine .*, got 35, which no"),
     ],
 )
 def test_what_is_no_level_is_named(level, error, message):
     A, _, y = random_problem(6, M, N, K, np.float64)
     with pytest.raises(error, match=message):
         gj.recover(OMP(K, fit=RootLasso(level=level)), A, y)
+
+
+@pytest.mark.wrong_types
+def test_a_level_in_the_place_of_the_penalty_is_named():
+    A, _, y = random_problem(6, M, N, K, np.float64)
+    with pytest.raises(
+        ValueError, match=r"^fit.penalty: .* got one number; RootLasso\(level=...\)"
+    ):
+        gj.recover(OMP(K, fit=RootLasso(0.3)), A, y)
+
+
+def test_methods_that_fit_all_atoms_at_once_refuse_it():
+    A, _, y = random_problem(6, M, N, K, np.float64)
+    with pytest.raises(ValueError, match="got RootLasso, which scores atoms one by one, for OMP"):
+        gj.recover(HTP(K, 3, fit=RootLasso(level=0.3)), A, y)

@@ -31,8 +31,8 @@ class RootLasso(LeastSquares):
 
     Attributes:
         penalty: of the fit, as in `LeastSquares`.
-        level: real, at least 0; one number, or one per atom, shape ``(n,)``. An atom whose level
-            is 1 or more is never chosen.
+        level: real, at least 0; one number below 1, or one per atom, shape ``(n,)``, where an atom
+            whose level is 1 or more is never chosen.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -54,8 +54,20 @@ class RootLasso(LeastSquares):
 
     def checked(self, num_atoms: int) -> "LeastSquares":
         """With levels that are at least 0."""
+        if self.penalty is not None and jnp.ndim(self.penalty) == 0:
+            expected = f"shape ({num_atoms},), a ridge penalty for each atom"
+            got = "one number; RootLasso(level=...) is by what atoms are chosen"
+            _checks.fail(ValueError, "fit.penalty", expected, got)
         if jnp.ndim(self.level) == 0:
             level = _checks.scalar("fit.level", self.level, positive=False)
+            if not _checks.is_traced(self.level) and float(self.level) >= 1:
+                expected = "less than 1, as it is the sine of an angle"
+                _checks.fail(
+                    ValueError,
+                    "fit.level",
+                    expected,
+                    f"{float(self.level):g}, which no atom reaches",
+                )
         else:
             level = _checks.at_least_0("fit.level", self.level, num_atoms)
         return dataclasses.replace(super().checked(num_atoms), level=level)
