@@ -113,7 +113,7 @@ class Thresholding(Method):
             keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
         return keep(u, state.chosen, state.x, turn)
 
-    def answer(self, problem: Problem, state: Estimate) -> Answer:
+    def answer(self, problem: Problem, state: Any) -> Answer:
         """The last ``x``."""
         return Answer(
             x=problem.signal(state.x),
