@@ -59,7 +59,7 @@ def start(update: DictionaryUpdate, A: Inexact[Array, "*d m n"]) -> State:
 
     def one(A):
         n = A.shape[1]
-        A = in_units(A, power_of_two(A, axis=0))  # Whose squares neither overflow nor vanish.
+        A = in_units(A, power_of_two(A, axis=0)[None])  # Whose squares neither overflow nor vanish.
         A = _unit_columns(A, A)
         return State(A, update.init(A), jnp.zeros(n, jnp.int32), jnp.zeros(n, bool))
 
@@ -121,13 +121,15 @@ def _coded(A: Inexact[Array, "m n"], Y: Inexact[Array, "num m"], sparsity: int) 
 
 def _unit_columns(A: Inexact[Array, "m n"], before: Inexact[Array, "m n"]):
     """Columns at norm 1; where there is none to scale, the column before."""
-    norms = jnp.sqrt(jnp.sum(abs_sq(A), axis=0))
+    norms = jnp.sqrt(jnp.sum(abs_sq(A), axis=0, keepdims=True))
     usable = (norms > 0) & jnp.isfinite(norms)
     return jnp.where(usable, times_real(safe_inverse(jnp.where(usable, norms, 1)), A), before)
 
 
 def _dead(uses: Int[Array, " n"]) -> Bool[Array, " n"]:
-    return uses < _DEAD_SHARE * jnp.mean(uses.astype(jnp.float32))
+    """Those hardly ever used."""
+    counts = uses.astype(jnp.float32)
+    return counts < _DEAD_SHARE * jnp.mean(counts)
 
 
 def _duplicates(A: Inexact[Array, "m n"]) -> Bool[Array, " n"]:
@@ -145,4 +147,4 @@ def _replaced(A, lost: Bool[Array, " n"], Y, residual):
     rows = worst[jnp.minimum(rank, num - 1)]
     # A signal that is coded without error has nothing to add.
     fresh = lost & (rank < num) & (errors[rows] > 0)
-    return jnp.where(fresh, _unit_columns(Y[rows].T, A), A), fresh
+    return jnp.where(fresh[None], _unit_columns(Y[rows].T, A), A), fresh

@@ -149,7 +149,7 @@ class MOD:
         n, decay = A.shape[1], jnp.asarray(self.decay, real_dtype(A.dtype))
         C_now = code_products(coded, n)
         B_now = residual_products(coded, n) + matmul(A, C_now)
-        kept = lambda z: times_real(decay, jnp.where(fresh, 0, z))
+        kept = lambda z: times_real(decay, jnp.where(fresh[None], 0, z))
         B, C = kept(state[0]) + B_now, kept(jnp.where(fresh[:, None], 0, state[1])) + C_now
         diagonal = jnp.diagonal(C).real
         delta = n * eps(A.dtype) * jnp.max(diagonal)
@@ -207,18 +207,18 @@ class KSVD:
                 residual, coefficients = carry
                 _, signals, g = chunk(i, coefficients)
                 rows = residual.at[signals].get(mode="fill", fill_value=0)
-                errors = rows + g[:, None] * a
+                errors = rows + g[:, None] * a[None]
                 return sum_ + matmul(errors.T, g.conj())
 
             def refit(i, carry):
                 residual, coefficients = carry
                 entries, signals, g = chunk(i, coefficients)
                 rows = residual.at[signals].get(mode="fill", fill_value=0)
-                errors = rows + g[:, None] * a
+                errors = rows + g[:, None] * a[None]
                 g_new = matmul(errors, d.conj())
                 written = jnp.where(signals < len(coded.support), entries, coefficients.size)
                 return (
-                    residual.at[signals].set(errors - g_new[:, None] * d, mode="drop"),
+                    residual.at[signals].set(errors - g_new[:, None] * d[None], mode="drop"),
                     coefficients.at[written].set(g_new, mode="drop"),
                 )
 
