@@ -22,7 +22,7 @@ from greedyjax.training._dictionary_updates import KSVD, MOD, DictionaryUpdate, 
 from greedyjax.training._loop import until_interrupted
 
 # What is recorded of an epoch.
-_COLUMNS = ("error", "replaced", "val_error", "seconds")
+_COLUMNS: tuple[str, ...] = ("error", "replaced", "val_error", "seconds")
 
 
 class LearnedDictionary(NamedTuple):
@@ -66,8 +66,8 @@ def learn_dictionary(
     a hundredth of that, and the later one of two whose inner product is 0.99 or more, make room
     for signals of the batch, those with the largest errors first.
 
-    Ctrl-C ends learning after the epoch under way and returns what was learned. To go on later,
-    give what was learned as ``initial``, with another key.
+    Ctrl-C ends learning after the epoch under way and returns what was learned; a second one is
+    raised at once. To go on later, give what was learned as ``initial``, with another key.
 
     Args:
         Y: signals, one a row, shape ``(num, m)``: in memory, or ``np.load(..., mmap_mode="r")``,
@@ -109,8 +109,8 @@ def learn_dictionary(
         Signal Processing 54 (2006).
     """
     key = _checks.prng_key("key", key)
-    given, Y = Y, _signals("Y", Y)
-    num, m = Y.shape[-2:]
+    signals = _signals("Y", Y)
+    num, m = signals.shape[-2:]
     num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
     why = f", the smaller of {m} entries of a signal and {num_atoms} atoms"
     sparsity = _checks.static_int(
@@ -122,18 +122,18 @@ def learn_dictionary(
     batch_size = _arguments.batch_that_is_there(batch_size, num)
     plan = _arguments.plan(num_epochs, 1, None, callback, progress)
     draws, shuffles = jax.random.split(key)
-    begin = _initial(initial, Y, num_atoms, draws)
+    begin = _initial(initial, signals, num_atoms, draws)
     if val is not None:
-        val = jnp.asarray(_signals("val", val, like=Y), begin.dtype)
+        val = jnp.asarray(_signals("val", val, like=signals), begin.dtype)
     state = _steps.start(update, begin)
-    unit = power_of_two(_rows(Y, slice(batch_size), begin.dtype), axis=(-2, -1))
-    rows, unknown = [], np.full(Y.shape[:-2], np.nan)
+    unit = power_of_two(_rows(signals, slice(batch_size), begin.dtype), axis=(-2, -1))
+    rows, unknown = [], np.full(signals.shape[:-2], np.nan)
     epochs = range(plan.num_epochs + 1)
     with tqdm(epochs, "learn_dictionary", unit="epoch", disable=None if progress else True) as bar:
         for epoch in until_interrupted(bar):
             began, seen = perf_counter(), []
             for places in _batches(shuffles, epoch, num, batch_size):
-                batch = _rows(Y, places, begin.dtype)
+                batch = _rows(signals, places, begin.dtype)
                 state, met = _steps.step(update, state, batch, unit, sparsity=sparsity)
                 seen.append(met)
             measured = None if val is None else _steps.error(state.A, val, sparsity=sparsity)
@@ -144,8 +144,8 @@ def learn_dictionary(
             bar.set_postfix(error=f"{np.median(rows[-1][0]):.3g}")
     columns = [np.stack(np.broadcast_arrays(*each)) for each in zip(*rows, strict=True)]
     history = dict(zip(_COLUMNS, columns, strict=True))
-    arguments = (given,) if initial is None else (given, initial)
-    return LearnedDictionary(as_given(state.A, *arguments), history)
+    given = (Y,) if initial is None else (Y, initial)
+    return LearnedDictionary(as_given(state.A, *given), history)
 
 
 def _check_update(update: Any) -> None:

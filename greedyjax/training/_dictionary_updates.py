@@ -103,8 +103,9 @@ class OnlineGradient:
     ) -> tuple[Any, Inexact[Array, "m n"]]:
         """One step of the optimizer."""
         gradient = times_real(-safe_inverse(coded.energy), residual_products(coded, A.shape[1]))
-        updates, state = self.optimizer.update(gradient, state, A)
-        return state, jnp.asarray(optax.apply_updates(A, updates))
+        with jax.numpy_dtype_promotion("standard"):  # Which optimizers rely on.
+            updates, state = self.optimizer.update(gradient, state, A)
+            return state, jnp.asarray(optax.apply_updates(A, updates))
 
 
 @jax.tree_util.register_dataclass

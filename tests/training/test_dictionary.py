@@ -1,5 +1,7 @@
 """Dictionaries learned from signals: what is found, and what every call promises."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,6 +179,16 @@ def test_callback_sees_each_epoch():
     found = learn(planted()[1], callback=lambda epoch, metrics: seen.append((epoch, metrics)))
     assert [epoch for epoch, _ in seen] == [0, 1, 2]
     assert [metrics["error"] for _, metrics in seen[1:]] == found.history["error"][1:].tolist()
+
+
+def test_an_interrupt_ends_after_the_epoch_under_way():
+    def press(epoch, metrics):
+        if epoch == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    found = learn(planted()[1], num_epochs=50, callback=press)
+    assert found.history["error"].shape == (2,)
+    assert np.array_equal(found.A, learn(planted()[1], num_epochs=1).A)
 
 
 Y = planted(num=30)[1]
