@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax._numerics import (
@@ -92,7 +91,7 @@ class OnlineGradient:
         V1?", Vision Research 37 (1997), for another penalty.
     """
 
-    optimizer: optax.GradientTransformation = static()
+    optimizer: optax.GradientTransformation | optax.MultiSteps = static()
 
     def init(self, A: Inexact[Array, "m n"]) -> Any:
         """The numbers of the optimizer."""
@@ -133,7 +132,7 @@ class MOD:
         and sparse coding", Journal of Machine Learning Research 11 (2010).
     """
 
-    decay: Float[ArrayLike, ""] | float = 0.0
+    decay: Any = 0.0
 
     def init(self, A: Inexact[Array, "m n"]) -> tuple[Array, Array]:
         """``B`` and ``C`` of no signals."""

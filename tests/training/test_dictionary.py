@@ -202,9 +202,6 @@ BAD = {
     "key": ({"key": 3}, TypeError, "key: expected a key"),
     "update: a class": ({"update": KSVD}, TypeError, "update: .*the class KSVD; make one: KSVD"),
     "update: a word": ({"update": "mod"}, TypeError, r"update: expected .*KSVD\(\), got str"),
-    "optimizer": (
-        {"update": OnlineGradient(optax.adam)}, TypeError, "optimizer: expected an optax optimizer",
-    ),
     "decay": ({"update": MOD(1.5)}, ValueError, "decay: expected a number between 0 and 1, got 1"),
     "num_epochs": ({"num_epochs": -1}, ValueError, "num_epochs: expected an int >= 0, got -1"),
     "batch_size": ({"batch_size": 0}, ValueError, "batch_size: expected an int >= 1, got 0"),
@@ -222,6 +219,12 @@ def test_bad_calls_say_what_is_wrong(name):
     arguments = {"Y": Y, "num_atoms": N, "sparsity": K, "key": KEY, "batch_size": 3, **changes}
     with pytest.raises(error, match=message):
         learn_dictionary(**arguments)
+
+
+@pytest.mark.wrong_types
+def test_a_function_that_makes_an_optimizer_is_none():
+    with pytest.raises(TypeError, match="optimizer: expected an optax optimizer, such as"):
+        learn(Y, OnlineGradient(optax.adam), batch_size=30)
 
 
 @pytest.mark.wrong_types
