@@ -1,4 +1,4 @@
-"""Tables of the worked examples: the channel off the grid, and the MRI slice."""
+"""Tables of the worked examples: the channel off the grid, the MRI slice, and dictionaries."""
 
 from statistics import mean
 
@@ -45,5 +45,40 @@ def mri() -> str:
     return "\n".join(lines)
 
 
+def planted() -> str:
+    """Atoms found of a planted dictionary, over the seeds."""
+    rows = load_result("dictionary_learning")["planted"]
+    lines = ["| update | atoms found, mean | least of the seeds |", "|---" * 3 + "|"]
+    for update in dict.fromkeys(row["update"] for row in rows):
+        mine = [row for row in rows if row["update"] == update]
+        shares = [row["share_found"] for row in mine]
+        lines.append(f"| {update} | {100 * mean(shares):.1f} % | {100 * min(shares):.1f} % |")
+    return "\n".join(lines)
+
+
+def patches() -> str:
+    """Errors of held-out patches, and the seconds until scikit-learn's lowest one is reached."""
+    result = load_result("dictionary_learning")
+    theirs = min(result["sklearn"], key=lambda row: min(row["errors"]))
+    wanted = min(theirs["errors"])
+    head = "| method | error, end | s, end | s until scikit-learn's lowest | times as fast |"
+    lines = [f"{head} compiling, s |", "|---" * 6 + "|"]
+    name = f"scikit-learn, `alpha={theirs['alpha']:g}`"
+    needed = _seconds_until(wanted, theirs)
+    for row in [*result["patches"], {"update": name, **theirs}]:
+        seconds, compiling = _seconds_until(wanted, row), row.get("compile_s")
+        cells = [f"{row['errors'][-1]:.4f}", f"{row['seconds'][-1]:.1f}", f"{seconds:.1f}"]
+        cells += [f"{needed / seconds:.1f}", f"{compiling:.0f}" if compiling else "–"]
+        lines.append(f"| {row['update']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _seconds_until(wanted: float, row: dict) -> float:
+    """Those of the first error that is no larger; infinite where there is none."""
+    pairs = zip(row["errors"], row["seconds"], strict=True)
+    return next((seconds for error, seconds in pairs if error <= wanted), float("inf"))
+
+
 CHANNEL = {"channel": channel, "noise alone": noise_alone}
 MRI = {"mri": mri}
+DICTIONARIES = {"planted": planted, "patches": patches}

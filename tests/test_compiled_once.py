@@ -139,3 +139,14 @@ def test_a_second_vmap_compiles_nothing(name):
 def test_a_second_gradient_compiles_nothing(name):
     loss = lambda A, y: jnp.sum(CALLS[name](A, y).x ** 2)
     assert_second_call_compiles_nothing(jax.grad(loss, argnums=(0, 1)))
+
+
+@pytest.mark.parametrize("update", [training.KSVD(), training.MOD()])
+def test_learning_a_second_dictionary_compiles_nothing(update):
+    settings = {"key": KEY, "update": update, "num_epochs": 2, "batch_size": 16, "progress": False}
+
+    def call(A, y):
+        Y = np.outer(np.arange(1.0, 33), y)
+        return training.learn_dictionary(Y, N, K, val=Y, **settings).A
+
+    assert_second_call_compiles_nothing(call)

@@ -113,7 +113,7 @@ def run(
     epochs = takewhile(lambda epoch: not waited.enough, range(resumed, plan.num_epochs + 1))
     bar = _bar(epochs, plan, resumed)
     try:
-        for epoch in _until_interrupted(bar, are_shared(train)):
+        for epoch in until_interrupted(bar, are_shared(train)):
             now, row, learned = _next(parts, now, rest, train, val, key, epoch, plan)
             rows.append(row)
             waited.see(row)
@@ -214,7 +214,7 @@ class _Warnings:
             warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
-def _until_interrupted(epochs, shared: bool):
+def until_interrupted(epochs, shared: bool = False):
     """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
 
     Where several processes train together, all of them end when one of them is told to.

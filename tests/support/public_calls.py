@@ -234,7 +234,9 @@ LEFT_OUT = {
     ),
     *("Temperature", "StepSize", "Weights"),
     # They run by themselves, and cannot be traced; `test_promotion.py` trains.
-    *("fit", "fit_many", "learn_interactions"),
+    *("fit", "fit_many", "learn_interactions", "learn_dictionary"),
+    # What the last of them takes and returns; `training/test_dictionary.py` runs it.
+    *("KSVD", "MOD", "OnlineGradient", "DictionaryUpdate", "Coded", "LearnedDictionary"),
     # It returns nothing; the others are those of `operators/test_ready.py`.
     *("check_adjoint", "from_pylops", "Product"),
     "Unrolled",  # Every network.

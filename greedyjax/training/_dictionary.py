@@ -1,0 +1,233 @@
+"""Dictionaries learned from signals: coded, improved, and coded again, a batch at a time."""
+
+import math
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Inexact
+from tqdm import tqdm
+
+from greedyjax import _checks
+from greedyjax._numerics import power_of_two, promoted
+from greedyjax._precision import as_given, computing_dtype
+from greedyjax.training import _arguments
+from greedyjax.training import _dictionary_steps as _steps
+from greedyjax.training._dictionary_steps import MEAN_USES, Seen
+from greedyjax.training._dictionary_updates import KSVD, MOD, DictionaryUpdate, OnlineGradient
+from greedyjax.training._loop import until_interrupted
+
+# What is recorded of an epoch.
+_COLUMNS: tuple[str, ...] = ("error", "replaced", "val_error", "seconds")
+
+
+class LearnedDictionary(NamedTuple):
+    """What `learn_dictionary` ended with.
+
+    Attributes:
+        A: columns of norm 1, shape ``(m, num_atoms)``, or ``(d, m, num_atoms)``.
+        history: arrays indexed by epoch; epoch 0 is the dictionary at the start. Keys: ``error``,
+            ``sum ||y - A x||^2 / sum ||y||^2`` over the batches of the epoch, each as coded before
+            its step; ``val_error``, the same of the validation signals after the epoch;
+            ``replaced``, how many atoms were; and ``seconds``. What is not known is NaN. Of ``d``
+            dictionaries all but ``seconds`` have a second axis.
+    """
+
+    A: Inexact[Array, "*d m n"]
+    history: dict[str, np.ndarray]
+
+
+def learn_dictionary(
+    Y: Inexact[ArrayLike, "*d num m"],
+    num_atoms: int,
+    sparsity: int,
+    *,
+    key: Array,
+    update: DictionaryUpdate = KSVD(),
+    num_epochs: int = 10,
+    batch_size: int | None = None,
+    initial: Inexact[ArrayLike, "*d m n"] | None = None,
+    val: Inexact[ArrayLike, "*d num_val m"] | None = None,
+    callback: Callable[[int, dict[str, Any]], Any] | None = None,
+    progress: bool = True,
+) -> LearnedDictionary:
+    """Learns a dictionary in which the signals are sparse: ``y ~ A x`` with few nonzeros.
+
+    Each epoch shuffles the signals and takes its whole batches; the few left over take part in
+    other epochs. A batch is coded by hard OMP with the dictionary so far, ``update`` improves the
+    dictionary for these codes, and its columns are scaled to norm 1. The codes are sparse: memory
+    grows with the batch, and nothing of shape ``(num, num_atoms)`` is formed.
+
+    Once atoms have been used 100 times on average they are looked at. One that was used less than
+    a hundredth of that, and the later one of two whose inner product is 0.99 or more, make room
+    for signals of the batch, those with the largest errors first.
+
+    Ctrl-C ends learning after the epoch under way and returns what was learned; a second one is
+    raised at once. To go on later, give what was learned as ``initial``, with another key.
+
+    Args:
+        Y: signals, one a row, shape ``(num, m)``: in memory, or ``np.load(..., mmap_mode="r")``,
+            of which only the rows of a batch are read. Of shape ``(d, num, m)``, ``d`` sets of
+            signals, of each of which a dictionary is learned, all in the same batches of rows.
+        num_atoms: columns of the dictionary, static.
+        sparsity: atoms per signal, static, between 1 and ``min(m, num_atoms)``.
+        key: PRNG key of the start and of the shuffles. The same key gives the same dictionary on
+            the same machine.
+        update: `KSVD`, `MOD`, `OnlineGradient`, or any `DictionaryUpdate`.
+        num_epochs: at least 0.
+        batch_size: signals of a step, static. None takes as many as use each atom 100 times on
+            average, or all where they are fewer.
+        initial: where to start; columns of any norm. None starts from signals drawn at random.
+        val: other signals, which only ``val_error`` looks at.
+        callback: called as ``callback(epoch, metrics)`` after each epoch, 0 included, with what
+            ``history`` records of it.
+        progress: shows a bar with the errors, where there is a terminal.
+
+    Returns:
+        A `LearnedDictionary`, in the dtype of ``Y``, or what it and ``initial`` promote to.
+
+    Raises:
+        TypeError: wrong kinds of argument.
+        ValueError: wrong shapes or ranges, NaN or infinity; of a memory-mapped file once a batch
+            has them.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from greedyjax import training
+        >>> X = jnp.eye(3)[jax.random.randint(jax.random.key(0), (300,), 0, 3)]
+        >>> found = training.learn_dictionary(X, 3, 1, key=jax.random.key(1), progress=False)
+        >>> jnp.abs(found.A).sum(axis=1).tolist(), found.history["error"].shape
+        ([1.0, 1.0, 1.0], (11,))
+
+    References:
+        Those of the updates. Replacing atoms: Aharon, Elad and Bruckstein, "K-SVD: An algorithm
+        for designing overcomplete dictionaries for sparse representation", IEEE Transactions on
+        Signal Processing 54 (2006).
+    """
+    key = _checks.prng_key("key", key)
+    signals = _signals("Y", Y)
+    num, m = signals.shape[-2:]
+    num_atoms = _checks.static_int("num_atoms", num_atoms, minimum=1)
+    why = f", the smaller of {m} entries of a signal and {num_atoms} atoms"
+    sparsity = _checks.static_int(
+        "sparsity", sparsity, minimum=1, maximum=min(m, num_atoms), why=why
+    )
+    _check_update(update)
+    if batch_size is None:
+        batch_size = min(num, math.ceil(MEAN_USES * num_atoms / sparsity))
+    batch_size = _arguments.batch_that_is_there(batch_size, num)
+    plan = _arguments.plan(num_epochs, 1, None, callback, progress)
+    draws, shuffles = jax.random.split(key)
+    begin = _initial(initial, signals, num_atoms, draws)
+    if val is not None:
+        val = jnp.asarray(_signals("val", val, like=signals), begin.dtype)
+    state = _steps.start(update, begin)
+    unit = power_of_two(_rows(signals, slice(batch_size), begin.dtype), axis=(-2, -1))
+    rows, unknown = [], np.full(signals.shape[:-2], np.nan)
+    epochs = range(plan.num_epochs + 1)
+    with tqdm(epochs, "learn_dictionary", unit="epoch", disable=None if progress else True) as bar:
+        for epoch in until_interrupted(bar):
+            began, seen = perf_counter(), []
+            for places in _batches(shuffles, epoch, num, batch_size):
+                batch = _rows(signals, places, begin.dtype)
+                state, met = _steps.step(update, state, batch, unit, sparsity=sparsity)
+                seen.append(met)
+            measured = None if val is None else _steps.error(state.A, val, sparsity=sparsity)
+            row = *_summed(seen), measured, perf_counter() - began
+            rows.append([unknown if each is None else np.asarray(each) for each in row])
+            if plan.callback:
+                plan.callback(epoch, dict(zip(_COLUMNS, rows[-1], strict=True)))
+            bar.set_postfix(error=f"{np.median(rows[-1][0]):.3g}")
+    columns = [np.stack(np.broadcast_arrays(*each)) for each in zip(*rows, strict=True)]
+    history = dict(zip(_COLUMNS, columns, strict=True))
+    given = (Y,) if initial is None else (Y, initial)
+    return LearnedDictionary(as_given(state.A, *given), history)
+
+
+def _check_update(update: Any) -> None:
+    what = "DictionaryUpdate, such as greedyjax.training.KSVD()"
+    _checks.instance("update", update, DictionaryUpdate, what)  # type: ignore[arg-type]
+    if isinstance(update, OnlineGradient):
+        _arguments.transformation(update.optimizer)
+    if isinstance(update, MOD):
+        decay = _checks.scalar("decay", update.decay, positive=False)
+        if decay > 1:
+            _checks.fail(ValueError, "decay", "a number between 0 and 1", str(decay))
+
+
+def _signals(name: str, value: Any, like: Any = None) -> Any:
+    """Signals where they are, of memory or of a file, checked as far as that reads no file."""
+    if not isinstance(value, np.ndarray):
+        value = _checks.as_array(name, value)
+    if _checks.is_traced(value):
+        expected = "an array of known values, as learning is a loop outside of jax.jit and vmap"
+        _checks.fail(TypeError, name, expected, "a traced value")
+    if not jnp.issubdtype(value.dtype, jnp.inexact):
+        _checks.fail(TypeError, name, "floating-point or complex numbers", f"dtype {value.dtype}")
+    if value.ndim not in (2, 3) or 0 in value.shape:
+        expected = "shape (num, m), or (d, num, m) for several dictionaries"
+        _checks.fail(ValueError, name, expected, f"shape {value.shape}")
+    if like is not None:
+        *d, _, m = like.shape
+        if value.shape != (*d, value.shape[-2], m):
+            expected = f"shape ({', '.join(map(str, [*d, 'num', m]))}), as Y has"
+            _checks.fail(ValueError, name, expected, f"shape {value.shape}")
+    if isinstance(value, jax.Array):
+        _checks.numbers(name, value, ndim=value.ndim)
+    elif not isinstance(value, np.memmap):
+        _check_finite(name, value)
+    return value
+
+
+def _check_finite(name: str, rows: np.ndarray) -> None:
+    if not np.isfinite(rows).all():
+        _checks.fail(ValueError, name, "finite numbers", "NaN or infinity")
+
+
+def _rows(Y: Any, places: Any, dtype: Any) -> Inexact[Array, "*d rows m"]:
+    """Some of the signals, on the device."""
+    rows = Y[..., places, :]
+    if isinstance(Y, np.memmap):
+        _check_finite("Y", rows)
+    return jnp.asarray(rows, dtype)
+
+
+def _batches(key: Array, epoch: int, num: int, batch_size: int) -> np.ndarray:
+    """The places of the signals of each batch; none in epoch 0."""
+    if epoch == 0:
+        return np.zeros((0, batch_size), np.int32)
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), num))
+    whole = num - num % batch_size
+    return np.sort(order[:whole].reshape(-1, batch_size), axis=1)  # A file is read forwards.
+
+
+def _initial(initial: Any, Y: Any, num_atoms: int, key: Array) -> Inexact[Array, "*d m n"]:
+    """Columns to start from, in the dtype of the computation."""
+    *d, num, m = Y.shape
+    if initial is not None:
+        A = _checks.numbers("initial", initial, ndim=Y.ndim, shape=(*d, m, num_atoms))
+        if not jnp.all(jnp.any(A != 0, axis=-2)):
+            _checks.fail(ValueError, "initial", "columns that are not 0", "one that is")
+        return A.astype(computing_dtype(promoted(A.dtype, Y.dtype)))
+    if num < num_atoms:
+        expected = f"at least num_atoms={num_atoms} signals to start from, or initial="
+        _checks.fail(ValueError, "Y", expected, str(num))
+    drawn, others = jax.random.split(key)
+    places = np.asarray(jax.random.choice(drawn, num, (num_atoms,), replace=False))
+    signals = _rows(Y, places, computing_dtype(promoted(Y.dtype)))
+    # A signal that is 0 is no atom.
+    normal = jax.random.normal(others, signals.shape, signals.dtype)
+    signals = jnp.where(jnp.any(signals != 0, axis=-1, keepdims=True), signals, normal)
+    return signals.mT
+
+
+def _summed(seen: list[Seen]) -> tuple[Any, Any]:
+    """The relative error of the batches of an epoch, and the atoms replaced; None of no batch."""
+    if not seen:
+        return None, None
+    error, energy, replaced = (np.sum(np.asarray(each), axis=0) for each in zip(*seen, strict=True))
+    return np.divide(error, energy, out=np.zeros_like(error), where=energy > 0), replaced

@@ -1,0 +1,288 @@
+"""What makes a better dictionary of one that signals were coded with: three ways."""
+
+import dataclasses
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from greedyjax._numerics import (
+    abs_sq,
+    eps,
+    index_range,
+    matmul,
+    norm,
+    real_dtype,
+    safe_inverse,
+    times_real,
+)
+from greedyjax._types import static
+
+# Uses of one atom that K-SVD reads at a time.
+_CHUNK = 128
+
+
+class Coded(NamedTuple):
+    """Signals with their codes, as an update sees them.
+
+    Attributes:
+        coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, 0 in unused
+            slots.
+        support: the atoms of each signal, shape ``(num, sparsity)``; -1 in unused slots.
+        residual: ``y - A x``, shape ``(num, m)``.
+        energy: ``sum ||y||^2`` of all signals.
+    """
+
+    coefficients: Inexact[Array, "num sparsity"]
+    support: Int[Array, "num sparsity"]
+    residual: Inexact[Array, "num m"]
+    energy: Float[Array, ""]
+
+
+@runtime_checkable
+class DictionaryUpdate(Protocol):
+    """How `greedyjax.training.learn_dictionary` improves a dictionary; a pytree."""
+
+    def init(self, A: Inexact[Array, "m n"]) -> Any:
+        """What the update remembers from one batch to the next, before the first."""
+        ...
+
+    def step(
+        self, state: Any, A: Inexact[Array, "m n"], coded: Coded, fresh: Bool[Array, " n"]
+    ) -> tuple[Any, Inexact[Array, "m n"]]:
+        """What it remembers next, and a dictionary whose columns may have any norm.
+
+        Args:
+            state: what it remembers.
+            A: columns of norm 1, with which the batch was coded.
+            coded: the batch.
+            fresh: the atoms that were put in the place of others after the last batch.
+        """
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OnlineGradient:
+    """A step of an optimizer along the gradient through hard OMP.
+
+    Coefficients of least squares make the error stationary, so its derivative is that of the
+    product ``A x`` with supports and coefficients fixed:
+
+    ``f(A) = sum_i ||y_i - A x_i||^2 / (2 sum_i ||y_i||^2)``,
+    ``grad f(A) = -sum_i r_i x_i^* / sum_i ||y_i||^2``.
+
+    The codes are sparse: nothing larger than the batch and the dictionary is formed.
+
+    Args:
+        optimizer: an optax optimizer. The error is relative, so learning rates do not depend on
+            the units of the signals.
+
+    Example:
+        >>> import optax
+        >>> from greedyjax.training import OnlineGradient
+        >>> update = OnlineGradient(optax.adam(1e-2))
+
+    References:
+        Olshausen and Field, "Sparse coding with an overcomplete basis set: A strategy employed by
+        V1?", Vision Research 37 (1997), for another penalty.
+    """
+
+    optimizer: optax.GradientTransformation | optax.MultiSteps = static()
+
+    def init(self, A: Inexact[Array, "m n"]) -> Any:
+        """The numbers of the optimizer."""
+        return self.optimizer.init(A)
+
+    def step(
+        self, state: Any, A: Inexact[Array, "m n"], coded: Coded, fresh: Bool[Array, " n"]
+    ) -> tuple[Any, Inexact[Array, "m n"]]:
+        """One step of the optimizer."""
+        gradient = times_real(-safe_inverse(coded.energy), residual_products(coded, A.shape[1]))
+        with jax.numpy_dtype_promotion("standard"):  # Which optimizers rely on.
+            updates, state = self.optimizer.update(gradient, state, A)
+            return state, jnp.asarray(optax.apply_updates(A, updates))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MOD:
+    """The method of optimal directions: the dictionary of least error for the codes as they are.
+
+    ``A = B C^-1`` with ``B = sum y_i x_i^*`` and ``C = sum x_i x_i^*``. Computed as the change
+    ``(B - A C)(C + delta I)^-1`` of the dictionary so far, where ``delta`` is of the order of
+    rounding: so atoms that no signal used stay as they are.
+
+    Args:
+        decay: how much of ``B`` and ``C`` is kept from one batch to the next, between 0 and 1,
+            traced. With 0 and all signals in a batch this is the method as published. With small
+            batches, ``1 - batch_size / num`` looks back over one epoch.
+
+    Example:
+        >>> from greedyjax.training import MOD
+        >>> MOD(decay=0.9)
+        MOD(decay=0.9)
+
+    References:
+        Engan, Aase and Husoy, "Method of optimal directions for frame design", ICASSP 1999.
+        Sums that forget: Mairal, Bach, Ponce and Sapiro, "Online learning for matrix factorization
+        and sparse coding", Journal of Machine Learning Research 11 (2010).
+    """
+
+    decay: Any = 0.0
+
+    def init(self, A: Inexact[Array, "m n"]) -> tuple[Array, Array]:
+        """``B`` and ``C`` of no signals."""
+        return jnp.zeros_like(A), jnp.zeros((A.shape[1], A.shape[1]), A.dtype)
+
+    def step(
+        self,
+        state: tuple[Array, Array],
+        A: Inexact[Array, "m n"],
+        coded: Coded,
+        fresh: Bool[Array, " n"],
+    ) -> tuple[tuple[Array, Array], Inexact[Array, "m n"]]:
+        """Least squares on the sums so far."""
+        n, decay = A.shape[1], jnp.asarray(self.decay, real_dtype(A.dtype))
+        C_now = code_products(coded, n)
+        B_now = residual_products(coded, n) + matmul(A, C_now)
+        kept = lambda z: times_real(decay, jnp.where(fresh[None], 0, z))
+        B, C = kept(state[0]) + B_now, kept(jnp.where(fresh[:, None], 0, state[1])) + C_now
+        diagonal = jnp.diagonal(C).real
+        delta = n * eps(A.dtype) * jnp.max(diagonal)
+        delta = jnp.where(delta > 0, delta, 1).astype(A.dtype)
+        factor = jax.scipy.linalg.cho_factor(C + delta * jnp.eye(n, dtype=A.dtype))
+        change = jax.scipy.linalg.cho_solve(factor, (B - matmul(A, C)).conj().T).conj().T
+        return (B, C), A + change
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KSVD:
+    """Atoms one after the other, each with its coefficients: approximate K-SVD.
+
+    For the signals that use atom ``j``, with coefficients ``g_i`` and the errors
+    ``e_i = r_i + a_j g_i`` without it: ``a_j = sum_i e_i g_i^*``, scaled to norm 1, and then
+    ``g_i = a_j^* e_i``. This is one step of the power method for the leading singular vectors of
+    the errors. The error of the batch does not rise, and later atoms see what earlier ones left.
+
+    Example:
+        >>> from greedyjax.training import KSVD
+        >>> KSVD()
+        KSVD()
+
+    References:
+        Rubinstein, Zibulevsky and Elad, "Efficient implementation of the K-SVD algorithm using
+        batch orthogonal matching pursuit", 2008; Aharon, Elad and Bruckstein, "K-SVD: An algorithm
+        for designing overcomplete dictionaries for sparse representation", IEEE Transactions on
+        Signal Processing 54 (2006).
+    """
+
+    def init(self, A: Inexact[Array, "m n"]) -> tuple[()]:
+        """Nothing."""
+        return ()
+
+    def step(
+        self, state: tuple[()], A: Inexact[Array, "m n"], coded: Coded, fresh: Bool[Array, " n"]
+    ) -> tuple[tuple[()], Inexact[Array, "m n"]]:
+        """One sweep over all atoms."""
+        uses = _uses_of_each(coded.support, A.shape[1])
+        sparsity = coded.support.shape[1]
+
+        def of_atom(carry, given):
+            a, start, end = given
+
+            def chunk(i, coefficients):
+                places = start + i * _CHUNK + index_range(_CHUNK)
+                entries = uses.order[places]
+                used = places < end
+                g = jnp.where(used, coefficients[entries], 0)
+                # Past the end nothing is written.
+                return entries, jnp.where(used, entries // sparsity, len(coded.support)), g
+
+            def add(i, sum_):
+                residual, coefficients = carry
+                _, signals, g = chunk(i, coefficients)
+                rows = residual.at[signals].get(mode="fill", fill_value=0)
+                errors = rows + g[:, None] * a[None]
+                return sum_ + matmul(errors.T, g.conj())
+
+            def refit(i, carry):
+                residual, coefficients = carry
+                entries, signals, g = chunk(i, coefficients)
+                rows = residual.at[signals].get(mode="fill", fill_value=0)
+                errors = rows + g[:, None] * a[None]
+                g_new = matmul(errors, d.conj())
+                written = jnp.where(signals < len(coded.support), entries, coefficients.size)
+                return (
+                    residual.at[signals].set(errors - g_new[:, None] * d[None], mode="drop"),
+                    coefficients.at[written].set(g_new, mode="drop"),
+                )
+
+            chunks = -(-(end - start) // _CHUNK)
+            sum_ = lax.fori_loop(0, chunks, add, jnp.zeros_like(a))
+            length = norm(sum_)
+            d = jnp.where(length > 0, times_real(safe_inverse(length), sum_), a)
+            return lax.fori_loop(0, chunks, refit, carry), d
+
+        carry = coded.residual, coded.coefficients.reshape(-1)
+        _, atoms = lax.scan(of_atom, carry, (A.T, uses.starts[:-1], uses.starts[1:]))
+        return state, atoms.T
+
+
+class _Uses(NamedTuple):
+    """The slots of all signals, those of atom 0 first: atom j has ``starts[j]:starts[j + 1]``."""
+
+    order: Int[Array, " slots"]
+    starts: Int[Array, " n_plus_1"]
+
+
+def _uses_of_each(support: Int[Array, "num sparsity"], num_atoms: int) -> _Uses:
+    atoms = jnp.where(support < 0, num_atoms, support).reshape(-1)
+    order = jnp.argsort(atoms, stable=True).astype(jnp.int32)
+    starts = jnp.searchsorted(atoms[order], index_range(num_atoms + 1)).astype(jnp.int32)
+    return _Uses(jnp.pad(order, (0, _CHUNK)), starts)
+
+
+def decoded(A: Inexact[Array, "m n"], codes: Any) -> Inexact[Array, "num m"]:
+    """``A x`` of each signal, from the atoms that it has."""
+    start = jnp.zeros((len(codes.support), A.shape[0]), A.dtype)
+
+    def slot(sum_, s):
+        coefficients, atoms = codes.coefficients[:, s, None], codes.support[:, s]
+        return sum_ + coefficients.astype(A.dtype) * A.T[atoms], None
+
+    return lax.scan(slot, start, index_range(codes.support.shape[1]))[0]
+
+
+def residual_products(coded: Coded, num_atoms: int) -> Inexact[Array, "m n"]:
+    """``sum_i r_i x_i^*``."""
+    residual = coded.residual
+    start = jnp.zeros((num_atoms, residual.shape[1]), residual.dtype)
+
+    # Unused slots add 0, to the last atom.
+    def slot(sum_, s):
+        rows = coded.coefficients[:, s, None].conj() * residual
+        return sum_.at[coded.support[:, s]].add(rows), None
+
+    return lax.scan(slot, start, index_range(coded.support.shape[1]))[0].T
+
+
+def code_products(coded: Coded, num_atoms: int) -> Inexact[Array, "n n"]:
+    """``sum_i x_i x_i^*``."""
+    X, support = coded.coefficients, coded.support
+
+    def slot(sum_, s):
+        products = X[:, s, None] * X.conj()
+        return sum_.at[support[:, s, None], support].add(products), None
+
+    start = jnp.zeros((num_atoms, num_atoms), X.dtype)
+    return lax.scan(slot, start, index_range(support.shape[1]))[0]
+
+
+def energy_of(Y: Inexact[Array, "num m"]) -> Float[Array, ""]:
+    """``sum_i ||y_i||^2``."""
+    return jnp.sum(abs_sq(Y))
