@@ -344,6 +344,7 @@ TABLES = {
     "docs/reproduction.md": reproduction_tables.TABLES,
     "docs/channel.md": example_tables.CHANNEL,
     "docs/mri.md": example_tables.MRI,
+    "docs/sklearn.md": example_tables.ESTIMATOR,
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,

@@ -3,7 +3,7 @@
 Solvers and sorting functions are here; `greedyjax.certificates`, `greedyjax.nets`,
 `greedyjax.training`, `greedyjax.problems`, `greedyjax.metrics`, `greedyjax.streaming` and
 `greedyjax.plotting` load when first used, so that importing greedyjax loads neither flax, optax
-nor matplotlib.
+nor matplotlib. So does `greedyjax.sklearn`, which needs scikit-learn.
 """
 
 import importlib
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         policies,
         problems,
         pursuit,
+        sklearn,
         sorting,
         streaming,
         structures,
@@ -111,6 +112,7 @@ __all__ = [
     "whiten",
 ]
 
+# `sklearn` is not in `__all__`: a star import has to work where scikit-learn is missing.
 _LAZY = (
     "certificates",
     "metrics",
@@ -121,6 +123,7 @@ _LAZY = (
     "policies",
     "problems",
     "pursuit",
+    "sklearn",
     "sorting",
     "streaming",
     "structures",

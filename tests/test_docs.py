@@ -40,6 +40,7 @@ SECTIONS = (
     "greedyjax.problems",
     "greedyjax.metrics",
     "greedyjax.plotting",
+    "greedyjax.sklearn",
     "greedyjax.sorting",
 )
 

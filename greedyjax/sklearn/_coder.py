@@ -71,7 +71,7 @@ class SparseCoder(_ScikitLearns):
             ValueError: parameters or data that scikit-learn refuses; an algorithm other than OMP.
         """
         X = validate_data(self, X, dtype=FLOATS)
-        self.n_components_ = len(self._checked_atoms(X))
+        self.n_components_ = len(self._checked(X)[0])
         return self
 
     def transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -91,13 +91,11 @@ class SparseCoder(_ScikitLearns):
         """
         self._validate_params()
         X = validate_data(self, X, dtype=FLOATS, reset=False)
-        atoms = self._checked_atoms(X)
+        atoms, num_atoms = self._checked(X)
         found = pursued(
             atoms.T,
             X,
-            num_atoms=most_atoms(
-                "transform_n_nonzero_coefs", self.transform_n_nonzero_coefs, *atoms.shape
-            ),
+            num_atoms=num_atoms,
             tol=self.transform_alpha,
             structure=NonNegative() if self.positive_code else Plain(),
             num_threads=None if self.n_jobs is None else effective_n_jobs(self.n_jobs),
@@ -127,8 +125,8 @@ class SparseCoder(_ScikitLearns):
             codes = codes[:, : len(atoms)] - codes[:, len(atoms) :]
         return codes @ atoms
 
-    def _checked_atoms(self, X: np.ndarray) -> np.ndarray:
-        """The dictionary in the dtype of the data."""
+    def _checked(self, X: np.ndarray) -> tuple[np.ndarray, int]:
+        """The dictionary in the dtype of the data, and the most atoms of a signal."""
         if self.transform_algorithm != "omp":
             way = "sklearn.decomposition.SparseCoder has the others"
             got = f"{self.transform_algorithm!r}; {way}"
@@ -138,7 +136,8 @@ class SparseCoder(_ScikitLearns):
             way = "; one atom is a row, so give its transpose" if len(atoms) == X.shape[1] else ""
             expected = f"shape (n_components, {X.shape[1]}), as X has so many features"
             _checks.fail(ValueError, "dictionary", expected, f"shape {atoms.shape}{way}")
-        return atoms
+        asked = self.transform_n_nonzero_coefs
+        return atoms, most_atoms("transform_n_nonzero_coefs", asked, *atoms.shape)
 
     @property
     def _n_features_out(self) -> int:

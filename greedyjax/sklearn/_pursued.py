@@ -77,9 +77,9 @@ def pursued(
 
 
 def _limits(Y: np.ndarray, tol: float) -> np.ndarray:
-    """Norms of residuals at which signals stop, below the norms of the signals."""
-    norms = np.linalg.norm(Y, axis=1)
-    return np.minimum(np.sqrt(tol), norms * (1 - np.finfo(Y.dtype).eps)).astype(Y.dtype)
+    """Norms of residuals at which signals stop, below the norms of the signals by rounding."""
+    rounding = 4 * np.finfo(Y.dtype).eps * np.sqrt(Y.shape[1])
+    return np.minimum(np.sqrt(tol), (1 - rounding) * np.linalg.norm(Y, axis=1)).astype(Y.dtype)
 
 
 def _few_sizes(Y: np.ndarray) -> np.ndarray:
