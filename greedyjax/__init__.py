@@ -53,11 +53,13 @@ if TYPE_CHECKING:
         policies,
         problems,
         pursuit,
-        sklearn,
         sorting,
         streaming,
         structures,
         training,
+    )
+    from greedyjax import (
+        sklearn as sklearn,
     )
 
 __version__ = "0.1.0"
