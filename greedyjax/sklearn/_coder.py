@@ -100,9 +100,10 @@ class SparseCoder(_ScikitLearns):
             structure=NonNegative() if self.positive_code else Plain(),
             num_threads=None if self.n_jobs is None else effective_n_jobs(self.n_jobs),
         )
+        codes = np.asarray(found.x)
         if self.split_sign:
-            return np.concatenate([np.maximum(found.x, 0), np.maximum(-found.x, 0)], axis=1)
-        return found.x
+            return np.concatenate([np.maximum(codes, 0), np.maximum(-codes, 0)], axis=1)
+        return codes
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """The signals of codes, ``code @ dictionary``.
@@ -117,7 +118,7 @@ class SparseCoder(_ScikitLearns):
             ValueError: codes of another width than those of ``transform``.
         """
         codes = check_array(X, dtype=FLOATS)
-        atoms = check_array(self.dictionary, dtype=codes.dtype)
+        atoms = check_array(self.dictionary, dtype=FLOATS).astype(codes.dtype)
         width = len(atoms) * (2 if self.split_sign else 1)
         if codes.shape[1] != width:
             _checks.fail(ValueError, "X", f"codes, shape (n_samples, {width})", str(codes.shape))
@@ -131,7 +132,7 @@ class SparseCoder(_ScikitLearns):
             way = "sklearn.decomposition.SparseCoder has the others"
             got = f"{self.transform_algorithm!r}; {way}"
             _checks.fail(ValueError, "transform_algorithm", "'omp'", got)
-        atoms = check_array(self.dictionary, dtype=X.dtype, input_name="dictionary")
+        atoms = check_array(self.dictionary, dtype=FLOATS, input_name="dictionary").astype(X.dtype)
         if atoms.shape[1] != X.shape[1]:
             way = "; one atom is a row, so give its transpose" if len(atoms) == X.shape[1] else ""
             expected = f"shape (n_components, {X.shape[1]}), as X has so many features"

@@ -1,5 +1,6 @@
 """OMP of rows by scikit-learn's rules, for every estimator of this module."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from greedyjax.pursuit import omp_batch
 from greedyjax.structures import Plain, Structure
 
 #: Dtypes that are computed as they are. scikit-learn's checks turn all others into the first.
-FLOATS = (np.float64, np.float32)
+FLOATS: Any = (np.float64, np.float32)
 
 _BATCH = 4096
 
@@ -64,7 +65,7 @@ def pursued(
 
     def solve(Y, atol: Any = 0.0):
         # The setting holds within this thread and this block alone.
-        with jax.enable_x64(A.dtype == np.float64 or jax.config.jax_enable_x64):
+        with jax.enable_x64(True) if A.dtype == np.float64 else nullcontext():
             found = omp_batch(
                 A, Y, sparsity=sparsity, weights=weights, atol=atol, structure=structure
             )
