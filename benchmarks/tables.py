@@ -345,6 +345,7 @@ TABLES = {
     "docs/channel.md": example_tables.CHANNEL,
     "docs/mri.md": example_tables.MRI,
     "docs/dictionaries.md": example_tables.DICTIONARIES,
+    "docs/sklearn.md": example_tables.ESTIMATOR,
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,

@@ -3,7 +3,7 @@
 Solvers and sorting functions are here; `greedyjax.certificates`, `greedyjax.nets`,
 `greedyjax.training`, `greedyjax.problems`, `greedyjax.metrics`, `greedyjax.streaming` and
 `greedyjax.plotting` load when first used, so that importing greedyjax loads neither flax, optax
-nor matplotlib.
+nor matplotlib. So does `greedyjax.sklearn`, which needs scikit-learn.
 """
 
 import importlib
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
         structures,
         training,
     )
+    from greedyjax import (
+        sklearn as sklearn,
+    )
 
 __version__ = "0.1.0"
 
@@ -111,6 +114,7 @@ __all__ = [
     "whiten",
 ]
 
+# `sklearn` is not in `__all__`: a star import has to work where scikit-learn is missing.
 _LAZY = (
     "certificates",
     "metrics",
@@ -121,6 +125,7 @@ _LAZY = (
     "policies",
     "problems",
     "pursuit",
+    "sklearn",
     "sorting",
     "streaming",
     "structures",

@@ -39,6 +39,7 @@ SECTIONS = (
     "greedyjax.problems",
     "greedyjax.metrics",
     "greedyjax.plotting",
+    "greedyjax.sklearn",
     "greedyjax.sorting",
 )
 

@@ -28,7 +28,8 @@ def test_loads_nothing_that_the_solvers_do_not_need():
     )
     assert {"greedyjax", "jax", "greedyjax.pursuit"} <= set(loaded)  # So the list is one.
     heavy = {"flax", "optax", "orbax", "matplotlib", "pydicom", "pywt", "tqdm", "sklearn"}
-    lazy = {f"greedyjax.{name}" for name in ("nets", "training", "problems", "plotting", "metrics")}
+    names = ("nets", "training", "problems", "plotting", "metrics", "sklearn")
+    lazy = {f"greedyjax.{name}" for name in names}
     assert not (heavy | lazy) & set(loaded)
 
 
@@ -41,6 +42,29 @@ def test_changes_no_setting_of_jax_and_prints_nothing():
         "assert dict(jax.config.values) == before"
     )
     assert run(before_and_after) == []
+
+
+def test_works_without_scikit_learn_and_says_who_brings_it():
+    message = run(
+        "import sys\n"
+        "sys.modules['sklearn'] = None\n"
+        "from greedyjax import *\n"
+        "import greedyjax\n"
+        "try:\n"
+        "    greedyjax.sklearn\n"
+        "except ImportError as error:\n"
+        "    print(error)"
+    )
+    assert "pip install greedyjax[sklearn] brings it" in " ".join(message)
+
+
+def test_scikit_learn_is_found_beside_the_module_of_that_name():
+    run(
+        "import sklearn, greedyjax\n"
+        "assert greedyjax.sklearn.__name__ == 'greedyjax.sklearn'\n"
+        "assert sklearn.__name__ == 'sklearn'\n"
+        "assert issubclass(greedyjax.sklearn.SparseCoder, sklearn.base.BaseEstimator)"
+    )
 
 
 def test_public_names():
