@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, Int
 
 from greedyjax import _checks
 from greedyjax._numerics import (
@@ -38,6 +38,8 @@ class System(NamedTuple):
         atoms: ``A diag(column_scale)``, columns of norm 1, where a method reads them.
         column_scale: shape ``(n,)``; 0 where a column is 0.
         gram: ``gram[j, i] = a_i* a_j`` over the atoms, where a fit reads it.
+        one_by_one: the atoms by parts, one after the other, ``(parts, n, m)``, there too if they
+            are dense: of a matrix a column lies in as many places as it has entries.
     """
 
     A: Any
@@ -45,11 +47,18 @@ class System(NamedTuple):
     atoms: Any = None
     column_scale: Any = None
     gram: Any = None
+    one_by_one: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """``(m, n)``."""
         return self.A.shape
+
+    def columns(self, support: Int[Array, " k"]) -> Inexact[Array, "k m"]:
+        """Atoms, one a row."""
+        if self.one_by_one is None:
+            return jax.vmap(self.atoms.column)(support)
+        return join(self.one_by_one.at[:, support].get(mode="promise_in_bounds"))
 
 
 class Tolerance(NamedTuple):
@@ -203,12 +212,13 @@ def system_of(
     else:
         atoms, column_scale = unit_columns(operator)
         atoms = atoms.astype(real)
-    gram = None
+    gram, one_by_one = None, None
     if uses_gram:
+        one_by_one = atoms.parts.mT if isinstance(atoms, Dense) else None
         gram = prepared.gram if prepared else None
         gram = gram_of(atoms) if gram is None or gram.dtype != dtype else gram
         gram = gram.astype(dtype)
-    return System(operator, scale, atoms, column_scale.astype(real), gram)
+    return System(operator, scale, atoms, column_scale.astype(real), gram, one_by_one)
 
 
 def problem_of(

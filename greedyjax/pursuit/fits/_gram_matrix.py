@@ -32,7 +32,7 @@ from greedyjax.pursuit._turns import Turns
 from greedyjax.pursuit.fits._least_squares import LeastSquares
 from greedyjax.sorting import Indices
 
-_MIN_WIDTH, _MAX_BUFFERS = 8, 6
+_MIN_WIDTH, _MAX_BUFFERS = 8, 8
 
 
 class Correlated(NamedTuple):
@@ -40,7 +40,7 @@ class Correlated(NamedTuple):
 
     Attributes:
         correlations: ``A* r``.
-        rows: the ``d_l``, in up to six buffers of which the last one is being filled: a step
+        rows: the ``d_l``, in up to eight buffers of which the last one is being filled: a step
             reads those that are begun, so little more than what is filled.
         support: atoms in the order of choice; any atom where no step was taken.
         projections: ``q_i* y``.
@@ -186,8 +186,8 @@ class GramMatrix(LeastSquares):
         constants.
         """
         found = lax.stop_gradient(state)
-        support, atoms, y = found.support, problem.atoms, join(problem.y)
-        B = jax.vmap(atoms.column, out_axes=1)(support).astype(y.dtype)
+        support, y = found.support, join(problem.y)
+        B = problem.system.columns(support).astype(y.dtype).T
         z = _solve(found, found.projections)
         gradient = matmul(B.conj().T, y - matmul(B, z))
         if self.penalty is not None:
