@@ -11,7 +11,7 @@ from greedyjax import _checks
 from greedyjax._numerics import matmul
 from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, operator_dtype
-from greedyjax.linalg.operators import Dense, join
+from greedyjax.linalg.operators import Dense, Scaled, in_memory, join
 from greedyjax.linalg.products import Dictionary, prepared
 
 GRAM_BYTES = 2**30  # A Gram matrix larger than this is made for those alone who ask for it.
@@ -49,6 +49,10 @@ def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionar
         gram = _checks.flag("gram", gram)
     A = as_operator(A)
     made = A if isinstance(A, Dictionary) else _prepared(A)
+    copied = made is not A and isinstance(made.unit, Scaled) and isinstance(A, Dense)
+    if copied and made.unit.A.parts.dtype == A.parts.dtype:
+        # What a compiled function returns twice is in memory twice.
+        made = made._replace(A=A, unit=Scaled(A, made.column_scale))
     if gram is None:
         n, itemsize = made.shape[1], operator_dtype(made).itemsize
         gram = isinstance(made.A, Dense) and n * n * itemsize <= GRAM_BYTES
@@ -63,6 +67,7 @@ _prepared = jax.jit(prepared)
 @jax.jit
 def gram_of(unit: Any) -> Inexact[Array, "n n"]:
     """``gram[j, i] = a_i* a_j``."""
+    unit = in_memory(unit)
     if isinstance(unit, Dense):
         matrix = unit.matrix
         return matmul(matrix.T, matrix.conj())

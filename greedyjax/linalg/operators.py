@@ -1,5 +1,6 @@
 """Matrices as pairs of products, with complex arithmetic done by real products."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable
 
 _BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
+_LARGE_NUMBERS = 2**24  # Of a matrix that nobody wants twice in memory.
 
 
 @exportable
@@ -107,20 +109,77 @@ class Dense(NamedTuple):
         return self.parts.reshape(-1, self.shape[1])
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """``A diag(scale)`` of an operator or a matrix, by the products of ``A``.
+
+    Attributes:
+        A: the operator.
+        scale: real, shape ``(n,)``.
+    """
+
+    A: Any
+    scale: Float[Array, " n"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        return self.A.shape
+
+    def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
+        """Returns ``A (scale x)``."""
+        return self.A.matvec(self.scale * x)
+
+    def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
+        """The parts of ``A (scale x)`` from those of ``x``."""
+        return self.A.times(self.scale.astype(x.dtype)[None, :] * x)
+
+    def adjoint_times(self, y: Float[Array, "parts_of_y m"]) -> Float[Array, "parts_of_Ay n"]:
+        """The parts of ``scale A* y`` from those of ``y``."""
+        return self.scale.astype(y.dtype)[None, :] * self.A.adjoint_times(y)
+
+    def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
+        """Returns atom ``j``."""
+        return join(self.column_parts(j))
+
+    def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
+        """Returns the parts of atom ``j``."""
+        column = self.A.column_parts(j)
+        column = column.astype(promoted(column, self.scale))
+        return self.scale.at[j].get(mode="promise_in_bounds") * column
+
+    def astype(self, real: Any) -> "Scaled":
+        """With a scale of a real dtype."""
+        return Scaled(self.A.astype(real), self.scale.astype(real))
+
+
 def dense(matrix: Inexact[Array, "m n"]) -> Dense:
     """Wraps an array."""
     return Dense(split(matrix))
 
 
 def unit_columns(A: Any) -> tuple[Any, Float[Array, " n"]]:
-    """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero."""
+    """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero.
+
+    A large matrix is not copied: what it is multiplied by is scaled.
+    """
     if not isinstance(A, Dense):
         scale = inverse_norms(jnp.asarray(A.column_norms))
         return A.scale_columns(scale), scale
     largest = power_of_two(A.parts, axis=(0, 1))
     scaled = A.scale_columns(1 / largest)
     inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(scaled.parts), axis=(0, 1))))
+    if A.parts.size > _LARGE_NUMBERS:
+        return Scaled(A, inverse / largest), inverse / largest
     return scaled.scale_columns(inverse), inverse / largest
+
+
+def in_memory(atoms: Any) -> Any:
+    """The same, as a matrix of its own where it is made of one."""
+    if isinstance(atoms, Scaled) and isinstance(atoms.A, Dense):
+        return atoms.A.scale_columns(atoms.scale)
+    return atoms
 
 
 def inverse_norms(norms: Float[Array, " n"]) -> Float[Array, " n"]:

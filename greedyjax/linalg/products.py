@@ -13,6 +13,7 @@ from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable, static
 from greedyjax.linalg.operators import (
     Dense,
+    Scaled,
     column_norms_of,
     inverse_norms,
     join,
@@ -114,51 +115,6 @@ class Products:
         if not jnp.issubdtype(dtype, jnp.complexfloating):
             return jnp.stack([product(part).astype(dtype) for part in z])
         return split(product(join(z)).astype(dtype))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Scaled:
-    """``A diag(scale)`` for an operator ``A``, by products.
-
-    Attributes:
-        A: the operator.
-        scale: real, shape ``(n,)``.
-    """
-
-    A: Products
-    scale: Float[Array, " n"]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(m, n)``."""
-        return self.A.shape
-
-    def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
-        """Returns ``A (scale x)``."""
-        return self.A.matvec(self.scale * x)
-
-    def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
-        """The parts of ``A (scale x)`` from those of ``x``."""
-        return self.A.times(self.scale.astype(x.dtype)[None, :] * x)
-
-    def adjoint_times(self, y: Float[Array, "parts_of_y m"]) -> Float[Array, "parts_of_Ay n"]:
-        """The parts of ``scale A* y`` from those of ``y``."""
-        return self.scale.astype(y.dtype)[None, :] * self.A.adjoint_times(y)
-
-    def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
-        """Returns atom ``j``."""
-        return join(self.column_parts(j))
-
-    def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
-        """Returns the parts of atom ``j``."""
-        column = self.A.column_parts(j)
-        column = column.astype(promoted(column, self.scale))
-        return self.scale.at[j].get(mode="promise_in_bounds") * column
-
-    def astype(self, real: Any) -> "Scaled":
-        """With a scale of a real dtype."""
-        return Scaled(self.A.astype(real), self.scale.astype(real))
 
 
 @jax.tree_util.register_dataclass

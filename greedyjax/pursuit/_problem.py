@@ -25,7 +25,7 @@ from greedyjax._numerics import (
 )
 from greedyjax.linalg.checked import as_operator, checked_matrix, operator_dtype
 from greedyjax.linalg.dictionary import gram_of
-from greedyjax.linalg.operators import Dense, join, split, unit_columns
+from greedyjax.linalg.operators import Dense, in_memory, join, split, unit_columns
 from greedyjax.linalg.products import Dictionary, Products
 
 
@@ -214,6 +214,7 @@ def system_of(
         atoms = atoms.astype(real)
     gram, one_by_one = None, None
     if uses_gram:
+        atoms = in_memory(atoms)
         one_by_one = atoms.parts.mT if isinstance(atoms, Dense) else None
         gram = prepared.gram if prepared else None
         gram = gram_of(atoms) if gram is None or gram.dtype != dtype else gram

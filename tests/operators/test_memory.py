@@ -128,3 +128,13 @@ def test_a_dictionary_makes_no_matrix():
         return gj.dictionary(A).column_scale
 
     assert_small(prepare, KEPT, GAINS, mib=64)
+
+
+@pytest.mark.slow
+def test_sparse_answers_over_a_large_dictionary_take_little_more_than_it():
+    """131,072 atoms: neither a second dictionary nor the scores of all signals at once."""
+    m, n, k, num = 576, 131_072, 40, 512
+    coded = jit(lambda A, Y: gj.encode(gj.pursuit.OMP(k), A, Y))
+    found = coded.lower(like(m, n), like(num, m)).compile().memory_analysis()
+    taken = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    assert taken <= 1.5 * 4 * (m * n + num * (m + k))

@@ -109,7 +109,7 @@ def test_many_steps_take_several_buffers():
     A, Y = signals(3, np.float64, m=64, n=96, k=10, num=3)
     assert _gram_matrix.widths(21) == [8, 8, 5]
     assert _gram_matrix.widths(8) == [8]
-    assert _gram_matrix.widths(256) == [43] * 5 + [41]
+    assert _gram_matrix.widths(256) == [32] * 8
     found, expected = by_gram(A, Y, sparsity=21), one_by_one(A, Y, sparsity=21)
     assert found.support.tolist() == expected.support.tolist()
     assert_close(found.x, expected.x)

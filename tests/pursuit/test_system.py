@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import greedyjax as gj
+from greedyjax.linalg import operators
 from helpers import DTYPES, assert_close, random_problem
 from oracles import finite_difference
 from oracles import omp as omp_oracle
@@ -122,3 +123,44 @@ def test_gradients():
         assert_close(gradient, finite_difference(moved, args[i]), rtol=1e-7, atol=1e-8)
     for gradient in by_all(A, np.zeros(5), 0.25, w):
         assert np.all(np.isfinite(gradient))
+
+
+# --- Large matrices ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit"),
+    [(np.float32, 1e20), (np.float64, 1e-20), (np.complex64, 1e-20), (np.complex128, 1)],
+)
+def test_a_matrix_that_is_not_copied_gives_the_same_answers(dtype, unit, monkeypatch):
+    A, _, y = random_problem(5, 12, 30, 3, dtype)
+    A = (unit * A * np.logspace(-2, 2, A.shape[1])).astype(dtype)
+    A[:, 4] = 0
+
+    def answers():
+        soft = lambda A, y: gj.soft_omp(A, y, sparsity=3, tau=0.1).x
+        loss = lambda y: (abs(unit * soft(A, y)) ** 2).sum()
+        return (
+            gj.omp(A, y, sparsity=3),
+            gj.omp_batch(A, np.stack([y, 2 * y]), sparsity=3),
+            gj.omp_batch(gj.dictionary(A), np.stack([y, 2 * y]), sparsity=3),
+            gj.subspace_pursuit(A, y, sparsity=3, num_steps=2),
+            soft(A, y) * unit,
+            jax.grad(loss)(y) if dtype == np.float64 else loss(y),
+        )
+
+    copied = answers()
+    monkeypatch.setattr(operators, "_LARGE_NUMBERS", 0)
+    jax.clear_caches()
+    scaled = answers()
+    jax.tree.map(lambda one, other: assert_close(other, one, dtype), copied, scaled)
+    jax.clear_caches()
+
+
+def test_a_large_matrix_is_in_memory_once(monkeypatch):
+    monkeypatch.setattr(operators, "_LARGE_NUMBERS", 0)
+    jax.clear_caches()
+    made = gj.dictionary(np.ones((3, 5), np.float32), gram=False)
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in (made.A.parts, made.unit.A.parts)]
+    assert pointers[0] == pointers[1]
+    jax.clear_caches()

@@ -50,8 +50,9 @@ def test_check_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-# They also fit a frame and transform an array, of which scikit-learn warns whatever the class.
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+# They also fit a frame and transform an array, and the other way round, of which scikit-learn warns
+# whatever the class.
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
 @pytest.mark.parametrize(
     ("title", "name"),
     [
