@@ -3,6 +3,7 @@
 import re
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 
 _BLOCK = re.compile(r"^```math\n(.*?)^```$", re.M | re.S)
 
@@ -12,6 +13,9 @@ def on_page_markdown(markdown, page, config, files):
 
     def typeset(match):
         formula = convert(match[1].strip(), display="block")
+        # A command that the converter does not know is left in the formula as it is.
+        if unknown := re.search(r"\\[A-Za-z]+|<mi>&<", formula):
+            raise PluginError(f"{page.file.src_uri}: {unknown[0]} is not known in {match[1]}")
         return f'<div class="formula">{formula}</div>'
 
     return _BLOCK.sub(typeset, markdown)

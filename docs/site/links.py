@@ -8,8 +8,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-import references
 from mkdocs.utils import get_relative_url
+
+import references
 
 API = Path(__file__).parents[1] / "api.md"
 _log = logging.getLogger("mkdocs.hooks.links")
@@ -56,7 +57,8 @@ def _names():
             short.setdefault(name, []).append(full)
     # `losses.selection`, `nets.OMPNet`; a class by its name alone where no other has it. Functions
     # of modules are common words, such as `fit`.
-    known |= {full.removeprefix("greedyjax.training."): full for full in list(known.values())}
+    losses = {name: full for name, full in known.items() if name.startswith("training.losses.")}
+    known |= {name.removeprefix("training."): full for name, full in losses.items()}
     known |= {name: full[0] for name, full in short.items() if name[0].isupper() and not full[1:]}
     # A page says `recover` of the command and of what a network's harden() returns.
     return {name: full for name, full in known.items() if name != "recover"}

@@ -8,10 +8,11 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import references
-import snippets
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+
+import references
+import snippets
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -19,32 +20,19 @@ EXECUTED = ("Get started", "Tutorials")  # Sections of the navigation.
 
 # A link to a file of the project outside of docs/.
 _OUTSIDE = re.compile(r"\]\(\.\./([^)\s#]+)(#[^)\s]*)?\)")
+_FETCHED = re.compile(r'<(?:script|img|link|iframe)\b[^>]+(?:src|href)="(?:https?:)?//')
 _outputs: dict[str, list[str]] = {}
 
 
 def on_files(files, config):
     """Adds pages of modules, references and linked scripts, and runs the snippets of tutorials."""
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
-    pages = {"references.md": references.page(), "benchmarks.md": _readme()}
-    modules = re.findall(r"^## (greedyjax\S*)$", texts[DOCS / "api.md"], re.M)
-    pages |= {f"api/{module}.md": f"::: {module}\n" for module in modules}
-    linked = {match[1] for text in texts.values() for match in _OUTSIDE.finditer(text)}
-    pages |= {
-        _in_site(path): f"# {path}\n\n```python\n{(ROOT / path).read_text()}\n```\n"
-        for path in linked
-        if path.endswith(".py")
-    }
-    for uri, text in pages.items():
+    for uri, text in {**_pages(), **_sources()}.items():
         files.append(File.generated(config, uri, content=text))
-    for path in linked:
-        if path.endswith(".json") and (ROOT / path).is_file():  # Else the link is an error.
-            files.append(File.generated(config, _in_site(path), abs_src_path=str(ROOT / path)))
-
     executed = [uri for section in EXECUTED for uri in _section(config.nav, section)]
     # Two at a time: most of a page's time is compilation on one core.
     with ThreadPoolExecutor(2) as pool:
-        for uri, made in zip(executed, pool.map(_run, executed), strict=True):
-            _outputs[uri], pictures = made
+        for uri, (shown, pictures) in zip(executed, pool.map(_run, executed), strict=True):
+            _outputs[uri] = shown
             for name, content in pictures.items():
                 files.append(File.generated(config, name, content=content))
     return files
@@ -52,15 +40,44 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Puts outputs after the snippets of a page, and sends its links to pages of the site."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation", "toc"]
     outputs = iter(_outputs.get(page.file.src_uri, ()))
     markdown = snippets.SNIPPET.sub(lambda match: match[0] + next(outputs, ""), markdown)
     return _OUTSIDE.sub(lambda match: f"]({_in_site(match[1])}{match[2] or ''})", markdown)
 
 
-def _readme():
-    """The page of the benchmarks, whose links start in docs/ and not in benchmarks/."""
-    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    return text.replace("](../docs/", "](")
+def on_post_page(output, page, config):
+    """Refuses a page that would fetch something."""
+    if match := _FETCHED.search(output):
+        raise PluginError(f"{page.file.src_uri} needs a network: {match[0]}")
+    return output
+
+
+def _pages():
+    """References, the benchmarks' own page, and a page of docstrings for each module."""
+    benchmarks = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    names = (DOCS / "api.md").read_text(encoding="utf-8")
+    modules = re.findall(r"^## (greedyjax\S*)$", names, re.M)
+    return {
+        "references.md": references.page(),
+        "benchmarks.md": benchmarks.replace("](../docs/", "]("),  # Its links start elsewhere.
+        **{f"api/{module}.md": f"::: {module}\n" for module in modules},
+    }
+
+
+def _sources():
+    """The scripts and results outside of docs/ that pages link to."""
+    texts = [path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")]
+    found = {}
+    for path in sorted({match[1] for text in texts for match in _OUTSIDE.finditer(text)}):
+        if not (ROOT / path).is_file() or path.endswith(".md"):
+            continue  # Another page; or it is missing, and MkDocs says which link is broken.
+        text = (ROOT / path).read_text(encoding="utf-8")
+        found[_in_site(path)] = (
+            f"# {path}\n\n```python\n{text}\n```\n" if path.endswith(".py") else text
+        )
+    return found
 
 
 def _in_site(path):
@@ -69,11 +86,7 @@ def _in_site(path):
         return "index.md"
     if path == "benchmarks/README.md" or (ROOT / path).is_dir():
         return "benchmarks.md"
-    return (
-        f"repository/{path.removesuffix('.py')}.md"
-        if path.endswith(".py")
-        else f"repository/{path}"
-    )
+    return "repository/" + re.sub(r"[.]py$", ".md", path)
 
 
 def _section(nav, title):
