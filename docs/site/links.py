@@ -1,6 +1,7 @@
-"""Links from names in code type to their place in the API, and from citations to the references.
+"""Links from names in code type to the API, from citations to references, and of pictures.
 
-Both are made in the HTML, so that pages and docstrings need no marks for them.
+A picture leads to itself in full size. All links are made in the HTML, so that pages and
+docstrings need no marks for them.
 """
 
 import logging
@@ -20,6 +21,7 @@ _KEPT = re.compile(r"(<pre.*?</pre>|<a\b.*?</a>|<h[1-6].*?</h[1-6]>)", re.S)
 _CODE = re.compile(r"<code>(?:greedyjax\.|gj\.)?([A-Za-z_][\w.]*)((?:\([^<]*\))?)</code>")
 _SECTION = re.compile(r"<h2[^>]*>(greedyjax[\w.]*)")
 _CITED = re.compile(r'\(((?:[A-ZÉ][^()<>;"]*, (?:19|20)\d\d)(?:; [^()<>;"]*, (?:19|20)\d\d)*)\)')
+_PICTURE = re.compile(r'(<img [^>]*src="([^"]+)"[^>]*>)')
 _TITLE = re.compile(r'"([^"<>]{8,})"')
 
 
@@ -40,7 +42,7 @@ def on_page_content(html, page, config, files):
             part = _CITED.sub(lambda match: _cited(match, to_references, uri), part)
             part = _TITLE.sub(lambda match: _titled(match, to_references), part)
         parts[i] = part
-    return "".join(parts)
+    return _PICTURE.sub(r'<a href="\2">\1</a>', "".join(parts))
 
 
 @cache

@@ -21,6 +21,7 @@ EXECUTED = ("Get started", "Tutorials")  # Sections of the navigation.
 # A link to a file of the project outside of docs/.
 _OUTSIDE = re.compile(r"\]\(\.\./([^)\s#]+)(#[^)\s]*)?\)")
 _FETCHED = re.compile(r'<(?:script|img|link|iframe)\b[^>]+(?:src|href)="(?:https?:)?//')
+_NOT_SEARCHED = "---\nsearch: {exclude: true}\n---\n\n"
 _outputs: dict[str, list[str]] = {}
 
 
@@ -75,7 +76,7 @@ def _sources():
             continue  # Another page; or it is missing, and MkDocs says which link is broken.
         text = (ROOT / path).read_text(encoding="utf-8")
         found[_in_site(path)] = (
-            f"# {path}\n\n```python\n{text}\n```\n" if path.endswith(".py") else text
+            f"{_NOT_SEARCHED}# {path}\n\n```python\n{text}\n```\n" if path.endswith(".py") else text
         )
     return found
 
