@@ -55,22 +55,20 @@ def _names():
             continue
         for name in re.findall(r"^\| `([\w.]+)", section, re.M):
             full = f"{module}.{name}"
-            known[full.removeprefix("greedyjax.")] = full
+            known[full] = known[full.removeprefix("greedyjax.")] = full
+            if module == "greedyjax.training.losses":
+                known[f"losses.{name}"] = full
             short.setdefault(name, []).append(full)
-    # `losses.selection`, `nets.OMPNet`; a class by its name alone where no other has it. Functions
-    # of modules are common words, such as `fit`.
-    losses = {name: full for name, full in known.items() if name.startswith("training.losses.")}
-    known |= {name.removeprefix("training."): full for name, full in losses.items()}
+    # A class by its name alone, where no other has it; functions are common words, such as `fit`.
     known |= {name: full[0] for name, full in short.items() if name[0].isupper() and not full[1:]}
-    # A page says `recover` of the command and of what a network's harden() returns.
-    return {name: full for name, full in known.items() if name != "recover"}
+    del known["recover"]  # So is the command, and what a network's harden() returns.
+    return known
 
 
 def _named(match, near):
     name = match[1]
-    module = near.removeprefix("greedyjax").removeprefix(".")
-    full = _names().get(f"{module}.{name}" if module else name) or _names().get(name)
-    if full is None or name == module:
+    full = _names().get(f"{near}.{name}") or _names().get(name)
+    if full is None or full == near:
         return match[0]
     return f'<autoref identifier="{full}">{match[0]}</autoref>'
 
