@@ -365,7 +365,7 @@ TABLES = {
         "solvers with interactions": lambda: interactions("interactions_solvers"),
         "dependence": dependence,
     },
-    "docs/training.md": {
+    "docs/learning.md": {
         "one epoch": one_epoch,
         "solvers": solvers,
         "blind": blind,

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Inexact, Int, Real
 
 Scalar: TypeAlias = Real[ArrayLike, ""]
 
-# A field of a dataclass that sets shapes or chooses code: it compares by value.
 static = partial(dataclasses.field, metadata={"static": True})
+"""A field of a dataclass that sets shapes or chooses code: it compares by value."""
 
 Named = TypeVar("Named", bound=type)
 
@@ -82,14 +82,14 @@ class Recovery(NamedTuple):
     num_steps: Int[Array, ""]
     status: Int[Array, ""]
 
-    #: All steps were used, and neither of the others holds: more steps may help.
     STEPS_USED = 0
-    #: ``residual_norm`` is at most ``max(rtol * ||y||, atol)``; or rounding, ``100 eps ||y||``; or,
-    #: where the last step left ``x`` where it was, ``10 sqrt(eps) ||y||``.
+    """All steps were used, and neither of the others holds: more steps may help."""
     RESIDUAL_REACHED = 1
-    #: The last step moved ``x`` by at most ``sqrt(eps) * ||x||``, and a residual remains: noise, or
-    #: a point where the solver is stuck. More steps change nothing.
+    """``residual_norm`` is at most ``max(rtol * ||y||, atol)``; or rounding, ``100 eps ||y||``;
+    or, where the last step left ``x`` where it was, ``10 sqrt(eps) ||y||``."""
     STATIONARY = 2
+    """The last step moved ``x`` by at most ``sqrt(eps) * ||x||``, and a residual remains: noise,
+    or a point where the solver is stuck. More steps change nothing."""
 
     @property
     def converged(self) -> Bool[Array, "*batch"]:

@@ -4,18 +4,17 @@ import argparse
 import ast
 import importlib
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 import greedyjax as gj
+import snippets
 from greedyjax import cli
 from greedyjax.operators import MatrixFree, check_adjoint
 from greedyjax.sorting import BoundaryGate, Relaxation
@@ -44,36 +43,40 @@ SECTIONS = (
 )
 
 
-def snippets(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def run(page, folder):
-    """Runs the snippets of a page in order, as a user would."""
-    # A fresh interpreter: these tests run in double precision, users in single. Compilation is
-    # nearly all of the time, so XLA is asked to do less of it.
-    environment = {
-        **os.environ,
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-    environment.pop("JAX_ENABLE_X64", None)
-    return subprocess.run(
-        [sys.executable, "-"],
-        input="\n".join(snippets(page)),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def snippets_of(page):
+    return snippets.snippets(page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if snippets_of(page)], ids=lambda p: p.stem
+)
 def test_snippets_run(page, tmp_path):
-    done = run(page, tmp_path)
-    assert done.returncode == 0, done.stderr
+    codes = snippets_of(page)
+    assert len(snippets.run(codes, tmp_path)) == len(codes)
+
+
+def test_snippets_run_in_order_and_print_and_fail(tmp_path):
+    assert snippets.snippets("```python\na = 1\n```\n\n```sh\nls\n```\n") == ["a = 1\n"]
+    assert snippets.run(["a = 1\nprint(a)", "", "print(a + 1)"], tmp_path) == ["1", "", "2"]
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        snippets.run(["1 / 0"], tmp_path)
+
+
+def test_the_site_has_a_place_for_every_page_and_every_module():
+    config = yaml.safe_load((ROOT / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def listed(entry):
+        if isinstance(entry, str):
+            return [entry]
+        parts = entry if isinstance(entry, list) else entry.values()
+        return [page for part in parts for page in listed(part)]
+
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    pages = [page.name for page in PAGES if page.parent.name == "docs"]
+    modules = [f"api/{name}.md" for name in re.findall(r"^## (greedyjax\S*)$", text, re.M)]
+    made = ["benchmarks.md", "references.md"]
+    assert sorted(listed(config["nav"])) == sorted(pages + modules + made)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_snippets_run(page, tmp_path):
 )
 def test_what_a_page_writes_is_what_the_contract_tests(page, file, most):
     source = (ROOT / "tests" / "support" / f"{file}.py").read_text(encoding="utf-8")
-    first, *_ = snippets(ROOT / "docs" / f"{page}.md")
+    first, *_ = snippets_of(ROOT / "docs" / f"{page}.md")
     assert first == source[source.index("\n\n") + 2 :]
     lines = [line for line in source.splitlines() if line.strip()]
     assert most is None or len(lines) <= most

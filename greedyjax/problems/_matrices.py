@@ -1,6 +1,7 @@
 """Random measurement matrices with unit columns."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ def partial_fourier(
     num_measurements: int,
     num_atoms: int,
     *,
-    dtype=jnp.float32,
+    dtype: Any = jnp.float32,
 ) -> Complex[Array, "m n"]:
     """Random rows of the discrete Fourier transform.
 
@@ -82,7 +83,7 @@ def gaussian(
     num_measurements: int,
     num_atoms: int,
     *,
-    dtype=jnp.float32,
+    dtype: Any = jnp.float32,
 ) -> Float[Array, "m n"]:
     """Independent normal entries, every column then scaled to norm 1.
 

@@ -203,3 +203,4 @@ class SoftRows(NamedTuple):
 
 
 Rows: TypeAlias = Indices | SoftRows
+"""What a selector returns: the indices of atoms, or a soft row for each of them."""

@@ -21,7 +21,10 @@ from greedyjax.training._epochs import Best, Setup, network, of_each, of_one, st
 from greedyjax.training._loop import COLUMNS, run
 
 Loss = Callable[[Unrolled, Array, Array | None], Float[Array, ""]]
+"""A function of a network, measurements and signals, or None: its mean over the batch."""
+
 Callback = Callable[[int, dict[str, Any]], Any]
+"""A function of the number of an epoch and of what the history records of it."""
 
 
 class FitResult(NamedTuple):
