@@ -39,16 +39,49 @@ _DEMO = """\
 Learns on the first seconds of a real 12-lead electrocardiogram, in a wavelet basis, and
 recovers later seconds and another person's heart from 64 random measurements per 256
 samples: with weights, with interactions, next to other methods. Takes a minute or two.
+It needs pictures, wavelets and the recording: pip install "greedyjax[demo]" brings them.
+"""
+_INFO = """\
+Says what a report of a fault should say: versions, devices, precision, and where compiled
+programs are kept. Computes nothing.
 """
 _REPRODUCE = """\
 Computes a figure of the paper "Deep greedy unfolding" (arXiv 2505.15661) and writes its
-picture and a JSON file with our numbers beside the published ones.
+picture and a JSON file with our numbers beside the published ones. The pictures need
+pip install "greedyjax[demo]".
 
 fig1  sort against softsort (settings ours: the published ones are not known); a second
 fig2  error of the soft algorithms against the temperature, in double precision; a minute
 fig3  OMP-Net and IHT-Net, trained as published (1000 epochs) and by the selection loss
       (5 epochs), on separate validation and test sets; an hour for five seeds
 """
+
+# What each --help ends with; tests run them as they stand.
+_EXAMPLES = {
+    "greedyjax": """\
+  greedyjax info          # whether all is there
+  greedyjax train --help  # the help of each command ends with an example
+""",
+    "demo": """\
+  greedyjax demo --out demo-out
+""",
+    "train": """\
+  python -c "import jax, numpy; from greedyjax.problems import sparse_in_levels; \\
+    A, Y, X, _ = sparse_in_levels(jax.random.key(0)); numpy.savez('data.npz', A=A, Y=Y, X=X)"
+  greedyjax train data.npz --method omp --sparsity 10 --out trained
+""",
+    "recover": """\
+  # after the example of greedyjax train --help
+  python -c "import numpy; numpy.save('Y.npy', numpy.load('data.npz')['Y'])"
+  greedyjax recover trained/model.npz Y.npy --out X.npy
+""",
+    "reproduce": """\
+  greedyjax reproduce fig1 --out figures
+""",
+    "info": """\
+  greedyjax info > info.txt
+""",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,60 +112,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("greedyjax", description=_DESCRIPTION, formatter_class=raw)
+    parser = argparse.ArgumentParser(
+        "greedyjax", description=_DESCRIPTION, epilog=_example("greedyjax"), formatter_class=raw
+    )
     parser.add_argument("--version", action="version", version=greedyjax.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser(
-        "demo", help="learn structure on a real ECG", description=_DEMO, formatter_class=raw
-    )
-    demo.add_argument(
-        "--draws", type=_integer(1), default=1, metavar="N",
-        help="random measurement matrices to average over (default 1)",
-    )  # fmt: skip
-    _add_seed(demo)
-    _add_out(demo, "demo-out", "metrics.json and pictures")
-    demo.set_defaults(run=_lazily("_demo", "demo"))
-
-    train = commands.add_parser(
-        "train", help="learn weights from your own arrays", description=_TRAIN, formatter_class=raw
-    )
-    _add_train_options(train)
-    _add_seed(train)
-    _add_out(train, "train-out", "model.npz, metrics.json, history.csv and pictures")
-    train.set_defaults(run=_lazily("_train", "train"))
-
-    recover = commands.add_parser(
-        "recover", help="recover signals with a model", description=_RECOVER, formatter_class=raw
-    )
-    _add_recover_options(recover)
-    recover.set_defaults(run=_lazily("_recover", "recover"))
-
-    reproduce = commands.add_parser(
-        "reproduce", help="a figure of the paper", description=_REPRODUCE, formatter_class=raw
-    )
-    reproduce.add_argument("figure", choices=("fig1", "fig2", "fig3"))
-    reproduce.add_argument(
-        "--algorithm",
-        choices=("omp", "iht"),
-        help="only this one (default both; omp for a quick fig3)",
-    )
-    reproduce.add_argument(
-        "--seeds", type=_integer(0), nargs="+", metavar="N",
-        help="of the generator (default 0; 0 to 4 for fig3)",
-    )  # fmt: skip
-    reproduce.add_argument(
-        "--quick", action="store_true", help="few repeats and epochs: a check, not a result"
-    )
-    _add_out(reproduce, "reproduce-out", "FIGURE.json and FIGURE.png or FIGURE-ALGORITHM.png")
-    reproduce.set_defaults(run=_lazily("_reproduce", "reproduce"))
-    for command in (demo, train, recover, reproduce):
-        command.add_argument(
+    def command(name: str, summary: str, description: str, add_options: Callable) -> None:
+        """Adds one command, which is the function of its name in the module of its name."""
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=description,
+            epilog=_example(name),
+            formatter_class=raw,
+        )
+        add_options(added)
+        added.add_argument(
             "--no-compilation-cache", dest="keep_compiled", action="store_false",
             help="do not keep compiled programs in the user's cache folder for the next run; nor "
             "does JAX_ENABLE_COMPILATION_CACHE=0",
         )  # fmt: skip
+        added.set_defaults(run=_lazily(f"_{name}", name))
+
+    command("demo", "learn structure on a real ECG", _DEMO, _add_demo_options)
+    command("train", "learn weights from your own arrays", _TRAIN, _add_train_options)
+    command("recover", "recover signals with a model", _RECOVER, _add_recover_options)
+    command("reproduce", "a figure of the paper", _REPRODUCE, _add_reproduce_options)
+    command("info", "versions and devices, for a report of a fault", _INFO, lambda added: None)
     return parser
+
+
+def _example(command: str) -> str:
+    return f"example:\n{_EXAMPLES[command]}"
+
+
+def _add_demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--draws", type=_integer(1), default=1, metavar="N",
+        help="random measurement matrices to average over (default 1)",
+    )  # fmt: skip
+    _add_seed(parser)
+    _add_out(parser, "demo-out", "metrics.json and pictures")
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -189,6 +210,8 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every", type=_integer(1), default=1, metavar="N",
         help="epochs from one checkpoint to the next (default 1)",
     )  # fmt: skip
+    _add_seed(parser)
+    _add_out(parser, "train-out", "model.npz, metrics.json, history.csv and pictures")
 
 
 def _add_recover_options(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +233,21 @@ def _add_recover_options(parser: argparse.ArgumentParser) -> None:
         help="signals at a time (default 1024)",
     )  # fmt: skip
     add("--overwrite", action="store_true", help="replace an existing X.npy")
+
+
+def _add_reproduce_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("figure", choices=("fig1", "fig2", "fig3"))
+    add(
+        "--algorithm", choices=("omp", "iht"),
+        help="only this one (default both; omp for a quick fig3)",
+    )  # fmt: skip
+    add(
+        "--seeds", type=_integer(0), nargs="+", metavar="N",
+        help="of the generator (default 0; 0 to 4 for fig3)",
+    )  # fmt: skip
+    add("--quick", action="store_true", help="few repeats and epochs: a check, not a result")
+    _add_out(parser, "reproduce-out", "FIGURE.json and FIGURE.png or FIGURE-ALGORITHM.png")
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:

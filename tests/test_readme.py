@@ -1,6 +1,7 @@
 """The tables of the README and the docs are those of the committed results."""
 
 import json
+import re
 from pathlib import Path
 
 from helpers import benchmark
@@ -31,3 +32,15 @@ def test_results_name_their_script_the_machine_and_the_versions():
         script = content.get("script", "greedyjax/commands/_demo.py")
         assert (ROOT / script).is_file(), path.name
         assert {"python", "jax", "greedyjax"} <= set(content["versions"]), path.name
+
+
+def test_readme_is_short_and_has_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
+    (start,) = re.findall(r"^## Quick start$(.*?)^## ", text, re.M | re.S)
+    assert len(re.findall(r"^```bash$", start, re.M)) == 2
+    prose = re.sub(r"^(```.*?^```|\|.*?$)", "", text, flags=re.M | re.S)
+    plain = re.sub(r"\]\([^)]*\)|`", "", prose)
+    sentences = [each for line in plain.splitlines() for each in re.split(r"(?<=[.:!?])\s", line)]
+    assert len(sentences) > 50
+    assert not [each for each in sentences if len(each.split()) > 30]

@@ -1,0 +1,166 @@
+"""Writes docs/promises.md: what is promised, and which test tries to break it.
+
+python tests/support/promises.py
+"""
+
+import ast
+import importlib.util
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from algorithms import ALGORITHMS, PARTS, SOLVERS
+from contract import M, every_row
+from degenerate import N, cases
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "promises.md"
+
+INTRODUCTION = """\
+# What is promised, and where it is tested
+
+*Made by `python tests/support/promises.py`, and a test compares it with the tests.*
+
+## The contract
+
+Every algorithm goes through every promise below, on {cases} inputs each, most of them degenerate.
+The oracles are plain NumPy. [`tests/test_contract.py`](../tests/test_contract.py) has the promises,
+[`algorithms.py`](../tests/support/algorithms.py) the algorithms, and
+[`degenerate.py`](../tests/support/degenerate.py) the inputs. An algorithm of your own
+[is two lines](own_algorithm.md#the-contract).
+
+A setting is one algorithm at one dtype, number of measurements and sparsity. Quick settings run
+with `pytest`, the others with `pytest -m slow`.
+"""
+ALGORITHMS_OF = """\
+### Algorithms
+
+There are {algorithms} algorithms. {solvers} are solvers with code of their own. {parts} are
+combinations of a solver with a relaxation, a structure or an operator. {others} are networks and
+batches, which call a solver. Problems have {atoms} atoms, and {m} measurements unless the setting
+says otherwise. Quick settings are in bold type.
+"""
+SORTING = """\
+## The contract of sorting
+
+The same for [every sorting function](../tests/test_contract_sorting.py), on ties and at every
+scale.
+"""
+FILES = """\
+## Everything else
+
+Each file of tests begins with what it promises.
+"""
+PARTS_OF_TESTS = {
+    "": "Everywhere",
+    "commands": "Commands",
+    "linalg": "Linear algebra",
+    "nets": "Networks",
+    "off_grid": "Atoms off the grid",
+    "operators": "Operators",
+    "policies": "Policies",
+    "problems": "Problems",
+    "pursuit": "Solvers",
+    "sklearn": "Estimators",
+    "sorting": "Sorting",
+    "structures": "Structures",
+    "training": "Training",
+}
+
+
+def page() -> str:
+    """The page as the tests are now."""
+    table = cases(np.float64, M)
+    counts = {
+        "algorithms": len(ALGORITHMS),
+        "solvers": len(SOLVERS),
+        "parts": len(PARTS),
+        "others": len(ALGORITHMS) - len(set(SOLVERS) | set(PARTS)),
+        "atoms": N,
+        "m": M,
+    }
+    sections = [
+        _paragraphs(INTRODUCTION.format(cases=len(table))),
+        _table("| promise | settings | of them quick |", _promises("test_contract")),
+        f"### Inputs\n\n{'; '.join(table)}.\n",
+        _paragraphs(ALGORITHMS_OF.format(**counts)),
+        _table("| algorithms | settings |", _algorithms()),
+        _paragraphs(SORTING),
+        _table("| promise | cases | of them quick |", _promises("test_contract_sorting")),
+        _paragraphs(FILES),
+    ]
+    for folder, rows in sorted(_files().items()):
+        sections += [f"### {PARTS_OF_TESTS[folder]}\n", _table("| promise | tests |", rows)]
+    return "\n".join(sections)
+
+
+def _promises(module: str):
+    """The tests of a table: what each says, and for how many settings."""
+    spec = importlib.util.spec_from_file_location(module, TESTS / f"{module}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    for name, test in vars(loaded).items():
+        if not name.startswith("test_"):
+            continue
+        quick, slow = _settings(getattr(test, "pytestmark", []))
+        yield name.removeprefix("test_").replace("_", " "), quick + slow, quick
+
+
+def _settings(marks) -> tuple[int, int]:
+    """How many combinations of parameters are quick, and how many are slow."""
+    quick, slow = 1, 0
+    for mark in marks:
+        if mark.name == "slow":
+            quick, slow = 0, quick + slow
+        if mark.name == "parametrize":
+            values = mark.args[1]
+            is_slow = [
+                any(each.name == "slow" for each in getattr(value, "marks", ())) for value in values
+            ]
+            kept = is_slow.count(False)
+            quick, slow = quick * kept, (quick + slow) * len(is_slow) - quick * kept
+    return quick, slow
+
+
+def _algorithms():
+    """Settings, the quick ones in bold type, and all algorithms that have these."""
+    settings = defaultdict(list)
+    for parameters in every_row.mark.args[1]:
+        (row,) = parameters.values
+        text = f"{row.dtype.__name__}, {row.sparsity} atom{'s' * (row.sparsity > 1)}"
+        text += "" if row.m == M else f" of {row.m} measurement"
+        settings[row.name].append(text if parameters.marks else f"**{text}**")
+    sharing = defaultdict(list)
+    for name, each in settings.items():
+        sharing["; ".join(each)].append(name)
+    return [("; ".join(names), each) for each, names in sharing.items()]
+
+
+def _files():
+    """By folder, the first sentence of every file of tests, and a link to it."""
+    found = defaultdict(list)
+    for path in sorted(TESTS.rglob("test_*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        name = path.relative_to(TESTS)
+        folder = "" if name.parent == Path() else name.parent.as_posix()
+        promise = " ".join((docstring or "").partition("\n\n")[0].split())
+        found[folder].append((promise, f"[`{name.name}`](../tests/{name.as_posix()})"))
+    return found
+
+
+def _paragraphs(text: str) -> str:
+    """Each paragraph in a line of its own."""
+    return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n")) + "\n"
+
+
+def _table(head: str, rows) -> str:
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
+    lines += [
+        "| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in rows
+    ]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
