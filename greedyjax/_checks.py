@@ -71,7 +71,7 @@ def numbers(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None =
         fail(ValueError, name, f"an array with {ndim} axes", f"shape {array.shape}")
     if shape is not None and array.shape != shape:
         fail(ValueError, name, f"shape {shape}", f"shape {array.shape}")
-    if not is_traced(value) and not _all_finite(value):
+    if not is_traced(value) and not all_finite(value):
         fail(ValueError, name, "finite numbers", "NaN or infinity")
     return array
 
@@ -228,7 +228,7 @@ def as_array(name: str, value: Any) -> jax.Array:
         raise TypeError(f"{name}: expected an array that JAX can hold, got {got}") from error
 
 
-def _all_finite(value: Any) -> bool:
+def all_finite(value: Any) -> bool:
     """Whether a concrete array holds neither NaN nor infinity; where it lies, if JAX has it.
 
     On one CPU NumPy looks at the same memory, and compiles nothing for a new shape.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -111,8 +112,8 @@ class Codes(NamedTuple):
             slots; of ``L`` snapshots shape ``(num, sparsity, L)``.
         support: as in `Recovery`, shape ``(num, sparsity)``; -1 in unused slots.
         residual_norm: as in `Recovery`, shape ``(num,)``, and so are the fields below.
-        num_steps: as in `Recovery`.
-        status: as in `Recovery`.
+        num_steps: as in `Recovery`; -1 of a signal that has NaN or infinity in it.
+        status: as in `Recovery`, or `BAD`.
     """
 
     coefficients: Inexact[Array, "num sparsity *snapshots"]
@@ -120,6 +121,14 @@ class Codes(NamedTuple):
     residual_norm: Float[Array, " num"]
     num_steps: Int[Array, " num"]
     status: Int[Array, " num"]
+
+    BAD = -1
+    """The signal has NaN or infinity in it, so that nothing was found."""
+
+    @property
+    def bad(self) -> Int[np.ndarray, " num_bad"]:
+        """The places of the signals whose status is `BAD`, on the host."""
+        return np.flatnonzero(np.asarray(self.status) == self.BAD)
 
     @property
     def converged(self) -> Bool[Array, " num"]:

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
@@ -106,6 +107,9 @@ def encode(
     sparsity. With several dictionaries, ``A`` of shape ``(d, m, n)`` and ``Y`` of shape
     ``(d, num, m)``, use ``jax.vmap(partial(encode, method))(A, Y)``.
 
+    A signal that has NaN or infinity in it does not stop the others: it gets no atoms, and -1 for
+    ``num_steps`` and ``status``. `Codes.bad` lists such signals.
+
     Args:
         method: a `greedyjax.pursuit.Method`, such as ``OMP(sparsity=8)``.
         A: as for `recover_batch`, and so are the arguments below.
@@ -118,7 +122,7 @@ def encode(
 
     Raises:
         TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        ValueError: wrong shapes or ranges; NaN or infinity in anything but ``Y``.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -130,7 +134,28 @@ def encode(
         >>> codes.dense(3).round(3).tolist()
         [[0.0, 2.0, 0.0], [0.0, 0.0, 5.0]]
     """
-    return _in_batches(method, A, Y, weights, batch_size, dense=False)
+    Y, bad = _without_bad(Y)
+    codes = _in_batches(method, A, Y, weights, batch_size, dense=False)
+    if bad is None:
+        return codes
+    return codes._replace(
+        support=jnp.where(bad[:, None], -1, codes.support),
+        residual_norm=jnp.where(bad, jnp.nan, codes.residual_norm),
+        num_steps=jnp.where(bad, -1, codes.num_steps),
+        status=jnp.where(bad, Codes.BAD, codes.status),
+    )
+
+
+def _without_bad(Y: Any) -> tuple[Any, Any]:
+    """Signals of which those with NaN or infinity are 0, and which ones these are, if any."""
+    values = _checks.as_array("Y", Y)
+    if values.ndim < 2 or not jnp.issubdtype(values.dtype, jnp.inexact):
+        return Y, None  # Somebody else says what is wrong.
+    if not _checks.is_traced(Y) and _checks.all_finite(Y):
+        return Y, None
+    finite = jnp.isfinite(values)
+    bad = ~jnp.all(finite, axis=tuple(range(1, values.ndim)))
+    return jnp.where(jnp.expand_dims(bad, tuple(range(1, values.ndim))), 0, values), bad
 
 
 def _in_batches(method: Any, A: Any, Y: Any, weights: Any, batch_size: int | None, *, dense: bool):

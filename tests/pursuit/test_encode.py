@@ -140,3 +140,31 @@ def test_one_signal_is_sent_to_recover():
     A, Y = signals(np.float32)
     with pytest.raises(ValueError, match=r"^Y: .* 2 axes, got shape \(24,\); one signal is for r"):
         gj.encode(OMP(K), A, Y[1])
+
+
+# --- Bad signals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["OMP", "OMP, tolerance", "IHT, debiased"])
+@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+def test_a_bad_signal_is_listed_and_the_others_are_coded(name, wrap):
+    A, Y = signals(np.float32)
+    good = gj.encode(METHODS[name], A, Y)
+    assert len(good.bad) == 0
+    broken = Y.copy()
+    broken[3, 1], broken[8, :] = np.nan, np.inf
+    codes = wrap(partial(gj.encode, METHODS[name]))(A, broken)
+    assert codes.bad.tolist() == [3, 8]
+    assert np.all(np.asarray(codes.num_steps)[[3, 8]] == -1)
+    assert np.all(np.asarray(codes.support)[[3, 8]] == -1)
+    assert not np.any(scattered(codes, N)[[3, 8]])
+    others = np.setdiff1d(np.arange(NUM), [3, 8])
+    jax.tree.map(lambda one, other: assert_close(one[others], other[others]), codes, good)
+
+
+def test_bad_signals_among_snapshots():
+    A, Y = signals(np.float64, snapshots=(2,))
+    Y[5, 0, 1] = np.nan
+    codes = gj.encode(OMP(K, structure=SharedSupport()), A, Y)
+    assert codes.bad.tolist() == [5]
+    assert np.isfinite(codes.coefficients).all()
