@@ -157,7 +157,7 @@ def _quantised(values: np.ndarray, pointers: np.ndarray) -> tuple[np.ndarray, np
     """Integers of 8 bits, and the step of each signal."""
     parts = _widened(values)
     if np.iscomplexobj(parts):
-        parts = np.stack([parts.real, parts.imag], axis=-1)
+        parts = np.stack([np.real(parts), np.imag(parts)], axis=-1)
     sizes = np.abs(parts).max(axis=tuple(range(1, parts.ndim)), initial=0)
     counts = np.diff(pointers)
     scales = np.zeros(len(counts), parts.dtype)

@@ -131,9 +131,8 @@ def test_other_dtypes_and_snapshots(dtype, tmp_path):
     found = streaming.recover_shards(jax.jit(lambda Y: 2 * Y), rows, tmp_path / "X", **SETTINGS)
     answers = np.asarray(found.arrays["answers"])
     assert answers.dtype == dtype
-    expected = np.where(np.arange(NUM)[:, None, None] == 20, np.array(np.nan, dtype), 2 * rows)
-    np.testing.assert_array_equal(np.isnan(answers), np.isnan(expected))
-    np.testing.assert_array_equal(np.nan_to_num(answers), np.nan_to_num(expected))
+    assert np.isnan(answers[20]).all()
+    np.testing.assert_array_equal(np.delete(answers, 20, 0), np.delete(2 * rows, 20, 0))
     assert found.bad.tolist() == [20]
 
 
@@ -233,6 +232,7 @@ def test_a_mark_is_never_without_its_data(tmp_path, monkeypatch):
 def test_processes_share_the_shards(whole, tmp_path):
     rows, expected = whole
     run = partial(streaming.recover_shards, tree, rows, tmp_path / "X", **SETTINGS)
+    assert not run(rank=7, num_processes=8).finished.any()
     assert run(rank=1, num_processes=2).finished.tolist() == [False, True, False, True, False]
     assert run(rank=2, num_processes=3).finished.tolist() == [False, True, True, True, False]
     found = run(rank=0, num_processes=2)
@@ -313,6 +313,12 @@ def test_bad_arguments_are_named(tmp_path):
         streaming.open_shards(tmp_path / "17")
 
 
+def test_says_who_brings_tensorstore(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorstore", None)
+    with pytest.raises(ImportError, match=r"pip install greedyjax\[shards\] brings it"):
+        streaming.recover_shards(tree, Y, tmp_path / "X")
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
@@ -386,6 +392,6 @@ def test_two_processes_at_once_over_one_folder(uninterrupted, tmp_path):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_signals(tmp_path):
-    """Shards of 3 MB of measurements: 60 more of them would be 180."""
-    few, many = (ended(start(tmp_path / str(num), num_shards=num, size=50_000)) for num in (8, 68))
-    assert many < few + 60e6
+    """Shards of 2 MB, with their answers: 60 more of them would be 120."""
+    few, many = (ended(start(tmp_path / str(num), num_shards=num, size=20_000)) for num in (8, 68))
+    assert many < few + 40e6

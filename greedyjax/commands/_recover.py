@@ -83,6 +83,9 @@ def _recover_folder(options: Namespace, model: _files.Model) -> None:
         settings["shard_size"] = options.shard_size
     try:
         recoverer = _recoverer(options, model, A)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{options.model}: {error}") from error
+    try:
         found = streaming.recover_shards(
             partial(solve, recoverer, A),
             options.measurements,

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -151,7 +151,7 @@ def answers_of(solve: Callable[[Any], Any], size: int, *rows: np.ndarray) -> Any
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows[0])], answers)
 
 
-def in_order(jobs: Iterator[Callable[[], Any]], num_threads: int) -> Iterator[Any]:
+def in_order(jobs: Iterator[Callable[[], Any]], num_threads: int) -> Generator[Any, None, None]:
     """Yields what functions return, in order, while so many of them run at a time.
 
     No more than ``2 num_threads`` of them are under way or waiting to be taken.

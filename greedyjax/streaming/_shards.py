@@ -101,11 +101,12 @@ def recover_shards(
 
     finished = store.finished()
     mine = range(rank, -(-signals.num // shard_size), num_processes)
-    pending = [shard for shard in mine if shard not in finished]
-    if pending:
-        first = _read(signals, shard_size, pending[0])
+    pending, first = [shard for shard in mine if shard not in finished], None
+    if pending or not store.plan:
+        first = _read(signals, shard_size, pending[0] if pending else 0)
         facts = cut | _facts(solve, size, first[0])
         _check_same(facts, store.begin(facts))
+    if pending:
         _work(solve, signals, store, pending, first, num_threads, progress)
     return store.summary()
 
@@ -136,7 +137,7 @@ def _work(solve, signals, store: Store, pending: list[int], first, num_threads: 
             writing.result()
 
 
-def _read(signals: _sources.Source, shard_size: int, shard: int, shape=None):
+def _read(signals: _sources.Signals, shard_size: int, shard: int, shape=None):
     start = shard * shard_size
     stop = min(start + shard_size, signals.num)
     return signals.shard(shard, start, stop, signals.shape if shape is None else shape)
@@ -178,7 +179,7 @@ def _facts(solve: Callable[[Any], Any], size: int, rows: np.ndarray) -> dict[str
     probe = rng.standard_normal(shape)
     if np.iscomplexobj(rows):
         probe = probe + 1j * rng.standard_normal(shape)
-    answers = names_of(answers_of(solve, size, probe.astype(rows.dtype)))
+    answers = names_of(jax.tree.map(np.asarray, solve(probe.astype(rows.dtype))))
     if not answers:
         _checks.fail(TypeError, "solve", "a function that returns arrays", "one without any")
     for name, leaf in answers.items():

@@ -16,7 +16,7 @@ from greedyjax import _checks
 _KINDS = "a folder of .npy files, an .npy file, a zarr array, an array, or a function of an index"
 
 
-class Source(NamedTuple):
+class Signals(NamedTuple):
     """Signals, one a row, that are read part by part.
 
     Attributes:
@@ -52,15 +52,16 @@ class Source(NamedTuple):
         if not fits or len(rows) != stop - start or rows.shape[1:] != (shape or rows.shape[1:]):
             expected = f"{stop - start} rows of shape {wanted}"
             _checks.fail(ValueError, where, expected, f"shape {rows.shape}")
+        dtype = jax.dtypes.canonicalize_dtype(rows.dtype.newbyteorder("="))
         with np.errstate(over="ignore"):
-            rows = rows.astype(jax.dtypes.canonicalize_dtype(rows.dtype), copy=False)
-        bad = ~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
+            rows = rows.astype(dtype, copy=False)
+        bad = np.logical_not(np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))
         if bad.any():
             rows = np.where(bad.reshape(-1, *[1] * (rows.ndim - 1)), 0, rows)
         return rows, bad
 
 
-def opened(source: Any, num: int | None) -> Source:
+def opened(source: Any, num: int | None) -> Signals:
     """A source of any kind, of which no row has been read.
 
     Raises:
@@ -73,7 +74,8 @@ def opened(source: Any, num: int | None) -> Source:
         if num is None:
             _checks.fail(ValueError, "num", "the number of signals, for a function", "None")
         num = _checks.static_int("num", num, minimum=1)
-        return Source(num, lambda index, start, stop: source(index), None)
+        function: Callable[[int], Any] = source
+        return Signals(num, lambda index, start, stop: function(index), None)
     if num is not None:
         _checks.fail(ValueError, "num", "None, as the source tells it", str(num))
     if isinstance(source, (str, os.PathLike)):
@@ -83,7 +85,7 @@ def opened(source: Any, num: int | None) -> Source:
     return _of_array("source", source)
 
 
-def _of_path(path: Path) -> Source:
+def _of_path(path: Path) -> Signals:
     if path.is_dir():
         drivers = {".zarray": "zarr", "zarr.json": "zarr3"}
         for file, driver in drivers.items():
@@ -95,13 +97,13 @@ def _of_path(path: Path) -> Source:
     return _of_array(str(path), _mapped(path))
 
 
-def _of_array(name: str, array: Any) -> Source:
+def _of_array(name: str, array: Any) -> Signals:
     dtype = getattr(array.dtype, "numpy_dtype", array.dtype)  # TensorStore has its own dtypes.
     _check(name, array.shape, dtype)
-    return Source(array.shape[0], lambda _, start, stop: array[start:stop], tuple(array.shape[1:]))
+    return Signals(array.shape[0], lambda _, start, stop: array[start:stop], tuple(array.shape[1:]))
 
 
-def _of_files(files: Sequence[Path], folder: Path) -> Source:
+def _of_files(files: Sequence[Path], folder: Path) -> Signals:
     """The rows of all files one after the other, in the order of their names."""
     if not files:
         _checks.fail(ValueError, "source", "a folder with .npy files in it", f"{folder} with none")
@@ -129,7 +131,7 @@ def _of_files(files: Sequence[Path], folder: Path) -> Source:
 
     lengths = [[file.name, shape[0]] for file, shape in zip(files, shapes, strict=True)]
     names = hashlib.sha256(json.dumps(lengths).encode()).hexdigest()
-    return Source(int(ends[-1]), read, shapes[0][1:], names)
+    return Signals(int(ends[-1]), read, shapes[0][1:], names)
 
 
 def _mapped(path: Path) -> np.ndarray:

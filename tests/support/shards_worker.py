@@ -21,21 +21,22 @@ M, N, K = 16, 40, 3
 A = np.random.default_rng(0).standard_normal((M, N)).astype(np.float32)
 
 
-def shard(index, size):
-    """The signals of a shard, of which one is bad."""
+def shard(index, size, num):
+    """The signals of a shard, of which one is bad; the last shard is shorter."""
     time.sleep(0.01)  # There is always work left when the process is killed.
     rows = np.random.default_rng(index).standard_normal((size, M), np.float32)
     rows[index % size] = np.nan
-    return rows
+    return rows[: num - index * size]
 
 
 def main(out, *numbers):
     rank, num_processes, num_shards, size = map(int, numbers)
+    num = num_shards * size - 1
     found = streaming.recover_shards(
         jax.jit(partial(gj.encode, OMP(K), A)),
-        partial(shard, size=size),
+        partial(shard, size=size, num=num),
         out,
-        num=num_shards * size - 1,
+        num=num,
         shard_size=size,
         batch_size=256,
         rank=rank,
