@@ -38,7 +38,7 @@ class PackedCodes:
         dtype: of the coefficients that were packed, and of those that come back.
     """
 
-    pointers: Int[np.ndarray, " num+1"]
+    pointers: Int[np.ndarray, " bounds"]
     support: Integer[np.ndarray, " total"]
     coefficients: Int8[np.ndarray, "total ..."] | Inexact[np.ndarray, "total ..."]
     scales: Float[np.ndarray, " num"] | None

@@ -55,8 +55,10 @@ class Signals(NamedTuple):
         dtype = jax.dtypes.canonicalize_dtype(rows.dtype.newbyteorder("="))
         with np.errstate(over="ignore"):
             rows = rows.astype(dtype, copy=False)
-        bad = np.logical_not(np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))
-        if bad.any():
+        finite = np.isfinite(rows)
+        bad = np.zeros(len(rows), bool)
+        if not finite.all():  # Much sooner known than which rows are.
+            bad = np.logical_not(finite.reshape(len(rows), -1).all(axis=1))
             rows = np.where(bad.reshape(-1, *[1] * (rows.ndim - 1)), 0, rows)
         return rows, bad
 
