@@ -10,6 +10,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from greedyjax._packed import PackedCodes
 from greedyjax._types import Codes, Recovery
 from greedyjax.linalg.dictionary import dictionary
 from greedyjax.linalg.products import Dictionary
@@ -68,6 +69,7 @@ __all__ = [
     "Codes",
     "Dictionary",
     "GaussianPrior",
+    "PackedCodes",
     "Recovery",
     "Whitened",
     "certificates",

@@ -31,7 +31,9 @@ Arrays are computed with in single precision. Their units do not matter.
 _RECOVER = """\
 Recovers signals from measurements with a model that `greedyjax train` wrote.
 
-Y.npy holds one signal (m,) or many (num, m); X.npy receives (n,) or (num, n).
+Y.npy holds one signal (m,) or many (num, m); X.npy receives (n,) or (num, n). A folder of
+.npy files in its place is recovered shard by shard into a zarr store of sparse answers; the
+same command again goes on where it ended.
 Learned weights say where the signals live, whatever the solver: where signals are truly
 sparse, --solver subspace_pursuit is the most accurate.
 """
@@ -217,8 +219,8 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
 def _add_recover_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL.npz", help="a model that train wrote")
-    add("measurements", metavar="Y.npy", help="measurements")
-    add("--out", required=True, metavar="X.npy", help="where the signals go")
+    add("measurements", metavar="Y.npy", help="measurements, or a folder of them")
+    add("--out", required=True, metavar="X.npy", help="where the signals go; of a folder, a folder")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
     way.add_argument(
@@ -233,6 +235,17 @@ def _add_recover_options(parser: argparse.ArgumentParser) -> None:
         help="signals at a time (default 1024)",
     )  # fmt: skip
     add("--overwrite", action="store_true", help="replace an existing X.npy")
+    add(
+        "--shard-size", type=_integer(1), metavar="N",
+        help="of a folder, signals that are stored together (default 65536)",
+    )  # fmt: skip
+    add(
+        "--rank", type=_integer(0), metavar="R",
+        help="of a folder, which of several processes this is, from 0",
+    )  # fmt: skip
+    add(
+        "--num-processes", type=_integer(1), metavar="P", help="of a folder, how many there are",
+    )  # fmt: skip
 
 
 def _add_reproduce_options(parser: argparse.ArgumentParser) -> None:

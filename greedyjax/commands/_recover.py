@@ -11,16 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import greedyjax
-from greedyjax import _checks, stack_real, streaming
+from greedyjax import _checks, encode, stack_real, streaming
 from greedyjax.commands import _files, _long_runs
 from greedyjax.commands._files import CommandError
-from greedyjax.pursuit import IHT, OMP, Hardened
+from greedyjax.pursuit import HTP, IHT, OMP, CoSaMP, Hardened, SubspacePursuit
 
 
 def recover(options: Namespace) -> None:
     """Reads measurements, recovers them batch by batch, and writes the signals."""
     model = _files.read_model(options.model)
+    if os.path.isdir(options.measurements):
+        _recover_folder(options, model)
+        return
+    for name in ("shard_size", "rank", "num_processes"):
+        if getattr(options, name) is not None:
+            raise CommandError(f"--{name.replace('_', '-')}: only with a folder of measurements")
     Y = _files.read_npy(options.measurements)
     single = Y.ndim == 1
     Y = Y[None] if single else Y
@@ -32,18 +37,13 @@ def recover(options: Namespace) -> None:
         raise CommandError(f"{out.parent}: no such folder")
 
     A = jnp.asarray(model.A)
-    solver = None  # The model's own.
-    if options.solver:
-        solver = partial(getattr(greedyjax, options.solver), num_steps=options.num_steps or 20)
-    elif options.num_steps:
-        raise CommandError("--num-steps: only with --solver; the model has its own steps")
 
     def solve(recoverer, A, batch):
         return recoverer(stack_real(A, batch)[1] if model.real else batch)
 
     size, num_threads = streaming.batches_of(len(Y), options.batch_size, None)
     try:
-        recoverer = _network(model, A) if options.soft else _hard_solver(model, A, solver)
+        recoverer = _recoverer(options, model, A)
         batch = jax.ShapeDtypeStruct((size, *Y.shape[1:]), jnp.result_type(Y))
         compiled = jax.jit(solve).lower(recoverer, A, batch).compile()
     except (TypeError, ValueError) as error:
@@ -63,6 +63,54 @@ def recover(options: Namespace) -> None:
                 _write_header(file, X, (X.shape[1],) if single else (len(Y), X.shape[1]))
             file.write(np.ascontiguousarray(X).tobytes())
     print(f"wrote {out}: {len(Y)} signals of {model.A.shape[1]} coefficients")
+
+
+def _recover_folder(options: Namespace, model: _files.Model) -> None:
+    """Recovers the signals of a folder shard by shard; what is stored already stays."""
+    if options.overwrite:
+        raise CommandError("--overwrite: only with Y.npy; remove the folder to begin anew")
+    A, out = jnp.asarray(model.A), options.out
+
+    @jax.jit
+    def solve(recoverer, A, batch):
+        Y = stack_real(A, batch)[1] if model.real else batch
+        if isinstance(recoverer, Hardened) and recoverer.prior is None:
+            return encode(recoverer.method, recoverer.A, Y, weights=recoverer.policy)
+        return {"x": recoverer(Y)}  # Of these no entry is 0.
+
+    settings = {"rank": options.rank, "num_processes": options.num_processes}
+    if options.shard_size:
+        settings["shard_size"] = options.shard_size
+    try:
+        recoverer = _recoverer(options, model, A)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{options.model}: {error}") from error
+    try:
+        found = streaming.recover_shards(
+            partial(solve, recoverer, A),
+            options.measurements,
+            out,
+            batch_size=options.batch_size,
+            progress=True,
+            **settings,
+        )
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    if len(found.bad):
+        listed = ", ".join(map(str, found.bad[:10])) + (", ..." if len(found.bad) > 10 else "")
+        print(f"not recovered, for NaN or infinity in them: {len(found.bad)} signals: {listed}")
+    print(f"wrote {out}: {found.finished.sum()} of {len(found.finished)} shards are there")
+
+
+def _recoverer(options: Namespace, model: _files.Model, A: jax.Array) -> Any:
+    """The network, or its hard solver, or another with the same weights."""
+    solver = None  # The model's own.
+    if options.solver:
+        kinds = {"htp": HTP, "subspace_pursuit": SubspacePursuit, "cosamp": CoSaMP}
+        solver = kinds[options.solver](model.sparsity, options.num_steps or 20)
+    elif options.num_steps:
+        raise CommandError("--num-steps: only with --solver; the model has its own steps")
+    return _network(model, A) if options.soft else _hard_solver(model, A, solver)
 
 
 def _hard_solver(model: _files.Model, A: jax.Array, solver: Any) -> Hardened:

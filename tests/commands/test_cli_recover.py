@@ -9,6 +9,7 @@ import fitting_oracles
 import oracles
 from greedyjax.cli import main
 from greedyjax.commands import _long_runs
+from greedyjax.streaming import open_shards
 from helpers import random_problem
 
 M, N, K, LAYERS, STEP, TAU, NUM = 10, 16, 3, 4, 0.3, 0.05, 7
@@ -153,3 +154,71 @@ def test_a_stored_policy_chooses(recover):
     code, path = recover(kept | policy, Y)
     assert code == 0
     np.testing.assert_allclose(np.load(path), expected(stored, Y), rtol=RTOL, atol=ATOL)
+
+
+@pytest.fixture
+def recover_folder(tmp_path):
+    """Runs the command on a folder of two files, and returns the exit code and the store."""
+
+    def run(stored, Y, *options):
+        np.savez(tmp_path / "model.npz", **stored)
+        (tmp_path / "Y").mkdir(exist_ok=True)
+        np.save(tmp_path / "Y" / "a.npy", Y[:2])
+        np.save(tmp_path / "Y" / "b.npy", Y[2:])
+        files = [str(tmp_path / name) for name in ("model.npz", "Y")]
+        options = ["--shard-size", "3", *options]
+        return main(["recover", *files, "--out", str(tmp_path / "X"), *options]), tmp_path / "X"
+
+    return run
+
+
+@pytest.mark.parametrize(("method", "real"), [("omp", False), ("omp", True), ("iht", False)])
+def test_a_folder_shard_by_shard(recover_folder, method, real, capsys):
+    stored, Y = model(method, real), measurements()
+    wanted = expected(stored, Y)
+    Y[4, 1] = np.nan
+    code, out = recover_folder(stored, Y, "--rank", "1", "--num-processes", "2")
+    assert code == 0
+    assert "1 of 3 shards" in capsys.readouterr().out
+    assert open_shards(out).finished.tolist() == [False, True, False]
+    assert recover_folder(stored, Y)[0] == 0
+    assert "NaN or infinity in them: 1 signals: 4\n" in capsys.readouterr().out
+    found = open_shards(out)
+    assert found.finished.all()
+    assert found.bad.tolist() == [4]
+    X = np.zeros_like(wanted)
+    support, values = (np.asarray(found.arrays[name]) for name in ("support", "coefficients"))
+    assert (support[4] == -1).all()
+    for i in set(range(NUM)) - {4}:
+        X[i, support[i][support[i] >= 0]] = values[i][support[i] >= 0]
+    wanted[4] = 0
+    np.testing.assert_allclose(X, wanted, rtol=RTOL, atol=ATOL)
+
+
+def test_a_folder_by_another_solver_or_the_soft_one(recover_folder, tmp_path):
+    stored, Y = model("iht", dtype=np.float32), measurements(np.float32)
+    code, out = recover_folder(stored, Y, "--solver", "htp", "--num-steps", "6")
+    assert code == 0
+    oracle = [
+        fitting_oracles.htp(stored["A"], y, K, 6, weights=stored["weights"]).support for y in Y
+    ]
+    support = np.asarray(open_shards(out).arrays["support"])
+    np.testing.assert_array_equal(np.sort(support), np.sort(oracle))
+    out.rename(tmp_path / "hard")
+    assert recover_folder(stored, Y, "--soft")[0] == 0
+    X = np.asarray(open_shards(out).arrays["x"])
+    np.testing.assert_allclose(X, expected(stored, Y, soft=True), rtol=RTOL, atol=ATOL)
+
+
+def test_what_a_folder_cannot_have_and_what_needs_one(recover_folder, recover, capsys):
+    stored, Y = model(), measurements()
+    bad = [
+        (recover_folder, Y, ["--overwrite"], "--overwrite: only with Y.npy"),
+        (recover_folder, Y, ["--rank", "1"], "rank: expected both it and num_processes"),
+        (recover_folder, Y[:, :-1], [], "expected shape"),
+        (recover, Y, ["--shard-size", "9"], "--shard-size: only with a folder"),
+        (recover, Y, ["--num-processes", "2"], "--num-processes: only with a folder"),
+    ]
+    for command, rows, options, message in bad:
+        assert command(stored, rows, *options)[0] == 2
+        assert message in capsys.readouterr().err

@@ -224,6 +224,7 @@ LEFT_OUT = {
     *(
         "Recovery",
         "Codes",
+        "PackedCodes",
         "Dictionary",
         "Whitened",
         "Certificate",

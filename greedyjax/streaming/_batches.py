@@ -2,8 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,8 +15,6 @@ import numpy as np
 from tqdm import tqdm
 
 from greedyjax import _checks
-
-__all__ = ["batches", "recover"]
 
 
 def recover(
@@ -118,29 +118,58 @@ def batches(
             expected, got = f"{len(Y)} rows, as Y has", f"shape {np.shape(other)}"
             _checks.fail(ValueError, f"others[{i}]", expected, got)
     size, num_threads = batches_of(len(Y), batch_size, num_threads)
-    return _in_order(solve, (Y, *others), size, num_threads, progress)
+    return _of_arrays(solve, (Y, *others), size, num_threads, progress)
 
 
 def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int, int]:
     """The signals of every batch, the last one filled up, and how many are computed at a time."""
     batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
-    if num_threads is None:
-        num_threads = _processors() if jax.default_backend() == "cpu" else 2
-    num_threads = _checks.static_int("num_threads", num_threads, minimum=1)
+    num_threads = threads(num_threads)
     # No larger than keeps every thread busy.
     return min(batch_size, -(-num // num_threads)), num_threads
 
 
-def _in_order(
-    solve, arrays: tuple, size: int, num_threads: int, progress: bool
-) -> Iterator[tuple[int, Any]]:
-    num = len(arrays[0])
+def threads(num_threads: int | None) -> int:
+    """How many batches are computed at a time."""
+    if num_threads is None:
+        num_threads = _processors() if jax.default_backend() == "cpu" else 2
+    return _checks.static_int("num_threads", num_threads, minimum=1)
+
+
+def answers_of(solve: Callable[[Any], Any], size: int, *rows: np.ndarray) -> Any:
+    """What ``solve`` returns for a batch, as NumPy arrays.
+
+    Zeros fill up a batch to ``size``, so that one compilation serves all.
+    """
 
     def filled(rows):
-        # Zeros fill up the last batch, so that one compilation serves all.
         padded = np.zeros((size, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
         return padded
+
+    answers = solve(*map(filled, rows))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows[0])], answers)
+
+
+def in_order(jobs: Iterator[Callable[[], Any]], num_threads: int) -> Generator[Any, None, None]:
+    """Yields what functions return, in order, while so many of them run at a time.
+
+    No more than ``2 num_threads`` of them are under way or waiting to be taken.
+    """
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        under_way = deque(pool.submit(job) for job in islice(jobs, 2 * num_threads))
+        while under_way:
+            yield under_way.popleft().result()
+            under_way.extend(pool.submit(job) for job in islice(jobs, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _of_arrays(
+    solve, arrays: tuple, size: int, num_threads: int, progress: bool
+) -> Iterator[tuple[int, Any]]:
+    num = len(arrays[0])
 
     def one(start: int):
         Y, *others = (np.asarray(array[start : start + size]) for array in arrays)
@@ -148,24 +177,16 @@ def _in_order(
             finite = np.isfinite(Y).reshape(len(Y), -1).all(axis=1)
             bad = start + int(np.flatnonzero(~finite)[0])
             _checks.fail(ValueError, "Y", "finite numbers", f"NaN or infinity in row {bad}")
-        answers = solve(filled(Y), *map(filled, others))
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(Y)], answers)
+        return answers_of(solve, size, Y, *others)
 
-    starts = iter(range(0, num, size))
-    pool = ThreadPoolExecutor(num_threads)
-    submitted = lambda start: (start, pool.submit(one, start))
+    starts = range(0, num, size)
+    found = in_order((partial(one, start) for start in starts), num_threads)
     disable = None if progress else True
-    try:
-        with tqdm(None, "recover", num, unit="signal", unit_scale=True, disable=disable) as bar:
-            under_way = deque(map(submitted, islice(starts, 2 * num_threads)))
-            while under_way:
-                start, future = under_way.popleft()
-                answers = future.result()
-                bar.update(min(size, num - start))
-                yield start, answers
-                under_way.extend(map(submitted, islice(starts, 1)))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    bar = tqdm(None, "recover", num, unit="signal", unit_scale=True, disable=disable)
+    with bar, closing(found):
+        for start, answers in zip(starts, found, strict=True):
+            bar.update(min(size, num - start))
+            yield start, answers
 
 
 def _processors() -> int:

@@ -1,0 +1,223 @@
+"""Recovery of a data set on disk, shard by shard, by any number of processes and after any end."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from greedyjax import _checks
+from greedyjax.streaming import _sources
+from greedyjax.streaming._batches import answers_of, in_order, threads
+from greedyjax.streaming._store import FORMAT, Shards, Store, missing, names_of
+
+_PROBED = 16  # Signals by whose answers a solver is recognised.
+_WAY_OUT = "; go on with what began it, or choose another folder"
+
+
+def recover_shards(
+    solve: Callable[[Any], Any],
+    source: Any,
+    out: str | os.PathLike,
+    *,
+    num: int | None = None,
+    shard_size: int = 65_536,
+    batch_size: int = 4096,
+    num_threads: int | None = None,
+    rank: int | None = None,
+    num_processes: int | None = None,
+    progress: bool = False,
+) -> Shards:
+    """Applies a solver to a data set larger than memory, and stores its answers on disk.
+
+    The signals are cut into shards. A shard is read, solved batch by batch as `recover` does, and
+    stored; then it is marked as finished. Reading, solving and storing go on at the same time, and
+    a few shards are in memory, however many there are.
+
+    The same call again, after whatever end of the one before, goes on: shards that are marked stay
+    as they are, and all others are done (again). Nothing is lost or stored twice, and the store is
+    the one of a run without an end, bit for bit where the hosts are of one kind. Process ``rank``
+    of ``num_processes`` does the shards ``rank, rank + num_processes, ...``; processes need not
+    know of each other, nor be as many as before.
+
+    Args:
+        solve: jitted function of measurements ``(batch, m)``, as for `recover`; best one with
+            sparse answers, such as ``jax.jit(partial(gj.encode, OMP(8), A))``.
+        source: measurements: the path of a folder of ``.npy`` files, which are taken one after the
+            other in the order of their names, of one ``.npy`` file, or of a zarr array; an array
+            of shape ``(num, m)`` or ``(num, m, L)`` that reads rows when it is sliced; or a
+            function of the index of a shard that returns its rows, in the same way each time.
+        out: folder of the answers, which all processes share: a zarr group of one array for each
+            leaf of what ``solve`` returns. A bare array is called ``answers``.
+        num: the number of signals, where ``source`` is a function, and else None.
+        shard_size: signals in a shard, but for the last.
+        batch_size: the most signals at a time in one thread.
+        num_threads: batches at a time, as for `recover`.
+        rank: which process this is, from 0; None asks `jax.distributed`.
+        num_processes: how many there are; None asks `jax.distributed`, and is 1 without it.
+        progress: shows a bar, where there is a terminal.
+
+    Returns:
+        `Shards`: what is stored once this process has done its own. Bad signals, which hold NaN or
+        infinity, are listed there; the others of their shard are recovered.
+
+    Raises:
+        ImportError: there is no tensorstore.
+        OSError: a file is not there, or cannot be read or written.
+        TypeError: wrong kinds of argument, or rows of other than numbers.
+        ValueError: wrong shapes or ranges; ``out`` holds other things, or answers to other
+            measurements or of another solver.
+
+    Example:
+        >>> import jax, numpy as np, tempfile
+        >>> from functools import partial
+        >>> import greedyjax as gj
+        >>> from greedyjax import streaming
+        >>> from greedyjax.pursuit import OMP
+        >>> A = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
+        >>> def source(index):
+        ...     return np.random.default_rng(index).standard_normal((100, 20)).astype(np.float32)
+        >>> solve = jax.jit(partial(gj.encode, OMP(3), A))
+        >>> found = streaming.recover_shards(
+        ...     solve, source, tempfile.mkdtemp(), num=1000, shard_size=100
+        ... )
+        >>> found.arrays["support"].shape, bool(found.finished.all()), found.bad.tolist()
+        ((1000, 3), True, [])
+    """
+    _checks.function("solve", solve)
+    signals = _sources.opened(source, num)
+    shard_size = min(_checks.static_int("shard_size", shard_size, minimum=1), signals.num)
+    size = min(_checks.static_int("batch_size", batch_size, minimum=1), shard_size)
+    num_threads = threads(num_threads)
+    rank, num_processes = _processes(rank, num_processes)
+    store = Store(out)
+    cut = {"num": signals.num, "shard_size": shard_size, "batch_size": size, "files": signals.names}
+    _check_same(cut, store.plan)
+
+    finished = store.finished()
+    mine = range(rank, -(-signals.num // shard_size), num_processes)
+    pending, first = [shard for shard in mine if shard not in finished], None
+    if pending or not store.plan:
+        first = _read(signals, shard_size, pending[0] if pending else 0)
+        facts = cut | _facts(solve, size, first[0])
+        _check_same(facts, store.begin(facts))
+    if pending:
+        _work(solve, signals, store, pending, first, num_threads, progress)
+    return store.summary()
+
+
+def _work(solve, signals, store: Store, pending: list[int], first, num_threads: int, progress):
+    """Recovers and stores shards, the first of which has been read."""
+    assert store.plan is not None
+    shard_size, size, arrays = store.plan["shard_size"], store.plan["batch_size"], store.arrays()
+    read = partial(_read, signals, shard_size, shape=first[0].shape[1:])
+    lengths = [min(shard_size, signals.num - shard * shard_size) for shard in pending]
+    disable = None if progress else True
+    bar = tqdm(None, "recover", sum(lengths), unit="signal", unit_scale=True, disable=disable)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, bar:
+        jobs = (
+            partial(_batch, solve, size, rows[start : start + size], bad[start : start + size])
+            for rows, bad in _ahead(read, pending, first, reader)
+            for start in range(0, len(rows), size)
+        )
+        writing = None
+        with closing(in_order(jobs, num_threads)) as found:
+            for shard, length in zip(pending, lengths, strict=True):
+                batches = [next(found) for _ in range(0, length, size)]
+                if writing is not None:
+                    writing.result()  # No more than one shard waits to be stored.
+                writing = writer.submit(_store, store, arrays, shard, batches)
+                bar.update(length)
+        if writing is not None:
+            writing.result()
+
+
+def _read(signals: _sources.Signals, shard_size: int, shard: int, shape=None):
+    start = shard * shard_size
+    stop = min(start + shard_size, signals.num)
+    return signals.shard(shard, start, stop, signals.shape if shape is None else shape)
+
+
+def _ahead(read: Callable, pending: list[int], part: Any, reader: Any) -> Iterator[Any]:
+    """The shards in turn; while one is worked on, the next is read."""
+    for shard in pending[1:]:
+        upcoming = reader.submit(read, shard)
+        yield part
+        part = upcoming.result()
+    yield part
+
+
+def _batch(solve, size: int, rows: np.ndarray, bad: np.ndarray):
+    """The answers to a batch by name, and which of its signals are bad."""
+    answers = names_of(answers_of(solve, size, rows))
+    if bad.any():
+        answers = {
+            name: np.where(bad.reshape(-1, *[1] * (leaf.ndim - 1)), missing(leaf.dtype), leaf)
+            for name, leaf in answers.items()
+        }
+    return answers, bad
+
+
+def _store(store: Store, arrays: dict[str, Any], shard: int, batches: list) -> None:
+    found, bad = zip(*batches, strict=True)
+    rows = {name: np.concatenate([answers[name] for answers in found]) for name in arrays}
+    store.write(arrays, shard, rows)
+    store.mark(shard, np.concatenate(bad))  # Only now, so that a mark is never without its data.
+
+
+def _facts(solve: Callable[[Any], Any], size: int, rows: np.ndarray) -> dict[str, Any]:
+    """What a run is recognised by, beside how its signals are cut.
+
+    Of the solver these are its arrays, and what it makes of a few random signals.
+    """
+    rng, shape = np.random.default_rng(0), (size, *rows.shape[1:])
+    probe = rng.standard_normal(shape)
+    if np.iscomplexobj(rows):
+        probe = probe + 1j * rng.standard_normal(shape)
+    answers = names_of(jax.tree.map(np.asarray, solve(probe.astype(rows.dtype))))
+    if not answers:
+        _checks.fail(TypeError, "solve", "a function that returns arrays", "one without any")
+    for name, leaf in answers.items():
+        if "/" in name or leaf.shape[:1] != (size,):
+            got = f"{name!r} of shape {leaf.shape}"
+            expected = f"named arrays with a leading axis of {size}, as its batch has"
+            _checks.fail(ValueError, "solve", expected, got)
+    sizes = {name: np.abs(leaf[:_PROBED].astype(np.complex128)) for name, leaf in answers.items()}
+    return {
+        "format": FORMAT,
+        "signal": [str(rows.dtype), list(shape[1:])],
+        "arrays": {name: [str(z.dtype), list(z.shape[1:])] for name, z in answers.items()},
+        "probe": {name: z.reshape(len(z), -1).sum(axis=1).tolist() for name, z in sizes.items()},
+    }
+
+
+def _check_same(facts: dict[str, Any], plan: dict[str, Any] | None) -> None:
+    """Raises where a store is of another run."""
+    if plan is None:
+        return
+    for name, fact in facts.items():
+        if name != "probe" and fact != plan[name]:
+            _checks.fail(ValueError, "out", f"a store of {name} {fact}", f"{plan[name]}{_WAY_OUT}")
+    if "probe" in facts:
+        mine, theirs = (
+            np.array([of["probe"][name] for name in facts["arrays"]]) for of in (facts, plan)
+        )
+        # Where scores nearly tie, other hosts may choose other atoms of a signal, but not of most.
+        agree = np.isclose(mine, theirs, rtol=1e-3, atol=0, equal_nan=True).all(axis=0)
+        if agree.mean() < 0.5:
+            _checks.fail(ValueError, "out", "answers of this solver", f"another's{_WAY_OUT}")
+
+
+def _processes(rank: int | None, num_processes: int | None) -> tuple[int, int]:
+    if (rank is None) != (num_processes is None):
+        given = f"rank={rank} and num_processes={num_processes}"
+        _checks.fail(ValueError, "rank", "both it and num_processes, or neither", given)
+    if rank is None or num_processes is None:
+        return jax.process_index(), jax.process_count()
+    num_processes = _checks.static_int("num_processes", num_processes, minimum=1)
+    return _checks.static_int("rank", rank, minimum=0, maximum=num_processes - 1), num_processes
