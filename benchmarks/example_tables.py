@@ -1,4 +1,4 @@
-"""Tables of the worked examples: channel, MRI slice, dictionaries, and estimator."""
+"""Tables of the worked examples: channel, MRI slice, dictionaries, devices, estimator."""
 
 from statistics import mean
 
@@ -104,7 +104,24 @@ def estimator() -> str:
     return "\n".join(lines)
 
 
+def devices() -> str:
+    """Seconds of two devices and of two processes, and of one that has both processors."""
+    lines = ["| what | one device, s | two devices, s | two processes, s | not pinned, s |"]
+    lines.append("|---" * 5 + "|")
+    kinds = ("one device", "two devices", "two processes", "not pinned")
+    for row in load_result("sharding")["rows"]:
+        cells = [
+            f"{row['seconds'][kind]:.4f} ({row['gains'][kind]:.2f} times)"
+            if kind in row["seconds"]
+            else "–"
+            for kind in kinds
+        ]
+        lines.append(f"| {row['case']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 CHANNEL = {"channel": channel, "noise alone": noise_alone}
+DEVICES = {"devices": devices}
 ESTIMATOR = {"estimator": estimator}
 MRI = {"mri": mri}
 DICTIONARIES = {"planted": planted, "patches": patches}
