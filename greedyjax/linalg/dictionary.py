@@ -48,11 +48,7 @@ def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionar
     if gram is not None:
         gram = _checks.flag("gram", gram)
     A = as_operator(A)
-    made = A if isinstance(A, Dictionary) else _prepared(A)
-    copied = made is not A and isinstance(made.unit, Scaled) and isinstance(A, Dense)
-    if copied and made.unit.A.parts.dtype == A.parts.dtype:
-        # What a compiled function returns twice is in memory twice.
-        made = made._replace(A=A, unit=Scaled(A, made.column_scale))
+    made = A if isinstance(A, Dictionary) else _shared(A, _prepared(A))
     if gram is None:
         n, itemsize = made.shape[1], operator_dtype(made).itemsize
         gram = isinstance(made.A, Dense) and n * n * itemsize <= GRAM_BYTES
@@ -62,6 +58,13 @@ def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionar
 
 
 _prepared = jax.jit(prepared)
+
+
+def _shared(A: Any, made: Dictionary) -> Dictionary:
+    """The same with a large matrix in memory once: a compiled function returns it twice."""
+    if isinstance(made.unit, Scaled) and isinstance(A, Dense) and made.unit.A.dtype == A.dtype:
+        return made._replace(A=A, unit=Scaled(A, made.column_scale))
+    return made
 
 
 @jax.jit
