@@ -155,7 +155,9 @@ def _without_bad(Y: Any) -> tuple[Any, Any]:
         return Y, None
     finite = jnp.isfinite(values)
     bad = ~jnp.all(finite, axis=tuple(range(1, values.ndim)))
-    return jnp.where(jnp.expand_dims(bad, tuple(range(1, values.ndim))), 0, values), bad
+    zeroed = jnp.where(jnp.expand_dims(bad, tuple(range(1, values.ndim))), 0, values)
+    # In memory before anything else, so that what follows is compiled as it is without.
+    return lax.optimization_barrier(zeroed), bad
 
 
 def _in_batches(method: Any, A: Any, Y: Any, weights: Any, batch_size: int | None, *, dense: bool):

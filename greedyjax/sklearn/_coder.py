@@ -3,13 +3,13 @@
 from typing import Any, Self
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.base import _fit_context
 from sklearn.decomposition import SparseCoder as _ScikitLearns
 from sklearn.utils.validation import check_array, validate_data
 
 from greedyjax import _checks
 from greedyjax.sklearn._pursued import FLOATS, most_atoms, pursued
+from greedyjax.streaming._batches import threads
 from greedyjax.structures import NonNegative, Plain
 
 
@@ -98,7 +98,7 @@ class SparseCoder(_ScikitLearns):
             num_atoms=num_atoms,
             tol=self.transform_alpha,
             structure=NonNegative() if self.positive_code else Plain(),
-            num_threads=None if self.n_jobs is None else effective_n_jobs(self.n_jobs),
+            num_threads=_threads(self.n_jobs),
         )
         codes = np.asarray(found.x)
         if self.split_sign:
@@ -144,3 +144,12 @@ class SparseCoder(_ScikitLearns):
     def _n_features_out(self) -> int:
         # scikit-learn forgets `split_sign` here, and then refuses to name the columns of a frame.
         return self.n_components_ * (2 if self.split_sign else 1)
+
+
+def _threads(n_jobs: int | None) -> int | None:
+    """What scikit-learn means by ``n_jobs``: -1 is one for each processor, -2 one less."""
+    if n_jobs == 0:
+        _checks.fail(ValueError, "n_jobs", "None, or an int other than 0", "0")
+    if n_jobs is None or n_jobs > 0:
+        return n_jobs
+    return max(threads(None) + 1 + n_jobs, 1)

@@ -29,7 +29,7 @@ def digits():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"transform_n_nonzero_coefs": 10}, {"split_sign": True}, {"n_jobs": -1}, {"n_jobs": 1}],
+    [{}, {"transform_n_nonzero_coefs": 10}, {"split_sign": True}, {"n_jobs": -1}, {"n_jobs": -9}],
 )
 def test_real_data_as_scikit_learn(digits, dtype, parameters):
     atoms, X = (array.astype(dtype) for array in digits[:2])
@@ -155,3 +155,9 @@ def test_parameters_that_are_refused(digits, call, parameters, message):
     with pytest.raises(ValueError) as info:  # noqa: PT011
         getattr(coder, call)(X)
     assert message in str(info.value)
+
+
+def test_no_jobs_at_all_are_refused(digits):
+    atoms, X, _ = digits
+    with pytest.raises(ValueError, match="n_jobs: expected None, or an int other than 0, got 0"):
+        SparseCoder(atoms, n_jobs=0).transform(X)
