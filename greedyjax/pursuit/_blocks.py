@@ -138,8 +138,10 @@ def encode(
     codes = _in_batches(method, A, Y, weights, batch_size, dense=False)
     if bad is None:
         return codes
-    return codes._replace(
-        support=jnp.where(bad[:, None], -1, codes.support),
+    of_each = lambda values: jnp.expand_dims(bad, tuple(range(1, values.ndim)))
+    return Codes(
+        coefficients=jnp.where(of_each(codes.coefficients), 0, codes.coefficients),
+        support=jnp.where(of_each(codes.support), -1, codes.support),
         residual_norm=jnp.where(bad, jnp.nan, codes.residual_norm),
         num_steps=jnp.where(bad, -1, codes.num_steps),
         status=jnp.where(bad, Codes.BAD, codes.status),
@@ -147,17 +149,17 @@ def encode(
 
 
 def _without_bad(Y: Any) -> tuple[Any, Any]:
-    """Signals of which those with NaN or infinity are 0, and which ones these are, if any."""
+    """Signals of which known ones with NaN or infinity are 0, and which have them, if any."""
     values = _checks.as_array("Y", Y)
     if values.ndim < 2 or not jnp.issubdtype(values.dtype, jnp.inexact):
         return Y, None  # Somebody else says what is wrong.
-    if not _checks.is_traced(Y) and _checks.all_finite(Y):
+    known = not _checks.is_traced(Y)
+    if known and _checks.all_finite(Y):
         return Y, None
-    finite = jnp.isfinite(values)
-    bad = ~jnp.all(finite, axis=tuple(range(1, values.ndim)))
-    zeroed = jnp.where(jnp.expand_dims(bad, tuple(range(1, values.ndim))), 0, values)
-    # In memory before anything else, so that what follows is compiled as it is without.
-    return lax.optimization_barrier(zeroed), bad
+    bad = ~jnp.all(jnp.isfinite(values), axis=tuple(range(1, values.ndim)))
+    if not known:  # What NaN does to a signal it does to no other.
+        return Y, bad
+    return jnp.where(jnp.expand_dims(bad, tuple(range(1, values.ndim))), 0, values), bad
 
 
 def _in_batches(method: Any, A: Any, Y: Any, weights: Any, batch_size: int | None, *, dense: bool):
