@@ -136,6 +136,8 @@ def encode(
     """
     Y, bad = _without_bad(Y)
     codes = _in_batches(method, A, Y, weights, batch_size, dense=False)
+    if _checks.is_traced(codes.residual_norm):
+        bad = ~jnp.isfinite(codes.residual_norm)  # What NaN does to a signal it does to no other.
     if bad is None:
         return codes
     of_each = lambda values: jnp.expand_dims(bad, tuple(range(1, values.ndim)))
@@ -149,16 +151,13 @@ def encode(
 
 
 def _without_bad(Y: Any) -> tuple[Any, Any]:
-    """Signals of which known ones with NaN or infinity are 0, and which have them, if any."""
+    """Known signals of which those with NaN or infinity are 0, and which ones these are, if any."""
     values = _checks.as_array("Y", Y)
     if values.ndim < 2 or not jnp.issubdtype(values.dtype, jnp.inexact):
         return Y, None  # Somebody else says what is wrong.
-    known = not _checks.is_traced(Y)
-    if known and _checks.all_finite(Y):
+    if _checks.is_traced(Y) or _checks.all_finite(Y):
         return Y, None
     bad = ~jnp.all(jnp.isfinite(values), axis=tuple(range(1, values.ndim)))
-    if not known:  # What NaN does to a signal it does to no other.
-        return Y, bad
     return jnp.where(jnp.expand_dims(bad, tuple(range(1, values.ndim))), 0, values), bad
 
 
