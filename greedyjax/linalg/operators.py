@@ -120,7 +120,7 @@ class Scaled:
     """
 
     A: Any
-    scale: Float[Array, " n"]
+    scale: Any
 
     @property
     def shape(self) -> tuple[int, int]:
