@@ -137,7 +137,7 @@ def encode(
     Y, bad = _without_bad(Y)
     codes = _in_batches(method, A, Y, weights, batch_size, dense=False)
     if _checks.is_traced(codes.residual_norm):
-        bad = ~jnp.isfinite(codes.residual_norm)  # What NaN does to a signal it does to no other.
+        bad = jnp.isnan(codes.residual_norm)  # What NaN does to a signal it does to no other.
     if bad is None:
         return codes
     of_each = lambda values: jnp.expand_dims(bad, tuple(range(1, values.ndim)))

@@ -168,3 +168,12 @@ def test_bad_signals_among_snapshots():
     codes = gj.encode(OMP(K, structure=SharedSupport()), A, Y)
     assert codes.bad.tolist() == [5]
     assert np.isfinite(codes.coefficients).all()
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+def test_a_residual_that_overflows_makes_no_signal_bad(wrap):
+    A, Y = signals(np.float32)
+    Y[4] = 1e38
+    codes = wrap(partial(gj.encode, OMP(K)))(A, Y)
+    assert codes.bad.tolist() == []
+    assert np.isinf(codes.residual_norm[4])
