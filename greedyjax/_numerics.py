@@ -118,8 +118,10 @@ def power_of_two(
     largest = jnp.max(parts, axis=axis, initial=0)
     usable = (largest > 0) & jnp.isfinite(largest)
     one = jnp.ones_like(largest)
-    exponent = jnp.frexp(jnp.where(usable, largest, one))[1]
-    return jnp.where(usable, jnp.ldexp(one, exponent - 1), one)
+    exponent = jnp.frexp(jnp.where(usable, largest, one))[1] - 1
+    # The inverse of a power above this one is below the normal numbers, and devices take it for 0.
+    exponent = jnp.minimum(exponent, jnp.finfo(largest.dtype).maxexp - 2)
+    return jnp.where(usable, jnp.ldexp(one, exponent), one)
 
 
 def first_argmax(

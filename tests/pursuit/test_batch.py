@@ -105,6 +105,19 @@ def test_no_signal_gives_no_answer(form):
     assert [leaf.shape for leaf in found] == [(0, N), (0, K), (0,), (0,), (0,)]
 
 
+@pytest.mark.parametrize("largest", [1e38, 1.75e38, 3e38])
+@both_forms
+def test_signals_at_the_end_of_single_precision_get_their_atoms(form, largest):
+    """Half of 2^128 and more: the inverse of the power of two below them is not a normal number."""
+    A, Y = signals(3, np.float32, num=3)
+    A *= 32  # The entries of the answer are not to overflow.
+    Y *= np.float32(largest) / np.max(np.abs(Y), axis=1, keepdims=True)
+    x = np.asarray(form(A, Y, sparsity=K).x)
+    for y, one in zip(Y, x, strict=True):
+        expected = oracles.omp(A.astype(float), y.astype(float), K).x
+        assert_close(one / largest, expected / largest, np.float32, atol=1e-6)
+
+
 def test_many_steps_take_several_buffers():
     A, Y = signals(3, np.float64, m=64, n=96, k=10, num=3)
     assert _gram_matrix.widths(21) == [8, 8, 5]
