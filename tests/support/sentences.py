@@ -1,34 +1,38 @@
-"""The sentences of a Markdown page, with the number of words of each."""
+"""The sentences and the tables of a Markdown page, counted."""
 
 import re
 
-
-def paragraphs(text):
-    """The prose of a page, one string per paragraph, list item, heading, cell row or caption.
-
-    Code, formulas set apart, comments, links' targets and images' files are left out; an image
-    counts by its caption.
-    """
-    text = re.sub(r"^( *)```.*?^\1```$", "\n\n", text, flags=re.M | re.S)
-    text = re.sub(r"\$\$.*?\$\$", "\n\n", text, flags=re.S)
-    text = re.sub(r"<!--.*?-->|<[a-z/][^>]*>", "\n\n", text, flags=re.S)
-    text = re.sub(r"!\[([^]]*)\]\([^)]*\)(\{[^}]*\})?", r"\n\n\1\n\n", text)
-    text = re.sub(r"\]\([^)]*\)", "]", text)
-    text = re.sub(r"^(#+ .*|\|.*\||!!! .*)$", r"\n", text, flags=re.M)
-    text = re.sub(r"^ *([-*]|\d+\.) ", r"\n\n", text, flags=re.M)
-    # Code within a line is one word, whatever it contains.
-    text = re.sub(r"`[^`]*`", "`code`", text)
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+_LEFT_OUT = (
+    r"^( *)```[\s\S]*?^\1```$",  # Code and formulas.
+    r"^ {4}\S.*$",
+    r"<!--[\s\S]*?-->|<[a-z/][^>]*>",
+    r"^#.*$",  # Headings.
+    r"^\|.*$",  # Tables.
+)
 
 
 def sentences(text):
-    """All sentences of a page; a colon or a semicolon does not end a sentence."""
-    return [
-        sentence
-        for paragraph in paragraphs(text)
-        for sentence in re.split(r"(?<=[.!?])[)*\"]*\s+(?=[\"(*[`]*[A-Z`0-9])", paragraph)
-    ]
+    """All sentences of the prose and of the captions; a colon or a semicolon ends none.
+
+    Code counts as one word. Of a link its text counts, and of an image its description.
+    """
+    for pattern in _LEFT_OUT:
+        text = re.sub(pattern, "\n\n", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "code", text)
+    text = re.sub(r"!\[([^]]*)\]\([^)]*\)", r"\n\n\1\n\n", text)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    text = re.sub(r"^ *([-*]|\d+\.) ", r"\n\n", text, flags=re.MULTILINE)
+    blocks = [" ".join(block.split()) for block in re.split(r"\n\s*\n", text)]
+    ends = r"(?<=[.!?])[*\")\]]*\s+"
+    return [each for block in blocks if block for each in re.split(ends, block) if each]
 
 
 def long_sentences(text, most=30):
+    """The sentences of more than ``most`` words."""
     return [each for each in sentences(text) if len(each.split()) > most]
+
+
+def wide_tables(text, most=8):
+    """The heads of the tables of more than ``most`` columns."""
+    heads = re.findall(r"^(\|.*)\n\|[-:| ]+\|$", text, re.MULTILINE)
+    return [head for head in heads if len(re.split(r"(?<!\\)\|", head)) - 2 > most]
