@@ -1,4 +1,4 @@
-"""Certificates: what a soft run provably has in common with the hard one."""
+"""Certificates: proofs that a soft run agrees with the hard run."""
 
 from typing import NamedTuple
 
@@ -32,16 +32,17 @@ _SAFETY = 8
 
 @exportable
 class Certificate(NamedTuple):
-    """What is proven about one soft run; under ``jax.vmap`` every field gains a batch axis.
+    """A proof about one soft run; under ``jax.vmap`` every field has a batch axis.
 
     Attributes:
-        same_path: True: `soft_omp` chose the atoms of `omp`, in its order. False: not proven.
-        error_bound: where proven, ``||x_soft - x_omp||_2`` is at most this, in the units of ``x``;
-            infinite elsewhere.
-        margins: by how much the score of the atom chosen at each step provably exceeds all others
-            in `omp`, shape ``(sparsity,)``, in the units of ``y``. A value that is not positive
-            proves nothing, nor do those after it.
-        smallest_singular_value: of the chosen atoms, scaled to norm 1.
+        same_path: True means that `soft_omp` provably chose the same atoms as `omp`, in the same
+            order. False means that there is no proof.
+        error_bound: with a proof, an upper bound of ``||x_soft - x_omp||_2``, in the units of
+            ``x``; otherwise infinite.
+        margins: lower bounds of the difference, in `omp`, between the score of the chosen atom and
+            all other scores at each step, shape ``(sparsity,)``, in the units of ``y``. A value
+            that is not positive proves nothing, and neither do the values after it.
+        smallest_singular_value: the smallest singular value of the chosen atoms, scaled to norm 1.
     """
 
     same_path: Bool[Array, ""]
@@ -58,7 +59,7 @@ def same_path(
     tau: Scalar | Float[ArrayLike, " sparsity"],
     weights: Float[ArrayLike, " n"] | None = None,
 ) -> Certificate:
-    """Certifies that Soft-OMP chose the atoms of OMP, from the soft run alone.
+    """Proves that Soft-OMP chose the same atoms as OMP, from the soft run alone.
 
     Let ``S`` be the atoms with the largest entries of the first ``k`` soft rows, ``B`` the soft
     atoms, ``E = B - A_S``, ``z`` the soft coefficients, ``r`` the soft residual and ``sigma`` the
@@ -74,7 +75,8 @@ def same_path(
         ``||x_soft - x_omp|| <= ||x_soft - P_S^T z|| + ||E z|| / sigma + ||E* r|| / sigma^2``.
 
     All of it is first order in ``E``, which is exponentially small in the gaps of the scores over
-    ``tau``. Allowances for rounding are added. The certificate may not know; it is never wrong.
+    ``tau``. Allowances for rounding are added. The function does not always find
+    a proof, but a proof is never wrong.
 
     *Proof.* ``B* r = 0``. With ``Pi`` the projector on the span of ``A_S``, the residuals differ by
     ``r - (I - Pi) y = r - (I - Pi)(B z + r) = Pi r - (I - Pi) E z``. The two parts are orthogonal;

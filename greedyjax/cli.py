@@ -13,55 +13,60 @@ _DESCRIPTION = """\
 Greedy sparse recovery with learned structure.
 
 Find a sparse x from few measurements y = A x + e. Greedy solvers (OMP, IHT) pick
-columns of A one after another; greedyjax learns from examples, or from measurements
-alone, which columns deserve it, and which of them go together.
+columns of A one after another. greedyjax learns which columns signals use, and which
+columns occur together. It learns this from examples, or from measurements alone.
 """
 _TRAIN = """\
-Learns one weight per column of A from your own signals, and then which columns call for
-which once they are chosen. The model keeps the simplest that is as good as any.
+Learns one weight per column of A from your own signals. Then it learns interactions: how
+each chosen column raises or lowers the weights of the others. The model keeps the
+simplest candidate, unless another one is clearly better.
 
 DATA.npz holds
   A        (m, n)    measurement matrix or dictionary, real or complex
   Y        (num, m)  measurements, one signal per row
   X        (num, n)  true signals; without them weights are learned from Y alone
   Y_val, X_val       signals to validate on; otherwise the last third of Y and X
-  support  (s,)      columns that are in use, if known: adds the oracle's result
-Arrays are computed with in single precision. Their units do not matter.
+  support  (s,)      columns that are in use, if known: the report then has oracle weights
+The command computes in single precision. The units of the arrays do not matter.
 """
 _RECOVER = """\
 Recovers signals from measurements with a model that `greedyjax train` wrote.
 
-Y.npy holds one signal (m,) or many (num, m); X.npy receives (n,) or (num, n). A folder of
-.npy files in its place is recovered shard by shard into a zarr store of sparse answers; the
-same command again goes on where it ended.
-Learned weights say where the signals live, whatever the solver: where signals are truly
-sparse, --solver subspace_pursuit is the most accurate.
+Y.npy holds the measurements of one signal, (m,), or of many, (num, m). X.npy receives
+signals of shape (n,) or (num, n). If you pass a folder of .npy files in place of Y.npy, the
+command recovers it shard by shard into a zarr store of sparse answers. Run the same command
+again to continue a run that was ended.
+Learned weights can be used in other solvers. If signals are truly sparse,
+--solver subspace_pursuit is the most accurate.
 """
 _DEMO = """\
-Learns on the first seconds of a real 12-lead electrocardiogram, in a wavelet basis, and
-recovers later seconds and another person's heart from 64 random measurements per 256
-samples: with weights, with interactions, next to other methods. Takes a minute or two.
-It needs pictures, wavelets and the recording: pip install "greedyjax[demo]" brings them.
+Learns on the first seconds of a real 12-lead electrocardiogram, in a wavelet basis. Then
+it recovers later seconds, and another person's recording, from 64 random measurements per
+256 samples. It compares learned weights and interactions with other methods. It takes a
+minute or two, and needs matplotlib, PyWavelets and pydicom:
+pip install "greedyjax[demo]".
 """
 _INFO = """\
-Says what a report of a fault should say: versions, devices, precision, and where compiled
-programs are kept. Computes nothing.
+Prints what a bug report should contain: versions, devices, precision, and the folder of
+compiled programs. It computes nothing.
 """
 _REPRODUCE = """\
-Computes a figure of the paper "Deep greedy unfolding" (arXiv 2505.15661) and writes its
-picture and a JSON file with our numbers beside the published ones. The pictures need
+Computes a figure of the paper "Deep greedy unfolding" (arXiv 2505.15661). It writes a
+picture, and a JSON file with our numbers and the published numbers. The pictures need
 pip install "greedyjax[demo]".
 
-fig1  sort against softsort (settings ours: the published ones are not known); a second
-fig2  error of the soft algorithms against the temperature, in double precision; a minute
+fig1  sort and softsort, with settings of our own, because the paper does not give its
+      settings; takes a second
+fig2  error of the soft algorithms against the temperature, in double precision; takes a
+      minute
 fig3  OMP-Net and IHT-Net, trained as published (1000 epochs) and by the selection loss
-      (5 epochs), on separate validation and test sets; an hour for five seeds
+      (5 epochs), on separate validation and test sets; takes an hour for five seeds
 """
 
 # What each --help ends with; tests run them as they stand.
 _EXAMPLES = {
     "greedyjax": """\
-  greedyjax info          # whether all is there
+  greedyjax info          # shows which packages are installed
   greedyjax train --help  # the help of each command ends with an example
 """,
     "demo": """\
@@ -87,7 +92,7 @@ _EXAMPLES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code, 2 for anything the user can mend."""
+    """Runs the command line; returns the exit code, 2 for an error that the user can correct."""
     options = _parser().parse_args(arguments)
     keeps_compiled = vars(options).pop("keep_compiled")  # It is no setting of what is computed.
     from greedyjax.commands import CommandError
@@ -132,16 +137,16 @@ def _parser() -> argparse.ArgumentParser:
         add_options(added)
         added.add_argument(
             "--no-compilation-cache", dest="keep_compiled", action="store_false",
-            help="do not keep compiled programs in the user's cache folder for the next run; nor "
-            "does JAX_ENABLE_COMPILATION_CACHE=0",
+            help="do not store compiled programs in the user's cache folder for the next run; "
+            "JAX_ENABLE_COMPILATION_CACHE=0 does the same",
         )  # fmt: skip
         added.set_defaults(run=_lazily(f"_{name}", name))
 
-    command("demo", "learn structure on a real ECG", _DEMO, _add_demo_options)
+    command("demo", "learn from a real electrocardiogram", _DEMO, _add_demo_options)
     command("train", "learn weights from your own arrays", _TRAIN, _add_train_options)
     command("recover", "recover signals with a model", _RECOVER, _add_recover_options)
-    command("reproduce", "a figure of the paper", _REPRODUCE, _add_reproduce_options)
-    command("info", "versions and devices, for a report of a fault", _INFO, lambda added: None)
+    command("reproduce", "compute a figure of the paper", _REPRODUCE, _add_reproduce_options)
+    command("info", "print versions and devices, for a bug report", _INFO, lambda added: None)
     return parser
 
 
@@ -162,24 +167,24 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA.npz", help="your arrays, see above")
     add("--method", choices=("omp", "iht"), required=True, help="the solver to learn weights for")
-    add("--sparsity", type=_integer(1), required=True, metavar="S", help="nonzeros of a signal")
+    add("--sparsity", type=_integer(1), required=True, metavar="S", help="nonzeros per signal")
     add(
         "--loss", choices=("selection", "reconstruction"), default="selection",
-        help="score each choice of the solver (default), or the error of what it recovers "
-        "(needs X)",
+        help="judge each choice of the solver (default), or the error of the recovered "
+        "signals (needs X)",
     )  # fmt: skip
     add(
         "--learn", choices=("interactions", "weights"), default="interactions",
-        help="also which columns call for which, and a last fit, kept where they pay (default), "
-        "or one weight per column alone",
+        help="weights, interactions and a last fit, of which the best candidate is kept "
+        "(default), or only one weight per column",
     )  # fmt: skip
     add(
         "--real", action="store_true",
-        help="X is real: solve the real system [Re A; Im A] x = [Re y; Im y]",
+        help="the signals are real: solve the real system [Re A; Im A] x = [Re y; Im y]",
     )  # fmt: skip
     add(
         "--num-layers", type=_integer(1), default=30, metavar="L",
-        help="steps of IHT (default 30); OMP takes S",
+        help="number of steps of IHT (default 30); OMP takes S steps",
     )  # fmt: skip
     add(
         "--step-size", type=_positive, metavar="E",
@@ -192,8 +197,8 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--epochs", type=_integer(1), metavar="N",
-        help="passes over the training signals (default: as many as make 400 steps, and 4000 for "
-        "the reconstruction loss)",
+        help="passes over the training signals (default: enough for 400 steps, or for 4000 steps "
+        "with the reconstruction loss)",
     )  # fmt: skip
     add(
         "--batch-size", type=_integer(1), default=64, metavar="B",
@@ -201,16 +206,16 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--learning-rate", type=_positive, metavar="R",
-        help="of Adam, decaying to 0 by a cosine (default 0.03, and 0.01 for the reconstruction "
-        "loss)",
+        help="learning rate of Adam, which falls to 0 along a cosine (default 0.03, and 0.01 for "
+        "the reconstruction loss)",
     )  # fmt: skip
     add(
         "--checkpoint-dir", metavar="DIR",
-        help="folder for checkpoints: the same command again goes on from the newest one",
+        help="folder for checkpoints; run the same command again to continue from the newest",
     )  # fmt: skip
     add(
         "--checkpoint-every", type=_integer(1), default=1, metavar="N",
-        help="epochs from one checkpoint to the next (default 1)",
+        help="number of epochs from one checkpoint to the next (default 1)",
     )  # fmt: skip
     _add_seed(parser)
     _add_out(parser, "train-out", "model.npz, metrics.json, history.csv and pictures")
@@ -219,16 +224,24 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
 def _add_recover_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL.npz", help="a model that train wrote")
-    add("measurements", metavar="Y.npy", help="measurements, or a folder of them")
-    add("--out", required=True, metavar="X.npy", help="where the signals go; of a folder, a folder")
+    add("measurements", metavar="Y.npy", help="measurements, or a folder of .npy files")
+    add(
+        "--out",
+        required=True,
+        metavar="X.npy",
+        help="file for the signals; a folder if Y.npy is a folder",
+    )
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--soft", action="store_true", help="use the soft solver, not the hard")
+    way.add_argument(
+        "--soft", action="store_true", help="use the soft solver in place of the hard one"
+    )
     way.add_argument(
         "--solver", choices=("htp", "subspace_pursuit", "cosamp"),
-        help="use the weights in this hard solver, not in the one they were learned with",
+        help="use the weights in this hard solver, in place of the one that learned them",
     )  # fmt: skip
     add(
-        "--num-steps", type=_integer(1), metavar="T", help="steps of that solver (default 20)",
+        "--num-steps", type=_integer(1), metavar="T",
+        help="number of steps of --solver (default 20)",
     )  # fmt: skip
     add(
         "--batch-size", type=_integer(1), default=1024, metavar="B",
@@ -237,14 +250,14 @@ def _add_recover_options(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace an existing X.npy")
     add(
         "--shard-size", type=_integer(1), metavar="N",
-        help="of a folder, signals that are stored together (default 65536)",
+        help="with a folder: number of signals that are stored together (default 65536)",
     )  # fmt: skip
     add(
         "--rank", type=_integer(0), metavar="R",
-        help="of a folder, which of several processes this is, from 0",
+        help="with a folder: the number of this process, counted from 0",
     )  # fmt: skip
     add(
-        "--num-processes", type=_integer(1), metavar="P", help="of a folder, how many there are",
+        "--num-processes", type=_integer(1), metavar="P", help="with a folder: number of processes",
     )  # fmt: skip
 
 
@@ -253,18 +266,22 @@ def _add_reproduce_options(parser: argparse.ArgumentParser) -> None:
     add("figure", choices=("fig1", "fig2", "fig3"))
     add(
         "--algorithm", choices=("omp", "iht"),
-        help="only this one (default both; omp for a quick fig3)",
+        help="only this algorithm (default both; omp for fig3 with --quick)",
     )  # fmt: skip
     add(
         "--seeds", type=_integer(0), nargs="+", metavar="N",
-        help="of the generator (default 0; 0 to 4 for fig3)",
+        help="seeds of the random draws (default 0; 0 to 4 for fig3)",
     )  # fmt: skip
-    add("--quick", action="store_true", help="few repeats and epochs: a check, not a result")
+    add(
+        "--quick",
+        action="store_true",
+        help="few repeats and epochs: checks that everything runs; the numbers mean nothing",
+    )
     _add_out(parser, "reproduce-out", "FIGURE.json and FIGURE.png or FIGURE-ALGORITHM.png")
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_integer(0), default=0, help="of all randomness (default 0)")
+    parser.add_argument("--seed", type=_integer(0), default=0, help="random seed (default 0)")
 
 
 def _add_out(parser: argparse.ArgumentParser, default: str, names: str) -> None:

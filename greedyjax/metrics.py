@@ -1,4 +1,4 @@
-"""How good a recovery is, with the true signals and without them."""
+"""Errors of a recovery, with true signals or without them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +26,8 @@ def squared_error(
     Args:
         X_hat: recovered signals, shape ``(..., n)``.
         X: true signals, of the same shape.
-        snapshots: whether signals have snapshots, shape ``(..., n, L)``, and the error is that of
-            all of them together; static.
+        snapshots: static; True means that signals have shape ``(..., n, L)``, with one error for
+            all snapshots together.
 
     Returns:
         Shape ``(...)``, in the squared units of ``X``.
@@ -54,7 +54,7 @@ def nmse(
 ) -> Float[Array, "*batch"]:
     """Normalised squared error ``||x_hat - x||^2 / ||x||^2`` of each signal; 0 where ``x = 0``.
 
-    Arguments are those of `squared_error`; the result has no units.
+    Arguments are the same as for `squared_error`. The result has no units.
 
     Example:
         >>> import jax.numpy as jnp
@@ -73,7 +73,8 @@ def snr_db(
 ) -> Float[Array, ""]:
     """Signal-to-noise ratio of a set, ``-10 log10`` of its mean `nmse`, in dB.
 
-    The mean is taken before the logarithm, so a few failures weigh as much as they cost.
+    The mean is taken before the logarithm, so that a few failures lower the ratio as much as they
+    raise the mean error.
 
     Example:
         >>> import jax.numpy as jnp
@@ -90,16 +91,16 @@ def hidden_measurement_error(
     Y: Inexact[ArrayLike, "num m *snapshots"],
     recover: Callable[[Any, Inexact[Array, "num kept *snapshots"]], Array],
 ) -> Float[Array, ""]:
-    """Relative error of predicting measurements that the solver did not see.
+    """Relative error of predicting measurements that are hidden from the solver.
 
-    A check that needs no true signal: a tenth of the rows of ``A`` and ``Y`` is hidden, signals
-    are recovered from the rest, and ``A x_hat`` is compared with what was hidden; then the next
-    tenth, until fewer rows than that are left. Recoveries that only fit the measurements they saw
-    have errors near 1 or above.
+    This check needs no true signal. It hides a tenth of the measurements, recovers the signals from
+    the others, and compares ``A x_hat`` with the hidden measurements. It does this for each tenth
+    in turn, except for a rest of fewer measurements. A solver that only fits the measurements it
+    gets has an error near 1 or above.
 
     Args:
-        A: matrix, shape ``(m, n)`` with ``m >= 2``, or an operator, of which ``recover`` then gets
-            one with fewer rows.
+        A: matrix, shape ``(m, n)`` with ``m >= 2``, or an operator. ``recover`` gets a matrix or an
+            operator with fewer rows.
         Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` of snapshots.
         recover: function of the kept rows ``(A, Y)`` to signals ``(num, n)``, or ``(num, n, L)``;
             traced.

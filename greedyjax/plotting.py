@@ -251,11 +251,11 @@ def plot_recovery(
         'mV'
     """
     if not isinstance(windows, (list, tuple)) or not windows:
-        _checks.fail(TypeError, "windows", "a list with a dict a panel", type(windows).__name__)
+        _checks.fail(TypeError, "windows", "a list with one dict per panel", type(windows).__name__)
     for i, signals in enumerate(windows):
         _fits(f"windows[{i}]", signals, len(time))
     if isinstance(titles, str) or len(titles) != len(windows):
-        _checks.fail(ValueError, "titles", f"a list of {len(windows)}, one a panel", repr(titles))
+        _checks.fail(ValueError, "titles", f"a list of {len(windows)}, one per panel", repr(titles))
     figure = figure or Figure(layout="constrained")
     figure.set_size_inches(8, 0.6 + 2.1 * len(windows))
     panels = figure.subplots(len(windows), sharex=True, squeeze=False)[:, 0]

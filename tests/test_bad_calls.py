@@ -225,7 +225,7 @@ ROWS = {
     "recovery: lengths": (lambda: plotting.plot_recovery(w, [{"a": y}], titles=["a"], unit="V"),
                           ValueError, r"windows\[0\]\['a'\]: expected shape \(4,\)"),
     "recovery: titles": (lambda: plotting.plot_recovery(w, [{"a": w}], titles="a", unit="V"),
-                         ValueError, "titles: expected a list of 1, one a panel, got 'a'"),
+                         ValueError, "titles: expected a list of 1, one per panel, got 'a'"),
 }  # fmt: skip
 
 DRAWN = {

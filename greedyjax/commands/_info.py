@@ -1,4 +1,4 @@
-"""`greedyjax info`: what a report of a fault should say of the machine and the programs on it."""
+"""`greedyjax info`: what a bug report should say about the machine and its programs."""
 
 import os
 import platform

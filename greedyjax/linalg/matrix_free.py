@@ -12,19 +12,19 @@ from greedyjax.linalg.checked import inexact_dtype, matrix_shape
 
 @jax.tree_util.register_pytree_node_class
 class MatrixFree:
-    """A linear map given by two functions, in the place of a matrix.
+    """A linear map given by two functions, in place of a matrix.
 
-    It is a pytree, so it passes into jitted functions as any array does. ``params`` and
-    ``column_norms`` are its leaves: they are traced and differentiated, and other values of them
-    do not compile again, where other functions do.
+    It is a pytree, so you can pass it to jitted functions like an array. ``params`` and
+    ``column_norms`` are its leaves: they are traced and differentiated, and new values do not
+    compile again. New functions do compile again.
 
     Args:
         matvec: function of ``(x, *params)`` that returns ``A x``, by `jax.numpy`.
         rmatvec: function of ``(y, *params)`` that returns ``A* y``, with the conjugate transpose.
         shape: ``(m, n)``.
-        dtype: of both products; real or complex.
+        dtype: the dtype of both products, real or complex.
         params: a tuple of arrays, or of trees of arrays.
-        column_norms: shape ``(n,)``, where they are known; solvers that scale columns need them.
+        column_norms: shape ``(n,)``, if they are known. Solvers that scale columns need them.
             `greedyjax.dictionary` computes them.
 
     Raises:

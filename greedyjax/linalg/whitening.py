@@ -115,7 +115,7 @@ def whiten(
     identity = jnp.eye(m, dtype=dtype)
     factor = jnp.linalg.cholesky(measured + level.astype(dtype) * identity)
     if not _checks.is_traced((A, given, noise)) and not jnp.isfinite(factor).all():
-        expected = "one without negative eigenvalues, and measured in every direction"
+        expected = "one without negative eigenvalues, whose measurements vary in every direction"
         _checks.fail(ValueError, "covariance", expected, "one that has no Cholesky factor")
     inverse = _solve(factor, identity)
     gain = matmul(matmul(back, inverse.conj().T), inverse)

@@ -1,4 +1,4 @@
-"""Operators in the place of a matrix: ready-made ones, your own, and a test of their adjoints.
+"""Operators in place of a matrix: ready-made ones, your own, and a test of the adjoint.
 
 Every solver, network, loss and metric takes an array, a BCOO matrix of `jax.experimental.sparse`, a
 sparse matrix of SciPy, an operator of this module, or any object with ``shape``, ``matvec`` and

@@ -17,9 +17,9 @@ _NUM = 3
 
 
 def check_adjoint(A: Matrix, key: jax.Array) -> float:
-    """Compares ``<A x, y>`` with ``<x, A* y>`` for random vectors: a wrong adjoint is silent else.
+    """Compares ``<A x, y>`` with ``<x, A* y>`` for random vectors, to find a wrong adjoint.
 
-    Where the operator brings ``column_norms``, those of three columns are compared as well.
+    If the operator has ``column_norms``, the norms of three columns are checked as well.
 
     Args:
         A: an operator, in any form that solvers take.

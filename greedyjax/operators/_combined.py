@@ -43,7 +43,7 @@ class _Stacked(_Combined):
 @registered
 @dataclasses.dataclass(frozen=True)
 class Product(_Combined):
-    """``A = A_1 A_2 ... A_k``: the last one is applied first.
+    """The product ``A = A_1 A_2 ... A_k``, where ``A_k`` is applied first.
 
     The norms of its columns are not known; `greedyjax.dictionary` computes them.
 

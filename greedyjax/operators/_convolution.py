@@ -17,12 +17,12 @@ from greedyjax.operators._ready import Ready, axes, registered
 @registered
 @dataclasses.dataclass(frozen=True)
 class Convolution(Ready):
-    """Circular convolution with each of some filters: a shift-invariant dictionary.
+    """Circular convolution with one or several filters: a shift-invariant dictionary.
 
-    ``A x = sum_f h_f * x_f``, where ``x`` holds a map of coefficients ``x_f`` for each filter, one
-    after the other. Column ``f N + t`` is filter ``f`` from position ``t`` on, where ``N`` is the
-    number of samples; what leaves at one end comes in at the other. With a single filter this is
-    a blur. Products take fast Fourier transforms of length ``N``.
+    ``A x = sum_f h_f * x_f``, where ``x`` has the coefficients ``x_f`` of all filters, one filter
+    after another. With ``N`` samples, column ``f N + t`` is filter ``f``, shifted circularly to
+    begin at position ``t``. With a single filter the operator is a blur. Products use fast Fourier
+    transforms of length ``N``.
 
     Attributes:
         filters: shape ``(num_filters, ...)``, real or complex, with an axis for each one of
@@ -52,7 +52,9 @@ class Convolution(Ready):
         lengths = axes("image_shape", self.image_shape)
         shape = _checks.as_array("filters", self.filters).shape
         if len(shape) != 1 + len(lengths) or 0 in shape:
-            expected = f"shape (num_filters, {', '.join(['...'] * len(lengths))}), a filter a row"
+            expected = (
+                f"shape (num_filters, {', '.join(['...'] * len(lengths))}), one filter per row"
+            )
             _checks.fail(ValueError, "filters", expected, f"shape {shape}")
         if any(width > length for width, length in zip(shape[1:], lengths, strict=True)):
             expected = f"filters no longer than image_shape, {lengths}"

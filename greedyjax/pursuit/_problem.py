@@ -263,7 +263,7 @@ def checked_measurements(
     if snapshots:
         lead = "(num, " if ndim == 2 else "("
         if len(shape) != ndim + 1 or shape[-2] != m or shape[-1] == 0:
-            expected = f"shape {lead}{m}, L), as the structure has L snapshots, each a column"
+            expected = f"shape {lead}{m}, L), as the structure has L snapshots, one per column"
             _checks.fail(ValueError, name, expected, f"shape {shape}")
         y = _checks.inexact(name, y, ndim=ndim + 1)
         return y.astype(promoted(operator_dtype(A), y.dtype))

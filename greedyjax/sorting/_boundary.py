@@ -1,4 +1,4 @@
-"""A gate that asks where the boundary is, and of no order among the scores on either side."""
+"""A gate that depends on the boundary alone, and not on the order of scores on either side."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -20,9 +20,10 @@ class BoundaryGate:
 
     ``theta`` lies halfway between the ``k``-th and the next score, whose distance is the gap
     ``g``. All entries are in (0, 1), and none is further than ``exp(-g / (2 tau))`` from the mask
-    of `topk_mask`, however close the scores on one side of the boundary are to each other; the mask
-    of softsort needs all ``k`` gaps. The price is that entries need not sum to ``k``: where all
-    scores are equal each one is a half. It has no rows, so it serves `soft_iht` and `IHTNet` alone.
+    of `topk_mask`, however close the scores on one side of the boundary are to each other. The mask
+    of softsort is that close only if all ``k`` gaps are wide. But the entries of this mask need not
+    sum to ``k``: if all scores are equal, each entry is one half. It has no rows, so it serves only
+    `soft_iht` and `IHTNet`.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.

@@ -24,8 +24,8 @@ keep_only_order = checkpoint_policies.save_only_these_names(_ORDER)
 def hardsort(scores: Float[ArrayLike, " n"], *, k: int | None = None) -> Float[Array, "k n"]:
     """First ``k`` rows of the permutation matrix that sorts ``scores`` in descending order.
 
-    Row ``i`` is one-hot at the ``i``-th largest score; equal scores keep their order. It is the
-    limit of `softsort` as ``tau`` goes to 0, and constant where it is differentiable.
+    Row ``i`` is one-hot at the ``i``-th largest score. Equal scores keep their order. The matrix is
+    the limit of `softsort` as ``tau`` goes to 0, and its derivative is 0.
 
     Args:
         scores: real, shape ``(n,)``.
@@ -78,9 +78,10 @@ class HardSort(NamedTuple):
     """The selector of the hard solvers: a row is an index, a mask is 0 or 1.
 
     Attributes:
-        error: the rounding of what scores are made of, for a weight of 1. Of the atoms that tie by
-            it the first are chosen. None where scores tie by their own rounding alone.
-        weights: of the candidates, shape ``(n,)``; None for ones.
+        error: the rounding of the numbers from which scores are computed, for a weight of 1. Scores
+            that differ by no more tie, and the first of them is chosen. None means that scores tie
+            only by their own rounding.
+        weights: the weights of the candidates, shape ``(n,)``; None means ones.
     """
 
     error: Any = None

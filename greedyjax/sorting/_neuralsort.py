@@ -17,11 +17,12 @@ from greedyjax.sorting._softsort import cooled, rank_of, rounding_of, top_values
 class NeuralSort(Relaxation):
     """Row ``i`` is ``softmax(((n + 1 - 2 i) v_j - sum_l |v_j - v_l|) / tau)``.
 
-    With falling scores ``a`` and gaps ``g_t = a_t - a_{t+1}`` that is a softmax of
-    ``-sum_{t=i}^{j-1} (2 (t - i) + 1) g_t / tau`` below the ``i``-th largest score, and likewise
-    above: the nearest score counts as in softsort, and one further away the more, the more scores
-    lie between. Where all ``k`` gaps are positive the rows tend to those of `hardsort` as ``tau``
-    goes to 0; equal scores share a row's mass equally. A row costs a sort of all scores.
+    Let ``a`` be the scores in falling order, with gaps ``g_t = a_t - a_{t+1}``. Then row ``i`` is a
+    softmax of ``-sum_{t=i}^{j-1} (2 (t - i) + 1) g_t / tau`` below the ``i``-th largest score, and
+    likewise above. So the distance to the nearest score counts as in softsort, and a distance
+    counts more if more scores lie in between. If all ``k`` gaps are positive, the rows tend to
+    those of `hardsort` as ``tau`` goes to 0. Equal scores share a row's mass equally. A row costs a
+    sort of all scores.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.

@@ -1,4 +1,4 @@
-"""What relaxations of sorting have in common, and how a soft solver holds one."""
+"""The base class of relaxations of sorting, and a relaxation with its temperatures."""
 
 import abc
 import dataclasses
@@ -22,9 +22,9 @@ _FLOOR = 1e-6  # Keeps the loss of a step that can choose nothing right finite.
 class Relaxation(abc.ABC):
     """A relaxation of sorting by soft rows: a class that is called with a temperature.
 
-    Write `first` and inherit the rest: the next row, the mask, and the losses of both choices. A
-    relaxation is a frozen dataclass that JAX knows as a pytree, with a field ``tau``; only the
-    ratios of scores to ``tau`` may matter, so that units do not.
+    Write `first`, and inherit the next row, the mask, and the losses of both choices. A relaxation
+    is a frozen dataclass with a field ``tau``, registered as a pytree. It may depend only on the
+    ratios of scores to ``tau``, so that units do not matter.
 
     Attributes:
         tau: temperature > 0, in the units of the scores; traced.

@@ -1,4 +1,4 @@
-"""What a selector is: the protocols that solvers are written against."""
+"""The protocols of a selector and of a gate, which solvers use."""
 
 from typing import ClassVar, Protocol, runtime_checkable
 

@@ -61,9 +61,8 @@ def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Fl
     """Column sums of the first ``k`` rows of `softsort`, without building them.
 
     ``d_j = sum_{i<=k} softmax_j(-|v_(i) - v_j| / tau)``, in ``O(n + 32 k + (k / 32)^2)`` time and
-    memory after the top-k. The
-    entries sum to ``k`` and tend to `topk_mask` as ``tau`` goes to 0 where scores differ. An entry
-    can exceed 1 near a tie of three or more of the largest scores, as the dense sum does.
+    memory after the top-k. The entries sum to ``k``, and tend to `topk_mask` as ``tau`` goes to 0,
+    where scores differ. An entry can exceed 1 if three or more of the largest scores nearly tie.
 
     Args:
         scores: real, shape ``(n,)``.

@@ -1,4 +1,4 @@
-"""Softsort with sparsemax in place of softmax: rows that are exactly zero away from the choice."""
+"""Softsort with sparsemax in place of softmax: most entries of a row are exactly 0."""
 
 import dataclasses
 from typing import Any
@@ -20,10 +20,10 @@ from greedyjax.sorting._softsort import cooled, distances, rounding_of
 class SparseSort(Relaxation):
     """Row ``i`` is ``sparsemax_j(-|v_(i) - v_j| / tau)``, the nearest point of the simplex.
 
-    No score further than ``tau`` from the ``i``-th largest has any part in its row. So with gaps
-    above ``tau`` the rows are those of `hardsort` exactly, and their derivative is 0: a solver that
-    misses an atom has no gradient towards it. The losses of the choice are the Fenchel-Young losses
-    that belong to sparsemax, whose gradient ``p - t`` is not 0 there.
+    In row ``i``, a score further than ``tau`` from the ``i``-th largest has the entry 0. So if all
+    gaps are above ``tau``, the rows are exactly those of `hardsort`, and their derivative is 0. A
+    solver that misses an atom then has no gradient towards this atom. The losses of choices are the
+    Fenchel-Young losses of sparsemax, whose gradient ``p - t`` is not 0 there.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.

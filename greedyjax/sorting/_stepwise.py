@@ -1,4 +1,4 @@
-"""Derivatives that do not run through the choices of one step into those of the next."""
+"""Derivatives that do not pass from one choice to the next."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -13,16 +13,16 @@ from greedyjax.sorting._selector import Selector
 
 @dataclasses.dataclass(frozen=True)
 class Stepwise:
-    """A relaxation whose choices have derivatives in their own weights and temperature alone.
+    """Another relaxation, whose choices have derivatives only in their own weights and temperature.
 
-    Choices are those of the relaxation itself. A derivative takes the correlations that they are
-    made of for constants, so it passes from step to step through coefficients only, as in a hard
-    solver whose choices stand. It is the exact derivative in one step, and a direction in several.
+    The choices are the same as those of the other relaxation. Derivatives treat the correlations as
+    constants, so they pass from step to step only through coefficients, as in a hard solver with
+    fixed choices. For one step the derivative is exact. For several steps it is only a direction.
 
-    Through the choices, each step multiplies a derivative by up to a coefficient over ``tau``:
-    thirty steps of `soft_iht` at a low temperature overflow single precision, and long before that
-    the derivative describes no neighbourhood that a training step could stay in. Use this with
-    many steps, or where `greedyjax.training.fit` skips steps.
+    In the full derivative, each step multiplies by up to a coefficient divided by ``tau``. Thirty
+    steps of `soft_iht` at a low temperature overflow single precision. Long before that, the
+    derivative is valid only in a neighbourhood smaller than a training step. Use `Stepwise` with
+    many steps, or if `greedyjax.training.fit` skips steps.
 
     Attributes:
         relaxation: a class that is called with ``tau``, such as `SoftSort` or `BoundaryGate`.

@@ -28,16 +28,17 @@ def recover(
     """Applies a solver to any number of signals and collects its answers in host memory.
 
     Args:
-        solve: jitted function of measurements ``(batch, m)``; what it returns, a `Recovery` or an
-            array or any tree of arrays, has a leading axis of ``batch``.
+        solve: jitted function of measurements ``(batch, m)``. It returns a `Recovery`, an array or
+            any tree of arrays, each with a leading axis of ``batch``.
         Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` for frames of snapshots; a NumPy
             array, which may be memory-mapped.
         others: more arrays with one row, or one number, per signal, such as tolerances; ``solve``
             gets those of the batch after its measurements.
         batch_size: the most signals at a time in one thread.
-        num_threads: batches at a time. None means one per processor on a CPU, where one batch
-            does not keep them busy, and 2 elsewhere, so that one computes while another moves.
-        progress: shows a bar, where there is a terminal.
+        num_threads: number of batches at a time. None means one per processor on a CPU, because
+            one batch does not keep all processors busy. On other devices it means 2, so that one
+            batch is computed while another is transferred.
+        progress: shows a bar on a terminal.
 
     Returns:
         What ``solve`` returns, with a leading axis of ``num``, as NumPy arrays.
@@ -77,7 +78,7 @@ def batches(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int, Any]]:
-    """Yields the answers of `recover` batch by batch, for those that do not fit into memory.
+    """Yields the answers of `recover` batch by batch, if they do not fit into memory together.
 
     Batches come in order; no more than ``2 num_threads`` of them are in memory at a time.
 

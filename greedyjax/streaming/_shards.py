@@ -39,11 +39,11 @@ def recover_shards(
     stored; then it is marked as finished. Reading, solving and storing go on at the same time, and
     a few shards are in memory, however many there are.
 
-    The same call again, after whatever end of the one before, goes on: shards that are marked stay
-    as they are, and all others are done (again). Nothing is lost or stored twice, and the store is
-    the one of a run without an end, bit for bit where the hosts are of one kind. Process ``rank``
-    of ``num_processes`` does the shards ``rank, rank + num_processes, ...``; processes need not
-    know of each other, nor be as many as before.
+    If a run was ended, for any reason, make the same call again. Shards that are marked stay as
+    they are, and all others are solved. No answer is lost or stored twice. If the hosts are of one
+    kind, the store is bit for bit the same as after a run that was not ended. Process ``rank`` of
+    ``num_processes`` solves the shards ``rank, rank + num_processes, ...``. The processes do not
+    communicate, and their number may change from one run to the next.
 
     Args:
         solve: jitted function of measurements ``(batch, m)``, as for `recover`; best one with

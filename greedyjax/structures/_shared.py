@@ -18,8 +18,9 @@ from greedyjax.structures._structure import Plain, Structure
 class SharedSupport(Around):
     """Several snapshots, whose signals have nonzeros at the same atoms.
 
-    For ``L`` snapshots, ``y`` has shape ``(m, L)``, and the answer ``x`` has shape ``(n, L)``. The score of an atom is the norm of its
-    correlations with all snapshots. A batch has shape ``(num, m, L)``.
+    For ``L`` snapshots, ``y`` has shape ``(m, L)``, and the answer ``x`` has shape ``(n, L)``.
+    The score of an atom is the norm of its correlations with all snapshots. A batch has shape
+    ``(num, m, L)``.
 
     Attributes:
         inner: the structure of the atoms, such as `Blocks`.

@@ -132,7 +132,9 @@ def train_and_val_of_each(train, val, nets) -> tuple[Sequence[Checked], Sequence
         return trains, vals
     vals = _of_each("val", val, nets)
     if isinstance(val, tuple) != isinstance(train, tuple):
-        _checks.fail(ValueError, "val", "one pair or a list of pairs, as train is", "the other")
+        _checks.fail(
+            ValueError, "val", "one pair or a list of pairs, as train is", "the other kind"
+        )
     return pairs, vals
 
 
@@ -170,5 +172,5 @@ def stacked(name: str, trees: Sequence[Any]) -> Any:
         return jnp.stack(leaves)
 
     if any(jax.tree.structure(tree) != jax.tree.structure(trees[0]) for tree in trees):
-        _checks.fail(ValueError, name, "X for all or for none", "a mixture")
+        _checks.fail(ValueError, name, "X for all networks or for none", "X for some of them")
     return jax.tree.map(stack, *trees)

@@ -37,10 +37,10 @@ class Prior(NamedTuple):
 
     @property
     def weights(self) -> Float[Array, " n"]:
-        """``sqrt(deviations / largest)``, to choose atoms by; ones where all deviations are 0.
+        """Weights for the choice of atoms, ``sqrt(deviations / largest)``; ones if all are 0.
 
-        The square root is the exponent of `count_weights`, for the same reason: a prior of few
-        signals is rough, and a weight that is far too small costs more than one too large.
+        The square root corresponds to the exponent of `count_weights`. A prior from few signals is
+        inaccurate, and a weight that is too small does more harm than a weight that is too large.
         """
         largest = jnp.max(self.deviations)
         return jnp.where(largest > 0, safe_sqrt(self.deviations * safe_inverse(largest)), 1)
@@ -65,27 +65,29 @@ def sparse_bayes(
 
     ``v_j`` by ``sqrt((a_j* C^-1 S C^-1 a_j) / (a_j* C^-1 a_j))``,  ``S = mean of y y*``,
 
-    and ``noise^2`` by the same of the unit vectors taken together. No round lowers the likelihood,
-    and variances that it does not need go to 0. One inverse of size ``m`` a round serves all
-    signals, however many; no signal is recovered, and no sparsity is needed.
+    and ``noise^2`` by the same factor for all unit vectors together. No round lowers the
+    likelihood, and the variances of atoms that are not needed go to 0. A round inverts one matrix
+    of size ``m``, whatever the number of signals. No signal is recovered, and no sparsity is
+    needed.
 
-    For real signals measured by a complex ``A``, `greedyjax.stack_real` first: this prior is that
-    of complex coefficients otherwise.
+    For real signals measured by a complex ``A``, call `greedyjax.stack_real` first. Otherwise the
+    prior is for complex coefficients.
 
     Args:
         A: matrix, shape ``(m, n)``.
         Y: measurements, shape ``(num, m)``.
         num_rounds: static, at least 1.
-        noise: standard deviation of an entry of the noise, > 0; None estimates it: from the
-            smallest eigenvalues of ``S`` where these differ by no more than chance, which takes
-            more than ``m`` signals, and otherwise together with the variances. A dictionary of
-            coherent atoms can explain white noise as well as signals, so the likelihood alone
-            would put the noise far too low there.
+        noise: standard deviation of an entry of the noise, > 0. None estimates it. With more than
+            ``m`` signals, if the smallest eigenvalues of ``S`` differ only by chance, they give the
+            estimate. Otherwise the noise is estimated together with the variances. A dictionary
+            with high coherence can explain white noise as well as signals, so the likelihood alone
+            would estimate far too little noise.
 
     Returns:
-        A `Prior`. Its variances, the squares, are at least machine precision times the largest,
-            and that of the noise at least ``m`` times machine precision times the mean of
-            ``|y_i|^2``, so that all is finite. All deviations are 0 where ``Y`` is.
+        A `Prior`. So that all results are finite, each variance (the square of a deviation) is at
+            least machine precision times the largest variance. The variance of the noise is at
+            least ``m`` times machine precision times the mean of ``|y_i|^2``. If ``Y`` is 0, all
+            deviations are 0.
 
     Raises:
         TypeError: an argument has a wrong type.

@@ -1,4 +1,4 @@
-"""Weights by iterated counting: the baseline that needs no gradient."""
+"""Weights by repeated counting: a baseline without gradients."""
 
 from functools import partial
 from typing import Any
@@ -30,10 +30,10 @@ def count_weights(
 ) -> Float[Array, " n"]:
     """Weights from measurements alone: recover, count which atoms were used, and repeat.
 
-    Each round recovers every signal by hard OMP with the weights so far, starting from ones, and
+    Each round recovers every signal by hard OMP with the present weights, which start at 1. Then it
     sets ``w_j = (mean over the signals of |x_j|^2 / ||x||^2 + floor) ** exponent``. A small
-    exponent keeps the ratios of the weights small, so that a wrong first guess can be undone;
-    with 1 it locks in.
+    exponent keeps the ratios of the weights small, so that later rounds can correct wrong choices
+    of the first round. With an exponent of 1 wrong choices are permanent.
 
     Args:
         A: matrix, shape ``(m, n)``.
@@ -41,8 +41,9 @@ def count_weights(
         sparsity: atoms per signal, static, between 1 and ``min(m, n)``.
         num_rounds: static, at least 1.
         exponent: > 0.
-        floor: > 0, the energy fraction of an atom never used.
-        batch_size: signals recovered at a time, static; None chooses.
+        floor: > 0, the energy fraction of an atom that is never used.
+        batch_size: number of signals recovered at a time, static; None means that the library
+            chooses.
 
     Returns:
         Positive weights, shape ``(n,)``.

@@ -240,7 +240,9 @@ def fit_many(
     shards = _arguments.shards_of(shards, batch_size, trains[0], vals[0])
     graphs, params, rests = zip(*(nnx.split(net, nnx.Param, ...) for net in nets), strict=True)
     if any(graph != graphs[0] for graph in graphs):
-        _checks.fail(ValueError, "nets", "networks of one kind with equal settings", "others")
+        _checks.fail(
+            ValueError, "nets", "networks of one kind with equal settings", "different ones"
+        )
     _arguments.check_functions(loss, val_loss, tau, nets[0])
     optimizer = _arguments.transformation(optimizer)
     setup = Setup(graphs[0], optimizer, loss, val_loss or loss, tau, batch_size, shards)

@@ -1,4 +1,4 @@
-"""Selection that sees what has been chosen: learned, and kept only where it is worth something."""
+"""Learned weights that see what was chosen, kept only if they lower the error."""
 
 import dataclasses
 import os
@@ -26,15 +26,16 @@ _JUDGED = 256
 
 
 class Learned(NamedTuple):
-    """What was learned, and what it was worth.
+    """The result of `learn_interactions`.
 
     Attributes:
-        solver: measurements ``(..., m)`` to signals ``(..., n)``, by what was kept.
-        policy: what it takes as ``weights=``.
-        prior: of its last fit; None where least squares was as good.
-        kept: the name of what was kept, one of ``errors``.
-        errors: relative squared error of each candidate: of the validation signals, or, where no
-            signals are known, of hidden measurements. ``"w = 1"`` is among them.
+        solver: function from measurements ``(..., m)`` to signals ``(..., n)``, by the candidate
+            that was kept.
+        policy: the argument ``weights=`` of this solver.
+        prior: the prior of its last fit; None if least squares was as good.
+        kept: the name of the candidate that was kept, a key of ``errors``.
+        errors: relative squared error of each candidate, on the validation signals, or on hidden
+            measurements if no signals are known. ``"w = 1"`` is one of the candidates.
     """
 
     solver: Hardened
@@ -59,46 +60,48 @@ def learn_interactions(
     checkpoint_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Learned:
-    """Learns a policy that sees what has been chosen, from true signals or from measurements alone.
+    """Learns a policy that sees what was chosen, from true signals or from measurements alone.
 
-    From pairs ``(Y, X)``, `greedyjax.policies.Interactions` are trained by the selection loss along
-    the path of the hard solver of ``net``, from the weights that ``net`` has. From ``(Y, None)``
-    the solver's own answers stand in for the signals: it recovers all of them, trains on these
-    answers, recovers again, for as many rounds as predict hidden measurements better. Rounds are
-    short, so that a training does not learn the mistakes of its answers by heart. Then the
-    coefficients get a last fit by the covariance of the signals, or of the answers.
+    From pairs ``(Y, X)``, `greedyjax.policies.Interactions` are trained by the selection loss, on
+    the choices of the hard solver of ``net``. The training starts from the weights of ``net``. From
+    ``(Y, None)`` the solver's own answers replace the signals, in rounds. A round recovers all
+    signals and trains on the answers. The rounds end once they no longer predict hidden
+    measurements better. Rounds are short, so that a training does not learn the mistakes of the
+    answers. Then the coefficients get a last fit by the covariance of the signals, or of the
+    answers.
 
-    None of that is kept unless it pays. The candidates are ``w = 1``, the weights of ``net``, and
-    the policy, each with the solver's own fit and with the last one; a later one takes the place of
-    the one before where its error is smaller by more than the standard error of the difference.
-    The error is that of the validation signals; from measurements alone, that of predicting
-    measurements that were hidden from the solver, and nothing else is looked at. Once the choice
-    is made, what was kept is learned once more from all pairs, those of validation too. Ctrl-C ends
-    the training under way, and what is known by then is compared.
+    The simplest candidate is kept, unless another is clearly better. The candidates are
+    ``w = 1``, the weights of ``net``, and the policy, each with the solver's own fit and with a
+    last fit. A candidate replaces a simpler one if its error is smaller by more than the standard
+    error of the difference. The error is that of the validation signals. From measurements alone,
+    it is the error of predicting measurements that were hidden from the solver. Then the kept
+    candidate is trained once more on all signals, with those for validation. Ctrl-C ends the
+    present training, and the candidates so far are compared.
 
     Args:
-        net: its method, matrix, temperature and weights are where training starts; the weights of
-            a network trained before serve it well. It is not changed.
+        net: the network with the method, matrix and temperature, and the weights to start from.
+            Weights that were trained before are a good start. The network is not changed.
         train: ``(Y, X)`` of shapes ``(num, m)`` and ``(num, n)``, or ``(Y, None)``.
-        val: the same, to choose by, with signals exactly where ``train`` has them. None means the
-            last tenth of ``train``; from measurements alone, the last 256.
-        key: random key, of the first interactions and of the shuffles.
-        rank: of the interactions.
-        num_epochs: of each training; half of them in a round.
-        num_rounds: at most; from measurements alone.
+        val: a pair like ``train``, to choose the candidate by. None means the last tenth of
+            ``train``, or from measurements alone the last 256 vectors.
+        key: random key for the first interactions and for the shuffles.
+        rank: rank of the interactions.
+        num_epochs: epochs of each training; a round has half as many.
+        num_rounds: largest number of rounds, from measurements alone.
         batch_size: signals per step.
-        learning_rate: of Adam, which falls to 0 along a cosine.
-        decay: how strongly interactions are drawn to 0: times the learning rate, what a step takes
-            off them; apart from Adam's own steps, as `optax.adamw` does it.
-        checkpoint_dir: a folder for checkpoints, from which an interrupted training goes on.
-        progress: shows bars, where there is a terminal.
+        learning_rate: learning rate of Adam, which falls to 0 along a cosine.
+        decay: weight decay of the interactions. Each step subtracts ``decay`` times the learning
+            rate times the interactions, separately from Adam's own step, as `optax.adamw` does.
+        checkpoint_dir: a folder for checkpoints, from which an interrupted training continues.
+        progress: shows bars on a terminal.
 
     Returns:
         A `Learned`.
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: wrong shapes or ranges, NaN or infinity; a network without one weight per atom.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity; or the
+            network does not have one weight per atom.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -211,7 +214,7 @@ def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
     if val is not None:
         if (val[1] is None) != (X is None):
             expected = "(Y, X)" if X is not None else "(Y, None)"
-            _checks.fail(ValueError, "val", f"a pair {expected}, as train is", "the other")
+            _checks.fail(ValueError, "val", f"a pair {expected}, as train is", "the other kind")
         return train, val
     if X is None:
         return train, (Y[-_JUDGED:], None)

@@ -1,4 +1,4 @@
-"""Learned weights, as far as they predict what was hidden from the solver."""
+"""Learned weights, raised to the power that predicts hidden measurements best."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,26 +22,28 @@ def temper_weights(
     powers: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     folds: int = 4,
 ) -> Float[Array, " n"]:
-    """Weights from measurements alone, raised to the power that predicts hidden ones best.
+    """Weights from measurements alone, raised to the power that predicts hidden measurements best.
 
-    Weights learned without true signals can be worse than none: where signals share no structure,
-    or where there are too few to find it. So ``learn`` learns from all signals but one fold, and
-    for each power of its weights the hard solver of ``net`` predicts rows of that fold's signals
-    that it does not see, as in `greedyjax.metrics.hidden_measurement_error`; then the next fold.
-    A power takes the place of one before it in the list where it predicts better in every fold;
-    the last to do so is that of the weights learned from all of ``Y``. Small powers trust the
-    weights little, and 0 is ``w = 1``, which so stays unless the evidence against it is clear.
+    Weights that were learned without true signals can be worse than no weights, if signals have no
+    common structure, or if there are too few signals to find it. So the signals are cut into folds.
+    For each fold, ``learn`` learns weights from the other folds. With each power of these weights,
+    the hard solver of ``net`` predicts hidden measurements of the fold, as in
+    `greedyjax.metrics.hidden_measurement_error`.
+
+    A power replaces an earlier power of the list if it predicts better in every fold. The result is
+    the final power of the weights that ``learn`` learns from all of ``Y``. The power 0 is
+    ``w = 1``, so ``w = 1`` is kept unless the evidence for the weights is clear.
 
     Args:
-        net: whose hard solver is to use the weights; its own weights do not matter.
+        net: the network whose hard solver will use the weights; its own weights do not matter.
         Y: measurements, shape ``(num, m)``.
-        learn: function of measurements ``(part, m)`` to weights as ``net`` takes them, of either
+        learn: function from measurements ``(part, m)`` to weights as ``net`` takes them, of either
             sign; called ``folds + 1`` times.
-        powers: at least one, each >= 0, those to prefer in doubt first.
-        folds: parts of ``Y``, between 2 and ``num``.
+        powers: at least one power, each >= 0, the preferred ones first.
+        folds: number of parts of ``Y``, between 2 and ``num``.
 
     Returns:
-        Weights of the shape that ``learn`` gives, not negative.
+        Weights of the shape that ``learn`` returns, not negative.
 
     Raises:
         TypeError: an argument has a wrong type.

@@ -71,7 +71,7 @@ def test_derivative_is_that_of_the_formula():
     [
         (np.ones(3), r"covariance: expected shape \(10,\) or \(10, 10\), got shape \(3,\)"),
         (-np.eye(N), "covariance: expected one without negative eigenvalues"),
-        (np.zeros(N), "covariance: expected one without negative eigenvalues, and measured"),
+        (np.zeros(N), "covariance: expected one without negative eigenvalues, whose"),
         (np.full(N, np.nan), "covariance: expected finite numbers, got NaN or infinity"),
     ],
 )

@@ -83,11 +83,11 @@ CASES = {
     ),
     "a filter alone": (
         lambda: Convolution(H[0], 8),
-        "ValueError: filters: expected shape (num_filters, ...), a filter a row, got shape (3,)",
+        "ValueError: filters: expected shape (num_filters, ...), one filter per row, got shape",
     ),
     "filters of images": (
         lambda: Convolution(H, (8, 8)),
-        "ValueError: filters: expected shape (num_filters, ..., ...), a filter a row, got ",
+        "ValueError: filters: expected shape (num_filters, ..., ...), one filter per row, got ",
     ),
     "long filters": (
         lambda: Convolution(H, 2),

@@ -139,7 +139,7 @@ BAD = {
                       r"train: expected a pair \(Y, X\) or a list of 2 pairs, got 1 of them"),
     "one shared": (([net(0)], TRAIN[0], VAL[:1]), {}, ValueError, "val: expected one pair or"),
     "X for one": (([net(0), net(1)], [TRAIN[0], (TRAIN[1][0], None)], VAL[:2]), {}, ValueError,
-                  "train: expected X for all or for none"),
+                  "train: expected X for all networks or for none"),
     "lengths": (([net(0), net(1)], [TRAIN[0], VAL[1]], VAL[:2]), {}, ValueError,
                 "train: expected equal shapes"),
     "other settings": (([net(0), OMPNet(PROBLEMS[1].A, sparsity=2)], TRAIN[:2], VAL[:2]), {},
