@@ -94,7 +94,7 @@ _EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code, 2 for an error that the user can correct."""
     options = _parser().parse_args(arguments)
-    keeps_compiled = vars(options).pop("keep_compiled")  # It is no setting of what is computed.
+    keeps_compiled = vars(options).pop("keep_compiled")  # Not a setting of the computation.
     from greedyjax.commands import CommandError
 
     def warn(message, *_, **__):

@@ -18,7 +18,7 @@ def keep() -> None:
     JAX's own settings go first: where ``JAX_COMPILATION_CACHE_DIR`` names a folder, it stays that
     one, and where ``JAX_ENABLE_COMPILATION_CACHE`` is 0, nothing is kept.
     """
-    config: Any = jax.config  # Its type does not know its settings.
+    config: Any = jax.config  # The type of jax.config does not list its settings.
     if not config.jax_enable_compilation_cache or config.jax_compilation_cache_dir:
         return
     folder = platformdirs.user_cache_path("greedyjax", appauthor=False)

@@ -20,7 +20,7 @@ from greedyjax.training import fit, learn_interactions
 OUTPUTS = ("metrics.json", "recovery.png", "weights.png", "interactions.png")
 NUM_MEASUREMENTS = 64
 SPARSITY = 28
-# Of the largest score: cold, because the levels of a wavelet basis differ by degrees.
+# Fraction of the largest score; low, because wavelet coefficients decay gradually.
 TAU = 0.01
 NUM_VAL = 96  # The last windows of the training part: 8 times, 12 leads.
 BATCH_SIZE = 64
@@ -28,7 +28,7 @@ NUM_EPOCHS = 25
 LEARNING_RATE = 3e-2
 IHT_LAYERS = 30
 GENERIC_EPOCHS = 150
-NUM_ROUNDS = 3  # Of answers, where no signals are known: more gain a little, and take their time.
+NUM_ROUNDS = 3  # Rounds of learning from answers; more rounds gain little and take long.
 
 WEIGHTS = (
     "learned from true signals",
@@ -179,7 +179,7 @@ def _run(problem, second, key):
             num_epochs=NUM_EPOCHS, batch_size=BATCH_SIZE, key=key,
         )  # fmt: skip
         if len(fitted.history["val_loss"]) <= NUM_EPOCHS:
-            raise KeyboardInterrupt  # A table of methods that were cut short says nothing.
+            raise KeyboardInterrupt  # A table of interrupted methods would be misleading.
         return fitted.net
 
     def interactions(known: bool):

@@ -252,7 +252,7 @@ def write_json(path: Path, content: dict[str, Any], command: str) -> None:
     machine = {"device": jax.devices()[0].device_kind, "processors": os.cpu_count()}
     marked = {_MARK: f"greedyjax {command}", **content, "versions": versions, "machine": machine}
     text = json.dumps(_finite(marked), indent=2, allow_nan=False)
-    # Lists of numbers on one line each: a curve is no page of text.
+    # Each list of numbers is on one line.
     text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda list_: f"[{_one_line(list_[1])}]", text)
     with replacing(path) as file:
         file.write(f"{text}\n".encode())

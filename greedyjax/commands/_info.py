@@ -14,7 +14,7 @@ import jax
 import greedyjax
 
 NEEDED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
-# Of the extras; what is missing here is missing from no solver.
+# From the extras; no solver needs these.
 OPTIONAL = ("matplotlib", "PyWavelets", "pydicom", "scikit-learn", "flatbuffers")
 
 
@@ -33,7 +33,7 @@ def _lines() -> Iterator[tuple[str, str]]:
         yield name, _version(name)
     yield "system", f"{platform.platform()}, {os.cpu_count()} processors"
     yield "devices", _devices()
-    config: Any = jax.config  # Its type does not know its settings.
+    config: Any = jax.config  # The type of jax.config does not list its settings.
     yield "precision", "double (JAX_ENABLE_X64)" if config.jax_enable_x64 else "single"
     yield "products", config.jax_default_matmul_precision or "as the device multiplies by default"
     yield "compilation cache", _cache(config)

@@ -9,11 +9,11 @@ import optax
 from greedyjax import relative_tau
 from greedyjax.nets import IHTNet, OMPNet
 
-# Of the largest score: the temperature at which a soft solver recovers. On the paper's problem it
+# Fraction of the largest score at which a soft solver recovers signals. On the paper's problem it
 # is the 1e-3 of the paper.
 SOFT_TAU = 2e-3
-# The temperature of the choices that interactions are trained by: where supports depend on each
-# other, coefficients mostly fall off by degrees, and the colder choices are the better teachers.
+# The temperature of the choices when interactions are trained. Where atoms depend on each other,
+# coefficients mostly decay gradually, and a lower temperature is better.
 INTERACTIONS_TAU = 1e-2
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-LONG, MUCH = 60.0, 2**30  # Seconds and bytes from which there is something to say.
+LONG, MUCH = 60.0, 2**30  # Runs above these seconds or bytes are announced.
 
 
 def say(command: str, *, seconds: float = 0.0, memory: float = 0.0) -> None:
@@ -23,7 +23,7 @@ def say(command: str, *, seconds: float = 0.0, memory: float = 0.0) -> None:
 def memory_of(compiled: Any, copies: int) -> int:
     """Bytes that a compiled function takes, as XLA plans it, run so many times at once."""
     plan = compiled.memory_analysis()
-    if plan is None:  # Not every backend tells.
+    if plan is None:  # Not every backend has this analysis.
         return 0
     each = plan.temp_size_in_bytes + plan.output_size_in_bytes
     return plan.argument_size_in_bytes + copies * each

@@ -29,7 +29,7 @@ def reproduce(options: Namespace) -> None:
         raise CommandError("--algorithm: expected none for fig1, which only sorts")
     algorithms = (options.algorithm,) if options.algorithm else ALGORITHMS
     if options.quick and figure == "fig3":
-        algorithms = algorithms[:1]  # Compiling is all of it, and as long for each.
+        algorithms = algorithms[:1]  # Nearly all of the time is compilation, for each algorithm.
     parts = ("",) if figure == "fig1" else tuple(f"-{name}" for name in algorithms)
     seeds = options.seeds or (SEEDS[figure][:1] if options.quick else SEEDS[figure])
     names = (f"{figure}.json", *(f"{figure}{part}.png" for part in parts))

@@ -14,7 +14,7 @@ from greedyjax.linalg.checked import as_operator, operator_dtype
 from greedyjax.linalg.operators import Dense, Scaled, in_memory, join
 from greedyjax.linalg.products import Dictionary, prepared
 
-GRAM_BYTES = 2**30  # A Gram matrix larger than this is made for those alone who ask for it.
+GRAM_BYTES = 2**30  # A larger Gram matrix is formed only on request.
 
 
 def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionary:

@@ -14,7 +14,7 @@ from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable
 
 _BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
-_LARGE_NUMBERS = 2**24  # Of a matrix that nobody wants twice in memory.
+_LARGE_NUMBERS = 2**24  # A matrix with more numbers is not copied.
 
 
 @exportable

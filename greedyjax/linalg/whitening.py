@@ -110,7 +110,7 @@ def whiten(
     back = covariance.astype(dtype)
     back = back[:, None] * columns if back.ndim == 1 else matmul(back, columns)
     measured = matmul(A, back)
-    # What rounding makes of a variance of 0 must not be negative.
+    # Rounding must not make a variance of 0 negative.
     level = jnp.mean(jnp.diag(measured).real) * m * eps(dtype) + variance
     identity = jnp.eye(m, dtype=dtype)
     factor = jnp.linalg.cholesky(measured + level.astype(dtype) * identity)

@@ -74,7 +74,7 @@ class _Stepping(Unrolled):
         super().__init__(method, A, weights=weights, tau=tau, relaxation=relaxation)
         step_size = step_size if isinstance(step_size, StepSize) else StepSize(step_size)
         self.learn_step_size = _checks.flag("step_size.learned", step_size.learned)
-        # Said to be data: under jit a constant does not look like it.
+        # Marked as data, because flax does not recognise a constant under jit as an array.
         dtype = operator_dtype(self.A)
         operator = as_operator(getattr(self.A, "A", self.A)).astype(real_dtype(dtype))
         scale = jnp.ones((), real_dtype(dtype))

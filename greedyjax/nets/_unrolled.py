@@ -208,7 +208,7 @@ class Unrolled(nnx.Module):
         def one(structure, tau, met, targets):
             relaxation = structure.choosing(self.relaxation(tau))
             scores, wanted = met.scores, targets
-            if met.closed is not None:  # No score is below 0: these are out of the running.
+            if met.closed is not None:  # Scores are >= 0, so these candidates are excluded.
                 scores = jnp.where(met.closed, _CLOSED * tau, scores)
                 wanted = jnp.where(met.closed, 0, targets)
             if met.threshold is None:
@@ -292,7 +292,7 @@ class Unrolled(nnx.Module):
         if isinstance(weights, Weights) or meaning is None:
             given = weights if isinstance(weights, Weights) else Weights(weights)
             given, size = given.checked(n)
-        else:  # Other values with the options of before.
+        else:  # Other values, with the options that the network has.
             given = dataclasses.replace(meaning, values=weights)
             size = n if given.groups is None else before.shape[-1]
         self.weights = nnx.Param(given.raw(size, self.num_layers, self._real))

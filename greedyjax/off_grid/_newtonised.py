@@ -211,7 +211,7 @@ def _found(
             expected = "a probability, as there is a noise_variance"
             _checks.fail(TypeError, "false_alarm", expected, "None")
         noise_variance = checked_variance(noise_variance, num if ndim == 2 else None)
-        # Of each signal, where it lies.
+        # One number per signal, on the device of the signal.
         noise_variance = noise_variance + jnp.zeros_like(rows[:, 0, 0].real)
 
     if batch_size is None:

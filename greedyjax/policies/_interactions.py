@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from greedyjax import _checks
 from greedyjax._numerics import magnitude, safe_inverse, safe_sqrt
 
-# Of the entries of `seen` before training.
+# The standard deviation of the entries of `seen` before training.
 _SCALE = 0.05
 
 

@@ -40,7 +40,7 @@ class Policy(Protocol):
         >>> import dataclasses, jax, jax.numpy as jnp, greedyjax as gj
         >>> @jax.tree_util.register_dataclass
         ... @dataclasses.dataclass(frozen=True)
-        ... class AfterNeighbour:  # An atom is open at first, or once the one before it is chosen.
+        ... class AfterNeighbour:  # Any atom first, then right neighbours.
         ...     def __call__(self, context):
         ...         begun = jnp.roll(context.chosen, 1)
         ...         return jnp.where(context.step == 0, jnp.ones_like(begun), begun)

@@ -46,8 +46,7 @@ class Tree:
     weights: Any = None
 
     def __post_init__(self) -> None:
-        # JAX makes a policy again of whatever a function returns for each leaf; then there is
-        # nothing to check.
+        # JAX also calls the constructor with placeholders in place of arrays, which need no check.
         is_known = isinstance(self.parents, (np.ndarray, jax.Array, list, tuple))
         if not is_known or _checks.is_traced(self.parents):
             return

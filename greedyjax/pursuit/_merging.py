@@ -102,12 +102,12 @@ class _Merging(Method):
             x = times_atoms(rows.mask(n, dtype), z)
             residual = problem.y - problem.each(problem.atoms.times)(x)
         new = Iterate(x, residual, rows)
-        # Where rows span everything all residuals are rounding, and decide nothing.
+        # If the rows span all measurements, residuals are rounding, and must not decide.
         nothing = 64 * eps(dtype) * norm(problem.y)
         # Not `>=`: a NaN must show.
         better = ~(norm(residual) >= norm(best.residual) - nothing)
         if not self.refits:
-            better |= turn.step == 0  # There is none to compare with: the start is 0.
+            better |= turn.step == 0  # In the first step there is no earlier iterate.
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), new, best)
         moved, size = lax.stop_gradient((norm(x - now.x), norm(x)))
         return Iterates(new, best, moved <= eps(dtype) ** 0.5 * size), (merging, keeping)

@@ -87,9 +87,9 @@ class NIHT(Thresholding):
     def length(self, problem: Problem, state: Normalised) -> Float[Array, ""]:
         """``||d g||^2 / ||A (d g)||^2``, times the factor."""
         along = times_atoms(state.mask, self.gradient(problem, state))
-        # The ratio of two roundings says nothing of how the length moves.
+        # If both are rounding, their ratio has no meaningful derivative.
         along = jnp.where(norm(along) > state.rounding, along, lax.stop_gradient(along))
-        # The ratio is the same, and its derivative no overflow.
+        # The same ratio, whose derivative does not overflow.
         along = along / power_of_two(along)
         whole = _energy(along)
         measured = _energy(problem.each(problem.system.A.times)(along))

@@ -93,7 +93,7 @@ def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
 
 def snapshots_of(method: Method) -> bool:
     """Whether a problem of the method has several snapshots."""
-    # What is no structure at all is named later, by the method.
+    # A field that is not a structure is an error in `method.checked`.
     return isinstance(method.structure, Structure) and method.structure.snapshots
 
 
@@ -145,7 +145,7 @@ def _tolerance_of(method: Method, Y: Any) -> Tolerance:
             found = _checks.at_least_0(name, value, Y.shape[0])
         else:
             found = _checks.scalar(name, value, positive=False)
-            # A 0 that is known is no number to trace: then a Gram matrix serves as well.
+            # With a known tolerance of 0 a Gram matrix is accurate enough, so it is not traced.
             if not _checks.is_traced(value) and float(value) == 0:
                 return None
         if Y is None:
@@ -188,18 +188,18 @@ def solve(
 def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
     """The result in the units of the arguments."""
     residual, size = norm(answer.residual), norm(problem.y)
-    enough = 100 * eps(problem.y.dtype) * size  # What is left of an exact recovery is rounding.
+    enough = 100 * eps(problem.y.dtype) * size  # After an exact recovery the residual is rounding.
     if problem.enough is not None:
         enough = jnp.maximum(problem.enough, enough)
-    # An iteration that stands still to sqrt(eps) has come as near as that can tell.
+    # An iterate that is stationary to sqrt(eps) has a residual known only to sqrt(eps).
     near = answer.stationary & (residual <= 10 * eps(problem.y.dtype) ** 0.5 * size)
     status = jnp.where(
         (residual <= enough) | near,
         Recovery.RESIDUAL_REACHED,
         jnp.where(answer.stationary, Recovery.STATIONARY, Recovery.STEPS_USED),
     ).astype(jnp.int32)
-    # A number that is known beforehand would lie on all devices, and not where its signal does; so
-    # it is made to depend on something of the signal, which is never negative.
+    # A constant would be on all devices, and not only on the device of its signal. So the number is
+    # made to depend on the status, which is never negative.
     num_steps = jnp.where(status < 0, status, jnp.asarray(answer.num_steps, jnp.int32))
     return Recovery(
         x=times_real(problem.unit, answer.x),

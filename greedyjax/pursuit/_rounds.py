@@ -86,8 +86,8 @@ def _round(solved: Callable, fits: int, last: bool, rows: Any, now: tuple) -> tu
     """The signals that are not done once more, ``fits`` at a time, as long as that serves."""
     (_, done), serves = now
     num = len(done)
-    # Those that are not done first, and no neighbours together, as they are often alike; places
-    # past the last one are nobody's.
+    # Signals that are not done come first. Neighbours, often alike, go to different blocks; places
+    # past the last signal are empty.
     mixed = jnp.arange(num, dtype=jnp.uint32) * jnp.uint32(_MIXING)
     order = jnp.pad(jnp.lexsort((mixed, done)), (0, fits), constant_values=num)
     left = num - jnp.sum(done)

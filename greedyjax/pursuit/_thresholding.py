@@ -169,7 +169,7 @@ class FixedSteps(Thresholding):
         """One gradient step, and the choice of what is kept of it."""
         residual, dtype = problem.residual(state.x), problem.y.dtype
         if self.uses_columns:
-            # What a fit leaves of y, where it is rounding, must not choose rows: it counts as 0.
+            # A residual of rounding errors must not choose rows, so it counts as 0.
             nothing = norm(residual) <= 64 * eps(dtype) * norm(problem.y)
             residual = residual - lax.stop_gradient(jnp.where(nothing, residual, 0))
         u = state.x + self.step_size * problem.each(problem.system.A.adjoint_times)(residual)

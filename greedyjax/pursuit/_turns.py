@@ -96,7 +96,7 @@ class Turn(NamedTuple):
         chosen = None if again else self.structure.met(known.chosen())
         rows = self._selector(weights).first(choice.scores, k, chosen)
         if self.structure.nonnegative and isinstance(rows, Indices):
-            # A candidate without anything positive is none to fit: the first one stands again.
+            # No candidate without a positive score is fitted: the first takes its place.
             positive = self.structure.pool(choice.magnitudes)[rows.index] > 0
             rows = Indices(jnp.where(positive, rows.index, rows.index[0]))
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
@@ -216,6 +216,6 @@ def turns_of(problem: Problem, weights: Any, relaxed: Relaxed | None, method: An
     shared, of_steps = weighting.magnitudes(n, num_steps, dtype)
     if weighting.is_fixed:
         weighting = weighting.spoken()
-    # A residual is y less what was fitted, so its correlations carry the rounding of y.
+    # The residual is y minus the fit, so its correlations contain the rounding of y.
     error = 4 * eps(dtype) * norm(lax.stop_gradient(problem.y))
     return Turns(selectors, shared, of_steps, weighting, method.structure, error, num_steps)

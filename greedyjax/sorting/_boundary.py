@@ -51,7 +51,7 @@ class BoundaryGate:
         n = len(scores)
         if k == n:
             return jnp.ones_like(scores), top_indices(scores, k)
-        # Without the barrier XLA sorts everything, on a CPU, where a part of the order is taken.
+        # Without the barrier XLA sorts all scores on a CPU, not only the largest.
         order = lax.optimization_barrier(top_indices(scores, k + 1))
         place = index_range(n)
         edges = (place == order[k - 1]) | (place == order[k])

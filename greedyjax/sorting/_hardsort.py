@@ -16,7 +16,7 @@ from greedyjax._numerics import first_argmax, index_range, tie_of
 from greedyjax._precision import as_given
 from greedyjax.sorting._rows import Indices
 
-# For `jax.checkpoint`: whatever is made of scores may be computed again, but not their order.
+# For `jax.checkpoint`: everything computed from scores may be computed again, but not their order.
 _ORDER = "order of the scores"
 keep_only_order = checkpoint_policies.save_only_these_names(_ORDER)
 
@@ -187,7 +187,7 @@ def _top_of_batch(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
     n = len(scores)
 
     def largest(numbers):
-        # Without the barrier XLA sorts everything, on a CPU, where a part of the order is taken.
+        # Without the barrier XLA sorts all scores on a CPU, not only the largest.
         return lax.optimization_barrier(lax.approx_max_k(numbers, k, recall_target=1.0))
 
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)

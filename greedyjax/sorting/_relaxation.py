@@ -16,7 +16,7 @@ from greedyjax.sorting._hardsort import top_indices
 from greedyjax.sorting._rows import SoftRows
 from greedyjax.sorting._selector import Gate, Selector
 
-_FLOOR = 1e-6  # Keeps the loss of a step that can choose nothing right finite.
+_FLOOR = 1e-6  # Keeps the loss finite if a step has no right choice.
 
 
 class Relaxation(abc.ABC):

@@ -126,7 +126,7 @@ def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int,
     """The signals of every batch, the last one filled up, and how many are computed at a time."""
     batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
     num_threads = threads(num_threads)
-    # No larger than keeps every thread busy.
+    # Small enough that every thread has a batch.
     return min(batch_size, -(-num // num_threads)), num_threads
 
 
@@ -193,5 +193,5 @@ def _of_arrays(
 def _processors() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # Not every system tells.
+    except AttributeError:  # Not every system has this function.
         return os.cpu_count() or 1

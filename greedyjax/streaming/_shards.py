@@ -16,7 +16,7 @@ from greedyjax.streaming import _sources
 from greedyjax.streaming._batches import answers_of, in_order, threads
 from greedyjax.streaming._store import FORMAT, Shards, Store, missing, names_of
 
-_PROBED = 16  # Signals by whose answers a solver is recognised.
+_PROBED = 16  # A solver is recognised by its answers to this number of random signals.
 _WAY_OUT = "; go on with what began it, or choose another folder"
 
 
@@ -167,7 +167,7 @@ def _store(store: Store, arrays: dict[str, Any], shard: int, batches: list) -> N
     found, bad = zip(*batches, strict=True)
     rows = {name: np.concatenate([answers[name] for answers in found]) for name in arrays}
     store.write(arrays, shard, rows)
-    store.mark(shard, np.concatenate(bad))  # Only now, so that a mark is never without its data.
+    store.mark(shard, np.concatenate(bad))  # Last, so that a marked shard has all its data.
 
 
 def _facts(solve: Callable[[Any], Any], size: int, rows: np.ndarray) -> dict[str, Any]:

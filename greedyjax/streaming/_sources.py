@@ -57,7 +57,7 @@ class Signals(NamedTuple):
             rows = rows.astype(dtype, copy=False)
         finite = np.isfinite(rows)
         bad = np.zeros(len(rows), bool)
-        if not finite.all():  # Much sooner known than which rows are.
+        if not finite.all():  # This check of all rows is much faster than a check of each row.
             bad = np.logical_not(finite.reshape(len(rows), -1).all(axis=1))
             rows = np.where(bad.reshape(-1, *[1] * (rows.ndim - 1)), 0, rows)
         return rows, bad

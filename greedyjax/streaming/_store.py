@@ -64,7 +64,7 @@ class Store:
         group = {"zarr_format": 3, "node_type": "group", "attributes": {_KEY: plan}}
         text = json.dumps(group, indent=1).encode()
         found = self._files.read("zarr.json").result()
-        if found.state == "missing":  # And is still when this is written, or nothing is.
+        if found.state == "missing":  # The write below fails if another process was faster.
             self._files.write("zarr.json", text, if_equal=found.stamp.generation).result()
         self.plan = self._read_plan()
         assert self.plan is not None

@@ -52,7 +52,7 @@ class NonNegative(Around):
     @property
     def snapshots(self) -> bool:
         """Whether there are several snapshots, as the inner structure says."""
-        # What is no structure at all is named later.
+        # An `inner` that is not a structure is an error in `checked`.
         return isinstance(self.inner, Structure) and self.inner.snapshots
 
     def checked(self, num_atoms: int) -> "NonNegative":

@@ -65,7 +65,7 @@ class Structure(abc.ABC):
 
     #: Whether a problem has several snapshots, ``y`` of shape ``(m, L)``, that share their support.
     snapshots = False
-    #: What the sparsity of a solver has to be; None where the structure leaves it open.
+    #: The sparsity that a solver has to have; None if the structure allows any.
     sparsity: int | None = None
     #: Whether the entries of signals are at least 0, which `allowed` and the fit see to.
     nonnegative = False

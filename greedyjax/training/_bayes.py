@@ -137,20 +137,20 @@ def sparse_bayes(
 
     def one_round(state, _):
         v, noise = state  # Variances.
-        # So much that single precision can still factor the sum, whatever the atoms are.
+        # Large enough that the sum has a Cholesky factor in single precision, for any atoms.
         used = jnp.maximum(noise, 20 * eps(real) * jnp.sum(v * columns))
         C = matmul(times_real(v[None, :], A), A.conj().T) + times_real(used, identity)
         inverse = cho_solve(cho_factor(C), identity)
         G = matmul(inverse, A)
         SG = matmul(S, G)
-        # Rounding must not take a_j* C^-1 a_j below what it is at least.
+        # A lower bound of a_j* C^-1 a_j, which rounding must not cross.
         down = jnp.maximum(_products(A, G), columns / jnp.trace(C).real)
         v = v * ratio(_products(G, SG), down)
         up = _products(inverse, matmul(S, inverse))
         likelier = used * ratio(jnp.sum(up), jnp.trace(inverse).real)
         return (v, jnp.where(known, noise, jnp.maximum(likelier, least))), None
 
-    # Half of the energy to begin with is the atoms', each column's share the same.
+    # At the start the atoms have half of the energy, in equal shares, and the noise has the rest.
     num_atoms = jnp.maximum(jnp.sum(columns > 0), 1).astype(real)
     v = energy * m / 2 / num_atoms * safe_inverse(columns)
     start = v.astype(real), jnp.where(known, fixed, jnp.maximum(energy / 2, least)).astype(real)

@@ -14,7 +14,7 @@ from greedyjax._precision import as_given
 from greedyjax.linalg.dictionary import dictionary
 from greedyjax.pursuit import omp_batch
 
-# What counting does unless it is told otherwise.
+# The defaults of counting.
 EXPONENT, FLOOR, NUM_ROUNDS = 0.25, 1e-4, 8
 
 

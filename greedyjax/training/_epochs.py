@@ -158,7 +158,7 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
     batches = _batches(setup, order)
     state, (*values, skipped, bad) = jax.lax.scan(step, state, batches)
     state = everywhere(state)  # So that each process can read all of it.
-    # What a skipped step would have done says nothing about the training.
+    # The loss of a skipped step is left out of the history.
     loss, norm, slope = (jnp.mean(each, where=~skipped) for each in values)
     return state, Learned(loss, norm, jnp.sum(skipped), slope, jnp.sum(skipped & bad))
 

@@ -21,7 +21,7 @@ from greedyjax.training._counting import NUM_ROUNDS, weights_of
 from greedyjax.training._fit import fit
 from greedyjax.training._judging import Candidate, Judge, clearly_less, covariance_of
 
-# Signals that hidden measurements are predicted of, at most.
+# Largest number of signals whose hidden measurements are predicted.
 _JUDGED = 256
 
 
@@ -157,7 +157,7 @@ def learn_interactions(
         best = _from_pairs(judge, trained, best, pairs, judged, num_epochs)
     else:
         epochs = max(num_epochs // 2, 1)
-        # From w = 1 on: the answers of learned weights are all alike, and lock in.
+        # From w = 1: answers of learned weights are alike, and would keep their mistakes.
         best = _from_answers(judge, trained, best, ones, pairs[0], num_rounds, epochs)
     solver = Hardened.of(net.method, None, net.A, best.policy, best.prior)
     return Learned(solver, best.policy, best.prior, best.name, judge.table)

@@ -22,7 +22,7 @@ from greedyjax._meshes import are_shared
 from greedyjax.training._checkpoints import Checkpoints
 from greedyjax.training._epochs import Best, Learned, Parts, State
 
-# What is recorded of an epoch.
+# The entries of the history for each epoch.
 COLUMNS: tuple[str, ...] = (
     "train_loss",
     "gradient_norm",
@@ -32,7 +32,7 @@ COLUMNS: tuple[str, ...] = (
     "seconds",
 )
 
-_DEAD = 1e-12  # A gradient norm of which nothing can be learned.
+_DEAD = 1e-12  # A gradient with a smaller norm changes nothing.
 _DEAD_MESSAGE = (
     "{who}: the gradient of the weights was below 1e-12, the mean of epoch {epoch}, so nothing is "
     "learned. A temperature far below the gaps of the scores does that: try a larger tau, such as "
@@ -197,7 +197,7 @@ class _Warnings:
         """Looks at an epoch; ``state`` is the one after it."""
         tau = np.nan_to_num(row[COLUMNS.index("tau")])
         self._learned_at = np.where(learned.slope >= _DEAD, tau, self._learned_at)
-        # A gradient that came to its end at a temperature where there was one is at a minimum.
+        # If there was a gradient at this temperature before, its vanishing means a minimum.
         dead = (learned.slope < _DEAD) & (tau != self._learned_at)
         self._say(_DEAD_MESSAGE, dead, epoch=epoch)
         skipped, bad = int(np.sum(learned.skipped_steps)), int(np.sum(learned.bad_losses))

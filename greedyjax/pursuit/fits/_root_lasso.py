@@ -75,7 +75,7 @@ class RootLasso(LeastSquares):
     def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
         """``a_j* r`` at the size of the scores, by parts."""
         residual = self.measured(problem, state.residual)
-        # What is rounding points anywhere, and so would its derivative.
+        # A residual of rounding errors has an arbitrary direction, and so has its derivative.
         rounding = 64 * eps(residual.dtype)
         residual = jnp.where(norm(residual) <= rounding * norm(problem.y), 0, residual)
         found = problem.correlations(residual)
