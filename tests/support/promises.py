@@ -24,19 +24,19 @@ INTRODUCTION = """\
 
 ## The contract
 
-Every algorithm goes through every promise below, on {cases} inputs each, most of them degenerate.
+The tests check every promise below for every algorithm, on {cases} inputs, most of them degenerate.
 The oracles are plain NumPy. [`tests/test_contract.py`](../tests/test_contract.py) has the promises,
 [`algorithms.py`](../tests/support/algorithms.py) the algorithms, and
 [`degenerate.py`](../tests/support/degenerate.py) the inputs. An algorithm of your own
-[is two lines](own_algorithm.md#the-contract).
+[needs two lines](own_algorithm.md#the-contract).
 
 A setting is one algorithm at one dtype, number of measurements and sparsity. Quick settings run
-with `pytest`, the others with `pytest -m slow`.
+with `pytest`, and all others with `pytest -m slow`.
 """
 ALGORITHMS_OF = """\
 ### Algorithms
 
-There are {algorithms} algorithms. {solvers} are solvers with code of their own. {parts} are
+There are {algorithms} algorithms. {solvers} are solvers with their own code. {parts} are
 combinations of a solver with a relaxation, a structure or an operator. {others} are networks and
 batches, which call a solver. Problems have {atoms} atoms, and {m} measurements unless the setting
 says otherwise. Quick settings are in bold type.
@@ -44,13 +44,13 @@ says otherwise. Quick settings are in bold type.
 SORTING = """\
 ## The contract of sorting
 
-The same for [every sorting function](../tests/test_contract_sorting.py), on ties and at every
-scale.
+The tests check these promises for [every sorting function](../tests/test_contract_sorting.py), on
+ties and at every scale.
 """
 FILES = """\
 ## Everything else
 
-Each file of tests begins with what it promises.
+The first line of each file of tests says what it checks.
 """
 PARTS_OF_TESTS = {
     "": "Everywhere",
