@@ -142,8 +142,9 @@ def learn_dictionary(
     draws, shuffles = jax.random.split(key)
     begin = _initial(initial, signals, num_atoms, draws)
     dtype = begin.dtype
-    held_out = None if val is None else _signals("val", val, like=signals)
-    held_out = None if val is None else _batch(held_out, slice(None), dtype)
+    held_out = None
+    if val is not None:
+        held_out = _batch(_signals("val", val, like=signals), slice(None), dtype, name="val")
     unit = power_of_two(_batch(signals, slice(batch_size), dtype).Y, axis=(-2, -1))
     unknown = np.full(signals.shape[:-2], np.nan)
 
@@ -270,11 +271,11 @@ def _filled(rows: Any) -> tuple[Any, np.ndarray | None]:
     return rows.filled(0), ~np.ma.getmaskarray(rows)
 
 
-def _batch(Y: Any, places: Any, dtype: Any) -> Batch:
+def _batch(Y: Any, places: Any, dtype: Any, name: str = "Y") -> Batch:
     """Some of the signals, on the device."""
     rows, observed = _filled(Y[..., places, :])
     if _is_file(Y):
-        _check_finite("Y", rows)
+        _check_finite(name, rows)
     return Batch(jnp.asarray(rows, dtype), None if observed is None else jnp.asarray(observed))
 
 
