@@ -124,4 +124,29 @@ CHANNEL = {"channel": channel, "noise alone": noise_alone}
 DEVICES = {"devices": devices}
 ESTIMATOR = {"estimator": estimator}
 MRI = {"mri": mri}
-DICTIONARIES = {"planted": planted, "patches": patches}
+
+
+def missing() -> str:
+    """Errors of missing pixels of digits, the mean over the seeds."""
+    rows = load_result("missing_entries")["rows"]
+    shares = sorted({row["share"] for row in rows})
+    head = " | ".join(f"{100 * share:.0f} % missing" for share in shares)
+    lines = [f"| by | {head} |", "|---" * (1 + len(shares)) + "|"]
+
+    def errors(ways) -> list[float]:
+        """The least error of several ways, for each share."""
+        of = lambda way, share: mean(
+            row["error"] for row in rows if (row["way"], row["share"]) == (way, share)
+        )
+        return [min(of(way, share) for way in ways) for share in shares]
+
+    names = dict.fromkeys(row["way"] for row in rows)
+    neighbours = [name for name in names if name.startswith("`KNN")]
+    ways = {name: [name] for name in names if name not in neighbours}
+    ways["`KNNImputer`, the best number"] = neighbours
+    for name, group in ways.items():
+        lines.append(f"| {name} | {' | '.join(f'{error:.3f}' for error in errors(group))} |")
+    return "\n".join(lines)
+
+
+DICTIONARIES = {"planted": planted, "patches": patches, "missing": missing}
