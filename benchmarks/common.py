@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -68,12 +68,23 @@ def load_result(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The versions of packages; a package on the path alone, as in a bare checkout, has none."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
 def write_result(script: str, content: dict, path: Path | None = None) -> Path:
     """Writes ``results/<script>.json``, or ``path``, with the versions and the machine."""
     packages = ("greedyjax", "jax", "jaxlib", "flax", "optax", "numpy")
     provenance = {
         "script": f"benchmarks/{script}.py",
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "versions": {"python": platform.python_version(), **versions(packages)},
         "machine": {
             "device": jax.devices()[0].device_kind,
             "processor": processor(),
