@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import timed, write_result
+from vectors import vectors
 
 Job = tuple[dict, Callable[[], dict]]  # What is measured, and the measurement.
 Section = Callable[[bool], Iterable[Job]]  # At toy sizes, or not.
@@ -46,6 +47,7 @@ OF_IHT = [(256, 1024, 16, 2048), (64, 256, 4, 8192), (512, 2048, 32, 512)]
 LARGE = [(576, 131_072, 40, 512)]
 MASKS = [(1024, 32), (16_384, 128), (65_536, 512), (1_048_576, 512)]
 DICTIONARIES, STEPS_OF_IHT = 8, 30
+problem = lru_cache(maxsize=1)(vectors)  # Several methods in a row are given the same.
 TOY, TOY_MASKS = [(16, 32, 2, 24)], [(64, 4)]
 
 
@@ -275,25 +277,8 @@ SECTIONS: dict[str, Section] = {
 # --- What they share ------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def problem(m: int, n: int, k: int, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A Gaussian dictionary of unit columns, the atoms of each signal, and the measurements.
-
-    Nothing of shape ``(num, n)`` is made.
-    """
-    rng = np.random.default_rng(0)
-    A = rng.standard_normal((m, n), np.float32)
-    A /= np.linalg.norm(A, axis=0)
-    # Sorted, and then moved apart, so that no atom comes twice.
-    support = np.sort(rng.integers(0, n - k + 1, (num, k)), axis=1) + np.arange(k)
-    Y = np.zeros((num, m), np.float32)
-    for of_signals in support.T:
-        Y += rng.standard_normal((num, 1), np.float32) * A.T[of_signals]
-    return A, support, Y
-
-
 def on_device(m: int, n: int, k: int, num: int) -> tuple[Any, np.ndarray, Any]:
-    """The same, with what a solver reads on the device."""
+    """The dictionary, the atoms of each signal, and the signals; what solvers read on the device."""
     A, support, Y = problem(m, n, k, num)
     return jnp.asarray(A), support, jnp.asarray(Y)
 

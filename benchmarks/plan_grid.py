@@ -17,7 +17,7 @@ import forms
 import jax
 import numpy as np
 from common import interleaved, write_result
-from gpu import problem
+from vectors import vectors
 
 from greedyjax import streaming
 from greedyjax.pursuit import plan
@@ -48,7 +48,7 @@ def main() -> None:
 def measure(m: int, n: int, k: int, quick: bool) -> dict:
     """Seconds of both forms, and what the plan takes."""
     num = int(np.clip(NUMBERS / (m * n * (8 if quick else 1)), 256, 8192))
-    A, _, Y = problem(m, n, k, num)
+    A, _, Y = vectors(m, n, k, num)
     runs = {
         name: lambda by_gram=by_gram: streaming.recover(
             partial(solve, A, sparsity=k, by_gram=by_gram, size=None, dense=False), Y
