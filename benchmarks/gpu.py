@@ -278,7 +278,7 @@ SECTIONS: dict[str, Section] = {
 
 
 def on_device(m: int, n: int, k: int, num: int) -> tuple[Any, np.ndarray, Any]:
-    """The dictionary, the atoms of each signal, and the signals; what solvers read on the device."""
+    """A dictionary, the atoms of each signal, and the signals; what solvers read on the device."""
     A, support, Y = problem(m, n, k, num)
     return jnp.asarray(A), support, jnp.asarray(Y)
 
