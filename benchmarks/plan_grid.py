@@ -55,11 +55,12 @@ def measure(m: int, n: int, k: int, quick: bool) -> dict:
         )
         for name, by_gram in (("gram", True), ("residuals", False))
     }
-    times = interleaved(runs, REPEATS)
+    times = interleaved(runs, REPEATS, rest=0.1)
     settings = {"has_gram": False, "gram_serves": True, "backend": jax.default_backend()}
     by_gram = plan(m, n, k, num, 4, **settings).by_gram
     seconds = {name: time["median_s"] for name, time in times.items()}
     row = {"m": m, "n": n, "k": k, "batch": num, **{f"{f}_s": s for f, s in seconds.items()}}
+    row |= {f"{name}_processor_s": time["processor_s"] for name, time in times.items()}
     row |= {"planned": "gram" if by_gram else "residuals"}
     row["over_better"] = seconds[row["planned"]] / min(seconds.values())
     print(
