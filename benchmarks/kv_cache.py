@@ -141,7 +141,7 @@ def save(content: dict, options: argparse.Namespace) -> None:
 def texts(tokenizer: Any, sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
     """Tokens of sequences of news, those to learn from first, and of Python source.
 
-    News: the 300 stories of Pincombe, Lee and Welsh (2005) that `gensim` ships. Source: modules of
+    News: the 300 stories of Lee, Pincombe and Welsh (2005) that `gensim` ships. Source: modules of
     the standard library, one sequence of each.
     """
     of = lambda text: np.array(tokenizer.encode(text).ids, np.int32)
@@ -191,7 +191,6 @@ def learned(settings, params, tokens: np.ndarray, sizes: Sizes) -> tuple[dict, d
     answer = learn_dictionary(
         Y, sizes.num_atoms, sizes.sparsity, key=jax.random.key(0), update=KSVD(), initial=initial,
         num_epochs=sizes.epochs, batch_size=Y.shape[1] // 2, val=Y[:, ::16],
-        progress=False,
     )  # fmt: skip
     seconds = perf_counter() - start
     A = np.asarray(answer.A).reshape(2, -1, *answer.A.shape[1:])
@@ -199,7 +198,7 @@ def learned(settings, params, tokens: np.ndarray, sizes: Sizes) -> tuple[dict, d
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     for kind, mine, held in zip(LEARNED_KINDS, A, sets, strict=True):
         found |= {f"{kind}, learned": mine, f"{kind}, random": random}
-        found[f"{kind}, signals"] = held[:: len(held) // 3]  # Of three layers, for `selection`.
+        found[f"{kind}, signals"] = held[:: max(1, len(held) // 3)]  # Of layers for `selection`.
     errors = np.asarray(answer.history["val_error"]).reshape(sizes.epochs + 1, 2, -1)
     return found, {
         "dictionaries": len(Y),
