@@ -1,4 +1,4 @@
-"""Where is selection that sees what has been chosen worth something, and where is it not?
+"""Where do weights help that see what was chosen, and where do they not?
 
 Problems whose supports depend on each other, by construction or in recordings, and problems where
 they do not; one draw of the matrix or a few, each method with default settings on the same data:

@@ -1,4 +1,4 @@
-"""What is selection worth that sees what has been chosen, on a real electrocardiogram?
+"""What are weights worth that see what was chosen, on a real electrocardiogram?
 
 Windows of `problems.ecg`, m random measurements of each, several draws of the matrix; everything is
 learned on the first seconds of one person, and tested on later seconds of that person and on all

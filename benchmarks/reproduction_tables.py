@@ -86,14 +86,12 @@ def fig3_seeds() -> str:
         }
         columns = [
             f"{algorithm.upper()}-Net, seed",
-            "best validation MSE (epoch)",
-            "by epoch 600",
+            "paper's training: best validation MSE (epoch)",
+            "best validation MSE by epoch 600",
             "test MSE",
             "hidden set found",
-            "ours / oracle, test, complex",
-            "hidden set found",
-            "stacked",
-            "hidden set found",
+            "selection loss, complex: test MSE / oracle's; hidden set found",
+            "selection loss, stacked: test MSE / oracle's; hidden set found",
         ]
         lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         for i, (seed, training) in enumerate(zip(result["seeds"], result["training"], strict=True)):
@@ -109,7 +107,8 @@ def fig3_seeds() -> str:
                     test[system, f"hard, {name}", seed]
                     for name in ("selection loss", "oracle weights")
                 )
-                cells += [f"{ours / oracle:.2f}", f"{found[f'selection loss, {system}']} of 20"]
+                members = found[f"selection loss, {system}"]
+                cells.append(f"{ours / oracle:.2f}; {members} of 20")
             lines.append(f"| {seed} | {' | '.join(cells)} |")
     return "\n".join(lines[1:])
 

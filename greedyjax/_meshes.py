@@ -23,7 +23,7 @@ def on_any_mesh(*, rows: tuple[int, ...] = ()) -> Callable[..., Callable[..., An
     and for one signal of a `jax.vmap`, the compiler finds out as it does over Auto axes.
 
     Args:
-        rows: the places of arguments with one signal a row; every result has one row for each. An
+        rows: the places of arguments with one signal per row; every result has one row for each. An
             argument that is one signal alone has results that are not sharded.
     """
 

@@ -18,11 +18,12 @@ _BLOCK = 16_384  # Signals whose coefficients are numbers of full width at a tim
 class PackedCodes:
     """The atoms and coefficients of many signals in few bytes, made by `Codes.packed`.
 
-    The slots in use of all signals lie one after the other. Those of signal ``i`` are
-    ``pointers[i]`` to ``pointers[i + 1]``, in the order of `Codes`. All arrays are NumPy's.
+    The atoms of all signals are stored one after another. The atoms of signal ``i`` are at the
+    places ``pointers[i]`` to ``pointers[i + 1] - 1``, in the order of `Codes`. All arrays are
+    NumPy arrays.
 
-    With 8-bit coefficients a signal has a step ``scales[i]``, its largest magnitude over 127, and
-    a coefficient is stored as the nearest integer ``q`` of them::
+    With 8-bit coefficients, signal ``i`` has a step ``scales[i]``, its largest magnitude divided by
+    127. A coefficient is stored as the nearest integer multiple ``q`` of this step::
 
         q = round(coefficient / scale),    |coefficient - q scale| <= scale / 2.
 
@@ -32,10 +33,10 @@ class PackedCodes:
         pointers: shape ``(num + 1,)``, int64.
         support: the atoms, shape ``(total,)``, uint16 or uint32.
         coefficients: shape ``(total,)``, or ``(total, L)`` for snapshots: int8, with a last axis of
-            2 where they are complex; or the numbers as they were.
-        scales: shape ``(num,)``; None where coefficients are the numbers as they were.
+            2 if they are complex; or the coefficients without rounding.
+        scales: shape ``(num,)``; None if coefficients are not rounded.
         num_atoms: ``n``, the number of columns of the dictionary.
-        dtype: of the coefficients that were packed, and of those that come back.
+        dtype: the dtype of the coefficients before packing and after `decode`.
     """
 
     pointers: Int[np.ndarray, " bounds"]
@@ -52,11 +53,11 @@ class PackedCodes:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def decode(self) -> tuple[Int[np.ndarray, "num width"], Inexact[np.ndarray, "num width ..."]]:
-        """The atoms and the coefficients as `Codes` has them, -1 and 0 in unused slots.
+        """The atoms and the coefficients as `Codes` has them, -1 and 0 in unused places.
 
         Returns:
-            The support, int32, and the coefficients, in the dtype that they had; the width is the
-            most slots that a signal uses.
+            The support, int32, and the coefficients, in ``dtype``. The width is the largest number
+            of atoms of a signal.
         """
         counts = np.diff(self.pointers)
         used = np.arange(counts.max(initial=0)) < counts[:, None]
@@ -70,7 +71,7 @@ class PackedCodes:
     def measurements(
         self, A: Inexact[ArrayLike, "m n"]
     ) -> Inexact[np.ndarray, "num m"] | Inexact[np.ndarray, "num m snapshots"]:
-        """``A x`` of every signal, computed from the slots in use; no ``x`` is formed.
+        """``A x`` of every signal, computed from the stored atoms, without forming ``x``.
 
         Args:
             A: the dictionary, shape ``(m, num_atoms)``.

@@ -66,17 +66,18 @@ Matrix: TypeAlias = Inexact[ArrayLike, "m n"] | Operator | Sparse
 
 @exportable
 class Recovery(NamedTuple):
-    """What a solver found for one signal; under ``jax.vmap`` every field gains a batch axis.
+    """The result of a solver for one signal; under ``jax.vmap`` every field has a batch axis.
 
     Attributes:
-        x: the recovered signal, shape ``(n,)``, in the promoted dtype of ``A`` and ``y``; of ``L``
-            snapshots shape ``(n, L)``.
+        x: the recovered signal, shape ``(n,)``, or ``(n, L)`` for ``L`` snapshots, in the promoted
+            dtype of ``A`` and ``y``.
         support: indices of the atoms, shape ``(sparsity,)``, int32. The OMP family lists them in
             the order in which they were chosen, the IHT family by falling score. Hard solvers mark
-            an unused slot with -1; soft solvers give the largest entry of each soft row.
+            an unused place with -1; soft solvers give the index of the
+            largest entry of each soft row.
         residual_norm: ``||y - A x||_2``, in the units of ``y``.
-        num_steps: how many steps were taken, int32.
-        status: why it ended, int32: `RESIDUAL_REACHED`, `STATIONARY` or `STEPS_USED`.
+        num_steps: the number of steps taken, int32.
+        status: why the solver stopped, int32: `RESIDUAL_REACHED`, `STATIONARY` or `STEPS_USED`.
     """
 
     x: Inexact[Array, "n *snapshots"]
@@ -86,13 +87,14 @@ class Recovery(NamedTuple):
     status: Int[Array, ""]
 
     STEPS_USED = 0
-    """All steps were used, and neither of the others holds: more steps may help."""
+    """The solver used all steps, and neither of the next two is true: more steps may help."""
     RESIDUAL_REACHED = 1
-    """``residual_norm`` is at most ``max(rtol * ||y||, atol)``; or rounding, ``100 eps ||y||``;
-    or, where the last step left ``x`` where it was, ``10 sqrt(eps) ||y||``."""
+    """``residual_norm`` is at most ``max(rtol * ||y||, atol)``, or at most rounding,
+    ``100 eps ||y||``, or at most ``10 sqrt(eps) ||y||`` when the last step did not change ``x``."""
     STATIONARY = 2
-    """The last step moved ``x`` by at most ``sqrt(eps) * ||x||``, and a residual remains: noise,
-    or a point where the solver is stuck. More steps change nothing."""
+    """The last step changed ``x`` by at most ``sqrt(eps) * ||x||``, and the residual is larger than
+    for `RESIDUAL_REACHED`. Only noise is left, or the solver is stuck. More steps change
+    nothing."""
 
     @property
     def converged(self) -> Bool[Array, "*batch"]:
@@ -101,20 +103,20 @@ class Recovery(NamedTuple):
 
     @property
     def stationary(self) -> Bool[Array, "*batch"]:
-        """Whether the solver stands still before a residual: ``status == STATIONARY``."""
+        """Whether the solver stopped making progress: ``status == STATIONARY``."""
         return self.status == self.STATIONARY
 
 
 @exportable
 class Codes(NamedTuple):
-    """What `greedyjax.encode` found: a `Recovery` of many signals that stores no zeros.
+    """The result of `greedyjax.encode`: a `Recovery` of many signals that stores no zeros.
 
     Attributes:
-        coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, 0 in unused
-            slots; of ``L`` snapshots shape ``(num, sparsity, L)``.
-        support: as in `Recovery`, shape ``(num, sparsity)``; -1 in unused slots.
+        coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, or
+            ``(num, sparsity, L)`` for ``L`` snapshots; 0 in unused places.
+        support: as in `Recovery`, shape ``(num, sparsity)``; -1 in unused places.
         residual_norm: as in `Recovery`, shape ``(num,)``, and so are the fields below.
-        num_steps: as in `Recovery`; -1 of a signal that has NaN or infinity in it.
+        num_steps: as in `Recovery`; -1 for a signal that contains NaN or infinity.
         status: as in `Recovery`, or `BAD`.
     """
 
@@ -125,11 +127,11 @@ class Codes(NamedTuple):
     status: Int[Array, " num"]
 
     BAD = -1
-    """The signal has NaN or infinity in it, so that nothing was found."""
+    """The signal contains NaN or infinity, so it was not recovered."""
 
     @property
     def bad(self) -> Int[np.ndarray, " num_bad"]:
-        """The places of the signals whose status is `BAD`, on the host."""
+        """The indices of the signals whose status is `BAD`, as a NumPy array."""
         return np.flatnonzero(np.asarray(self.status) == self.BAD)
 
     @property
@@ -163,15 +165,15 @@ class Codes(NamedTuple):
     def packed(
         self, num_atoms: int, *, coefficient_bits: int | None = 8, index_bits: int = 16
     ) -> PackedCodes:
-        """The atoms and coefficients in few bytes, on the host; the other fields are left out.
+        """The atoms and coefficients in fewer bytes, on the host, without the other fields.
 
-        Unused slots are not stored. A slot in use takes 3 bytes of 8 bits and 16 bits, where it
-        takes 8 bytes in `Codes` of float32; a signal takes 12 more.
+        Unused places are not stored. With 8-bit coefficients and 16-bit indices, an atom takes 3
+        bytes, where it takes 8 bytes in `Codes` of float32. Each signal takes 12 bytes more.
 
         Args:
             num_atoms: ``n``, the number of columns of the dictionary.
             coefficient_bits: 8 rounds the coefficients of a signal to multiples of a 127th of the
-                largest; None keeps them as they are.
+                largest magnitude; None does not round.
             index_bits: 16, or 32 for more than 65,536 atoms.
 
         Returns:
@@ -179,7 +181,7 @@ class Codes(NamedTuple):
 
         Raises:
             TypeError: the arrays are traced.
-            ValueError: more atoms than ``index_bits`` count, an atom outside of ``num_atoms``,
+            ValueError: more atoms than ``index_bits`` can number, an atom outside ``num_atoms``,
                 other numbers of bits, or NaN or infinity among the coefficients.
 
         Example:

@@ -92,8 +92,8 @@ def same_path(
         A `Certificate`. It is a constant to derivatives.
 
     Raises:
-        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp

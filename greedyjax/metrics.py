@@ -108,7 +108,7 @@ def hidden_measurement_error(
         ``sqrt(sum |y_hidden - A_hidden x_hat|^2 / sum |y_hidden|^2)``, a scalar without units.
 
     Raises:
-        TypeError: wrong kinds of argument.
+        TypeError: an argument has a wrong type.
         ValueError: wrong shapes, NaN or infinity.
 
     Example:

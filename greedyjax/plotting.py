@@ -42,7 +42,7 @@ def plot_weights(
         The figure.
 
     Raises:
-        TypeError: wrong kinds of argument.
+        TypeError: an argument has a wrong type.
         ValueError: shapes that do not fit.
 
     Example:

@@ -20,16 +20,16 @@ GRAM_BYTES = 2**30  # A Gram matrix larger than this is made for those alone who
 def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionary:
     """Prepares a matrix for many calls of any solver.
 
-    Without it every call scales the columns and, where `omp_batch` uses it, computes the Gram
-    matrix again: worth while for many signals that come in several batches. An operator without a
-    matrix has to be prepared where a solver scales columns, unless it brings ``column_norms``: all
-    columns are computed, a few at a time.
+    Otherwise every call computes the norms of the columns again, and in `omp_batch` also the Gram
+    matrix. So prepare a matrix that you use in several calls. If a solver scales columns, an
+    operator has to be prepared, unless it has ``column_norms``. Then all columns are computed, a
+    few at a time.
 
     Args:
         A: matrix of shape ``(m, n)``, real or complex, or an operator with ``shape``, ``matvec``
             and ``rmatvec``.
-        gram: whether to compute the Gram matrix, of ``n^2`` numbers. None means where ``A`` is an
-            array and that takes at most 1 GiB.
+        gram: whether to compute the Gram matrix, which has ``n^2`` numbers. None means True if
+            ``A`` is an array and the Gram matrix takes at most 1 GiB.
 
     Returns:
         A `Dictionary`.

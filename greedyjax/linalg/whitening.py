@@ -1,4 +1,4 @@
-"""Signals that are sparse on a background: whitening, and the background's own estimate."""
+"""Sparse signals on a random background: whitening, and an estimate of the background."""
 
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ class Whitened(NamedTuple):
     Attributes:
         A: the matrix for the sparse part, ``L^-1 A``, shape ``(m, n)``.
         factor: ``L`` with ``L L* = A C A* + noise^2 I``, lower triangular, shape ``(m, m)``.
-        gain: ``C A* (L L*)^-1``, which estimates a background from what it measures, shape
+        gain: ``C A* (L L*)^-1``, which estimates a background from its measurements, shape
             ``(n, m)``.
-        given: the matrix as it was given.
+        given: the argument ``A`` of `whiten`.
     """
 
     A: Inexact[Array, "m n"]
@@ -38,10 +38,10 @@ class Whitened(NamedTuple):
     def complete(
         self, Y: Inexact[ArrayLike, "*batch m"], X: Inexact[ArrayLike, "*batch n"]
     ) -> Inexact[Array, "*batch n"]:
-        """The sparse part ``x`` and the best linear estimate of the background beside it.
+        """The sum of the sparse part ``x`` and the best linear estimate of the background.
 
-        ``x + C A* (L L*)^-1 (y - A x)``; with ``x = 0`` that is the linear minimum mean square
-        error estimate. ``Y`` are the measurements as they came.
+        It is ``x + C A* (L L*)^-1 (y - A x)``. With ``x = 0`` it is the linear estimate of least
+        mean squared error. ``Y`` has the original measurements ``y``.
         """
         given, gain, wide_Y, wide_X = widened((self.given, self.gain, Y, X))
         left = jnp.subtract(wide_Y, matmul(wide_X, given.T))
@@ -54,13 +54,14 @@ def whiten(
     *,
     noise: Scalar = 0.0,
 ) -> Whitened:
-    """Prepares the recovery of signals that are a sparse part on a background.
+    """Prepares the recovery of sparse coefficients on a random background.
 
-    Real signals are rarely sparse: beside a few large coefficients ``x`` they have many small ones
-    ``b``, which measure as noise that is not white. With ``b`` of covariance ``C``, measurements
-    ``y = A (x + b) + e`` become ``L^-1 y = (L^-1 A) x`` plus white noise of variance 1. There any
-    solver finds ``x``, best with the penalty ``1 / E|x_j|^2``, and the best linear estimate of
-    ``b`` completes it::
+    Real signals are rarely sparse: they have a few large coefficients ``x``, and many small
+    coefficients ``b``, the background. In the measurements ``y = A (x + b) + e`` the background is
+    noise that is not white. If ``b`` has covariance ``C``, `whiten` turns the measurements into
+    ``L^-1 y``, which is ``(L^-1 A) x`` plus white noise of variance 1. Any solver can recover ``x``
+    from these, best with the penalty ``1 / E|x_j|^2``. Then ``complete`` adds the best linear
+    estimate of ``b``::
 
         problem = whiten(A, 0.3 * covariance_of_the_training_signals)
         x = omp(problem.A, problem.measurements(y), sparsity=s, penalty=1 / mean_squares).x
@@ -78,7 +79,7 @@ def whiten(
     Raises:
         TypeError: integers, or no array at all.
         ValueError: shapes that do not fit, NaN or infinity, a covariance with negative eigenvalues,
-            or one that measures as nothing in some direction where there is no noise either.
+            or a covariance whose measurements have variance 0 in some direction, without noise.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The solvers of this library, unrolled."""
+"""Networks made of the solvers of this library."""
 
 from typing import Any
 
@@ -30,12 +30,12 @@ class OMPNet(Unrolled):
         tau: a `Temperature`, or a number > 0 in the units of the measurements; one, or one per
             layer.
         relaxation: as in `Unrolled`.
-        penalty: of the least squares, as in the solvers, real and >= 0, shape ``(n,)``.
+        penalty: ridge penalty of the fits, as in the solvers, real and >= 0, shape ``(n,)``.
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -121,16 +121,16 @@ class IHTNet(_Stepping):
         relaxation: as in `Unrolled`; a `greedyjax.sorting.Gate` is enough unless ``debias``.
         step_size: a `StepSize`, or a number > 0; None means ``1 / ||A||^2`` by power iteration,
             computed once.
-        debias: whether least squares on the entries kept ends the last layer.
-        penalty: of those, as in the solvers, real and >= 0, shape ``(n,)``.
+        debias: whether the last layer ends with least squares on the kept entries.
+        penalty: ridge penalty of that fit, as in the solvers, real and >= 0, shape ``(n,)``.
         structure: which atoms are kept together, as in the solvers.
 
     Attributes:
         step_size: array, in the units of ``1 / A^2``.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -171,7 +171,7 @@ class IHTNet(_Stepping):
 class NIHTNet(Unrolled):
     """Soft-NIHT unrolled into ``num_layers`` layers, with trainable weights.
 
-    As `IHTNet`, but that each layer measures how long its step may be.
+    Like `IHTNet`, but each layer computes its own step size.
 
     Args:
         A: matrix, shape ``(m, n)``.
@@ -179,12 +179,12 @@ class NIHTNet(Unrolled):
         num_layers: number of layers, static, at least 1.
         weights: as in `IHTNet`, and so are the arguments below.
         tau: the temperature.
-        relaxation: of the sort; a `greedyjax.sorting.Gate` is enough.
+        relaxation: what replaces the sort; a `greedyjax.sorting.Gate` is enough.
         structure: which atoms are kept together, as in the solvers.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -213,7 +213,7 @@ class NIHTNet(Unrolled):
 class HTPNet(_Stepping):
     """Soft-HTP unrolled into ``num_layers`` layers, with trainable weights.
 
-    As `IHTNet`, with least squares at the end of every layer: a few layers do.
+    Like `IHTNet`, with least squares at the end of every layer. So a few layers are enough.
 
     Args:
         A: matrix, shape ``(m, n)``.
@@ -227,8 +227,8 @@ class HTPNet(_Stepping):
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -261,8 +261,8 @@ class HTPNet(_Stepping):
 class SubspacePursuitNet(Unrolled):
     """Soft subspace pursuit unrolled into ``num_layers`` layers, with trainable weights.
 
-    A layer takes ``sparsity`` new atoms and keeps the best of these and the old ones: weights
-    choose both times.
+    A layer adds ``sparsity`` candidates to the kept atoms, and keeps the best ``sparsity`` of all.
+    Weights enter both choices.
 
     Args:
         A: matrix, shape ``(m, n)``.
@@ -275,8 +275,8 @@ class SubspacePursuitNet(Unrolled):
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -306,8 +306,8 @@ class SubspacePursuitNet(Unrolled):
 class CoSaMPNet(Unrolled):
     """Soft-CoSaMP unrolled into ``num_layers`` layers, with trainable weights.
 
-    A layer takes twice ``sparsity`` new atoms and keeps the best of these and the old ones: weights
-    choose both times.
+    A layer adds ``2 sparsity`` candidates to the kept atoms, and keeps the best ``sparsity`` of
+    all. Weights enter both choices.
 
     Args:
         A: matrix, shape ``(m, n)``.
@@ -316,13 +316,13 @@ class CoSaMPNet(Unrolled):
         weights: as in `OMPNet`, and so is the temperature.
         tau: the temperature.
         relaxation: of the sort.
-        debias: whether least squares on the atoms kept ends the last layer.
+        debias: whether the last layer ends with least squares on the kept atoms.
         penalty: of the least squares.
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,7 +1,7 @@
-"""The parts that a network is composed of: weights, temperature, step size.
+"""The parts of a network: weights, temperature, step size.
 
-Temperatures and step sizes are positive and matter by their ratios, so they are learned as
-logarithms.
+Temperatures and step sizes are positive, and only their ratios matter. So their logarithms are
+learned.
 """
 
 import dataclasses
@@ -22,13 +22,14 @@ class Weights:
     """How a network learns one weight per atom.
 
     Attributes:
-        values: the weights to begin with, real, shape ``(n,)``, or one per group, ``(G,)``; with
-            ``per_layer`` for all layers alike, or one row per layer. None means ones.
-        per_layer: whether each layer has weights of its own, which then have a row per layer.
-        groups: integers, shape ``(n,)``, naming the group of each atom by an id from 0 to
-            ``G - 1``. Atoms of one group share one weight. None means that each has its own.
-        positive: whether to train the logarithms of the weights, which must begin > 0. Else
-            they have either sign, only magnitudes matter, and a step across 0 lets one rise again.
+        values: the weights at the start, real, shape ``(n,)``, or one per group, ``(G,)``. With
+            ``per_layer`` also one row per layer. None means ones.
+        per_layer: whether each layer has its own weights. The weights then have one row per layer.
+        groups: integers from 0 to ``G - 1``, shape ``(n,)``, the group of each atom. Atoms of one
+            group share one weight. None means that each atom has its own weight.
+        positive: whether to train the logarithms of the weights, which must then start > 0. If
+            False, weights may have either sign, and only magnitudes matter. A weight whose sign
+            changes can grow again.
 
     Example:
         >>> import jax.numpy as jnp
@@ -82,9 +83,9 @@ class Temperature:
     """The temperature of a network.
 
     Attributes:
-        value: > 0, in the units of the scores; one, or one per layer.
-        learned: whether its logarithm is trained, of one or of one per layer, as given. Under
-            `greedyjax.training.losses.selection` see there for what it comes to.
+        value: > 0, in the units of the scores, one number or one per layer.
+        learned: whether the logarithms of ``value`` are trained. See
+            `greedyjax.training.losses.selection` for the temperature that this loss learns.
     """
 
     value: Any = 1e-3
@@ -97,7 +98,7 @@ class StepSize:
 
     Attributes:
         value: > 0; None means ``1 / ||A||^2`` by power iteration, computed once.
-        learned: whether its logarithm is trained.
+        learned: whether the logarithm of the step size is trained.
     """
 
     value: Any = None

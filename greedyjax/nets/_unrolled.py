@@ -42,29 +42,30 @@ _CLOSED = -50.0  # Temperatures below any score of an atom that may be chosen.
 class Unrolled(nnx.Module):
     """A soft solver unrolled into layers, with trainable weights.
 
-    Maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix is fixed, and so is the
-    temperature unless it is to be learned; take gradients with respect to ``nnx.Param``, or train
-    with `greedyjax.training.fit`. `OMPNet` and its neighbours are this with their method filled in.
+    A network maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix is fixed. The
+    temperature is fixed too, unless it is learned. Train with `greedyjax.training.fit`, or take
+    gradients with respect to ``nnx.Param``. `OMPNet` and the other networks are `Unrolled` with a
+    given method.
 
     Args:
         method: a `greedyjax.pursuit.Method`; each of its steps is a layer.
         A: matrix, shape ``(m, n)``, or an operator, as in `greedyjax.recover`.
-        weights: `Weights`, or the array that they begin with, or a `greedyjax.policies.Policy`
-            whose arrays are then trained. None means one weight per atom, from ones.
-        tau: a `Temperature`, or a number > 0; one, or one per layer.
-        relaxation: of the sort, a class that is called with ``tau``, such as those of
-            `greedyjax.sorting`; its losses are those of `choice_loss`.
+        weights: `Weights`, or an array of weights to start from, or a `greedyjax.policies.Policy`,
+            whose arrays are then trained. None means one weight per atom, starting at 1.
+        tau: a `Temperature`, or one number > 0, or one per layer.
+        relaxation: what replaces the sort, a class that is called with ``tau``; see
+            `greedyjax.sorting`. It also has the losses that `choice_loss` uses.
 
     Attributes:
-        weights: ``nnx.Param``: shape ``(n,)`` or ``(G,)``, with a leading axis of layers where they
-            have their own; logarithms if ``positive``. Of a policy the tuple of its arrays.
-        atom_weights: the weights that these mean, shape ``(n,)`` or ``(num_layers, n)``.
-        policy: what the solvers take as ``weights=``: those, or the policy.
+        weights: the trained ``nnx.Param``, shape ``(n,)`` or ``(G,)``, with a leading axis if each
+            layer has its own weights; logarithms if ``positive``. For a policy, a tuple of arrays.
+        atom_weights: the weights as solvers take them, shape ``(n,)`` or ``(num_layers, n)``.
+        policy: the argument ``weights=`` for solvers: ``atom_weights``, or the policy.
         tau: may be set to another temperature at any time, a scalar or one per layer.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -103,22 +104,22 @@ class Unrolled(nnx.Module):
 
     @property
     def method(self) -> Method:
-        """The method, with what is learned of it."""
+        """The method, with its learned numbers."""
         return self._method
 
     @property
     def num_layers(self) -> int:
-        """One for each step of the method."""
+        """The number of steps of the method."""
         return self._method.num_steps
 
     @property
     def sparsity(self) -> int:
-        """That of the method."""
+        """The sparsity of the method."""
         return self._method.sparsity
 
     @property
     def policy(self) -> Any:
-        """What solvers take as ``weights=``: an array, or a policy."""
+        """The argument ``weights=`` for solvers: an array, or a policy."""
         values: Any = self.weights.get_value()
         if self._meaning is not None:
             return self._meaning.of_atoms(values)
@@ -137,10 +138,11 @@ class Unrolled(nnx.Module):
 
     @property
     def tau(self) -> Float[Array, "*layers"]:
-        """The temperature; one per layer, or one alone where that is what is learned.
+        """The temperature, one number per layer, or a scalar if one temperature is learned.
 
-        May be set to another at any time, a scalar or one per layer; if it is learned, to another
-        start, and to one per layer only if one per layer is learned.
+        It may be set to another scalar, or to one number per layer, at any time. If the temperature
+        is learned, this sets its start, and one number per layer is allowed only if one per layer
+        is learned.
         """
         return jnp.exp(self.log_tau[...]) if self.learn_tau else self._tau
 
@@ -160,7 +162,7 @@ class Unrolled(nnx.Module):
         return self._over_batch(recover_soft, Y, self._relaxed)
 
     def layers(self, Y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
-        """The soft solver's answers if it stopped after each layer, from one run."""
+        """The answer of the soft solver after each layer, from one run."""
         return self._over_batch(recover_layers, Y, self._relaxed)
 
     def harden(
@@ -169,7 +171,7 @@ class Unrolled(nnx.Module):
         *,
         prior: GaussianPrior | None = None,
     ) -> Callable[[Inexact[ArrayLike, "..."]], Inexact[Array, "..."]]:
-        """The hard solver with the weights as they are now: same shapes in and out.
+        """The hard solver with the present weights: it takes and returns the same shapes.
 
         Args:
             solver: another hard solver to use the weights in: a method, such as
@@ -177,28 +179,29 @@ class Unrolled(nnx.Module):
                 ``(A, y, *, sparsity, weights)`` that returns a `Recovery`, such as
                 ``functools.partial(gj.iht, num_steps=50)``. A function is called with the
                 network's matrix, sparsity and weights, signal by signal under `jax.vmap`. Both
-                work in blocks that bound their memory. None means the network's own.
-            prior: a last fit of all coefficients, once the solver has chosen its atoms. None means
-                the solver's own.
+                work in blocks that limit the memory. None means the network's own solver.
+            prior: a last fit of all coefficients, after the solver has chosen atoms. None means the
+                solver's own fit.
 
         Returns:
-            A `Hardened`, which is a pytree, pickles, and is called with measurements.
+            A `Hardened`, a pytree that can be pickled and is called with measurements.
 
         Raises:
-            TypeError: ``solver`` is no function; when called, it returns no `Recovery`.
+            TypeError: ``solver`` is neither a method nor a function, or it does not return a
+                `Recovery` when it is called.
         """
         now = self.rebuild()
         return Hardened.of(now.method, solver, now.A, now.policy, prior)
 
     def choices(self, Y: Inexact[ArrayLike, "..."]) -> Choices:
-        """The scores before each choice of the hard solver with the current weights."""
+        """The scores at each choice of the hard solver with the present weights."""
         return self._over_batch(recorded_choices, Y)
 
     def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
-        """Mean loss of the choices of one signal; ``targets`` are its atoms' energy fractions.
+        """Mean loss of the choices of one signal; ``targets`` has the energy fraction of each atom.
 
-        The relaxation's loss of what is kept where a step keeps scores above a threshold, else its
-        loss of what comes next.
+        It is the relaxation's ``kept_loss`` if a step keeps scores above a threshold, and its
+        ``next_loss`` otherwise.
         """
         taus = jnp.broadcast_to(self.tau, (self.num_layers,))
 
@@ -222,11 +225,12 @@ class Unrolled(nnx.Module):
         return mean(self._method.structure, taus, choices, targets)
 
     def rebuild(self: Own, *, A: Matrix | None = None, weights: Any = None) -> Own:
-        """The same network on another matrix or with other weights.
+        """The same network with another matrix or other weights.
 
         Args:
-            A: shape ``(m, n)``; a matrix that is too small for the sparsity lowers it.
-            weights: as when the network was made. None keeps those of now.
+            A: shape ``(m, n)``; if the matrix is too small for the sparsity, the sparsity is
+                lowered.
+            weights: as in the constructor. None keeps the present weights.
         """
         net = nnx.clone(self)
         if A is not None:
@@ -249,7 +253,7 @@ class Unrolled(nnx.Module):
         return net
 
     def parameter_names(self) -> list[str]:
-        """What the trained numbers are: equal bytes may mean weights or their logarithms."""
+        """The names of the trained parameters, and whether they are weights or logarithms."""
         kind = "weights"
         if self._meaning is None:
             kind = "arrays of a policy"

@@ -44,7 +44,7 @@ def noise_norm(
         The norm, one for each variance.
 
     Raises:
-        TypeError: wrong kinds of argument.
+        TypeError: an argument has a wrong type.
         ValueError: wrong shapes or numbers out of range.
 
     Example:

@@ -28,9 +28,9 @@ class Paths(NamedTuple):
 
     Attributes:
         parameters: of each path, in the order in which the paths were found, shape ``(sparsity,)``
-            or ``(sparsity, d)`` as those of the grid; zeros in unused slots.
+            or ``(sparsity, d)`` as those of the grid; zeros in unused places.
         coefficients: of its atom, shape ``(sparsity,)``; of ``L`` snapshots ``(sparsity, L)``;
-            zeros in unused slots.
+            zeros in unused places.
         count: how many paths were found, int32; they fill the first slots.
         fitted: ``sum_k coefficients_k atom(parameters_k)``, the shape of ``y``.
         residual_norm: ``||y - fitted||``, over all snapshots, in the units of ``y``.
@@ -99,8 +99,8 @@ def newtonised_omp(
         derivatives.
 
     Raises:
-        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -146,7 +146,7 @@ def newtonised_omp_batch(
     Args:
         atom: function of the parameters of one atom, as in `newtonised_omp`.
         grid: parameters of the candidates, as in `newtonised_omp`.
-        Y: measurements, one signal a row, shape ``(num, m)``; ``(num, m, L)`` with
+        Y: measurements, one signal per row, shape ``(num, m)``; ``(num, m, L)`` with
             `greedyjax.structures.SharedSupport`.
         sparsity: largest number of paths of one signal, static, between 1 and ``m``.
         false_alarm: the probability that noise alone is given a path, as in `newtonised_omp`.
@@ -154,14 +154,14 @@ def newtonised_omp_batch(
         structure: whether there are snapshots, as in `newtonised_omp`.
         num_newton: Newton steps in each refinement, static.
         num_cycles: how often a round refines all paths, static.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
 
     Returns:
         A `Paths` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

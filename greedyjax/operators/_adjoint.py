@@ -29,7 +29,7 @@ def check_adjoint(A: Matrix, key: jax.Array) -> float:
         The largest difference found, relative to ``||A x|| ||y||``.
 
     Raises:
-        TypeError: wrong kinds of argument.
+        TypeError: an argument has a wrong type.
         ValueError: they differ by more than rounding; the message names the likely cause where it
             finds one.
 

@@ -51,7 +51,7 @@ class Wavelet(Ready):
 
     Raises:
         ImportError: PyWavelets is not installed, and ``wavelet`` is a name.
-        TypeError: wrong kinds of argument.
+        TypeError: an argument has a wrong type.
         ValueError: more than three axes, or sides that ``2**num_levels`` does not divide; a wavelet
             that is unknown, or not orthogonal.
 

@@ -1,4 +1,4 @@
-"""A policy that is learned: what has been chosen raises or lowers the weights of what has not."""
+"""A learned policy: each chosen atom raises or lowers the weights of all others."""
 
 import dataclasses
 from typing import Any
@@ -20,20 +20,20 @@ _SCALE = 0.05
 class Interactions:
     """Weights that depend on which atoms have been chosen so far: ``exp(bias + f seen calls)``.
 
-    ``f`` is the vector ``c`` of how far each atom has been chosen, or that and the sizes of their
-    coefficients, ``[c, sqrt(|z| / max |z|)]``. The matrix ``seen calls`` of rank ``R`` says by how
-    much an atom, once it is chosen, raises the logarithm of the weight of every other. With rank 0
-    this is one weight per atom, ``exp(bias)``.
+    The features ``f`` are the vector ``c`` of how far each atom has been chosen. They may also
+    contain the relative sizes of the coefficients ``z``: ``f = [c, sqrt(|z| / max |z|)]``. Once
+    atom ``i`` is chosen, row ``i`` of the matrix ``seen calls``, which has rank ``R``, is added to
+    the logarithms of all weights. With rank 0 there is one fixed weight per atom, ``exp(bias)``.
 
     Attributes:
-        bias: of each atom, shape ``(n,)``.
-        seen: shape ``(n, R)``, or ``(2 n, R)`` where coefficients count too.
+        bias: the logarithm of each atom's weight before any choice, shape ``(n,)``.
+        seen: shape ``(n, R)``, or ``(2 n, R)`` if ``f`` contains coefficients.
         calls: shape ``(R, n)``.
 
     Example:
         >>> import jax.numpy as jnp, greedyjax as gj
         >>> from greedyjax.policies import Interactions
-        >>> policy = Interactions(  # Atom 0 calls for atom 3.
+        >>> policy = Interactions(  # Atom 0 raises the weight of atom 3.
         ...     bias=jnp.zeros(4), seen=jnp.eye(4)[:, :1], calls=2 * jnp.eye(4)[3:])
         >>> y = jnp.array([2.0, 0.0, 1.0, 0.5])
         >>> gj.omp(jnp.eye(4), y, sparsity=2).support.tolist()
@@ -61,19 +61,20 @@ class Interactions:
         weights: Float[ArrayLike, " n"] | None = None,
         coefficients: bool = False,
     ) -> "Interactions":
-        """Where training begins: the same weights whatever has been chosen.
+        """The start of a training: weights that do not depend on the chosen atoms yet.
 
         Args:
             key: random key, for ``seen``.
             num_atoms: ``n``.
             rank: ``R``, at least 0.
-            weights: the weights to begin with, shape ``(n,)``, none of them 0; None means ones.
-            coefficients: whether the sizes of coefficients count too; a solver then computes them
-                before each choice.
+            weights: the weights to start from, shape ``(n,)``, none of them 0; None means ones.
+            coefficients: whether the sizes of coefficients are features too. A solver then computes
+                coefficients before each choice.
 
         Raises:
-            TypeError: wrong kinds of argument.
-            ValueError: wrong shapes or ranges, NaN or infinity; a weight of 0.
+            TypeError: an argument has a wrong type.
+            ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity; or a
+                weight is 0.
         """
         key = _checks.prng_key("key", key)
         n = _checks.static_int("num_atoms", num_atoms, minimum=1)
@@ -90,7 +91,7 @@ class Interactions:
 
     @property
     def matrix(self) -> Float[Array, "n n"]:
-        """Entry ``(i, j)``: what atom ``i``, chosen, adds to the log of the weight of ``j``."""
+        """Entry ``(i, j)`` is added to the log of the weight of ``j`` once ``i`` is chosen."""
         return jnp.asarray(self.seen)[: len(self.bias)] @ self.calls
 
     def __call__(self, context: Any) -> Float[Array, " n"]:

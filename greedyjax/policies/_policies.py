@@ -1,4 +1,4 @@
-"""What a policy is, what it sees, and the two that arrays of weights stand for."""
+"""The protocol of a policy, its argument, and the two policies that arrays of weights become."""
 
 import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -8,18 +8,19 @@ from jaxtyping import Array, Float, Inexact, Int
 
 
 class Context(NamedTuple):
-    """What is known before a choice.
+    """The argument of a policy: what is known before a choice.
 
     Attributes:
-        step: the number of the step, from 0 on.
+        step: the number of the step, counted from 0.
         chosen: how far each atom has been chosen before, between 0 and 1, real, shape ``(n,)``. In
-            hard solvers it is 0 or 1; after soft rows ``p_i`` it is ``1 - prod_i (1 - p_i)``. In
-            IHT and HTP it is the mask of the last step. In CoSaMP and subspace pursuit it is the
-            atoms kept when new ones are chosen, and all the merged ones when some of them are kept.
-        coefficients: of those atoms, shape ``(n,)``, complex where the problem is. Atoms that were
-            not chosen have 0. They are over columns of norm 1 and in the unit of ``y`` that makes
-            its largest entry lie between 1 and 2; in IHT and HTP they are the last ``x`` in the
-            units that the step works in. Their ratios are what matters.
+            hard solvers it is 0 or 1. In Soft-OMP, after soft rows ``p_i``, it is
+            ``1 - prod_i (1 - p_i)``. In IHT and HTP it is the mask of the last step. CoSaMP and
+            subspace pursuit choose twice per step: before they choose candidates it marks the kept
+            atoms, and before they choose which atoms to keep it marks the merged atoms.
+        coefficients: the coefficients of the chosen atoms, and 0 for all others, shape ``(n,)``;
+            complex if the problem is. They belong to columns of norm 1, and to ``y`` scaled so that
+            its largest entry lies between 1 and 2. In IHT and HTP they are the last ``x``, in the
+            units of the step. So use only their ratios.
     """
 
     step: Int[Array, ""]
@@ -29,11 +30,11 @@ class Context(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """Called before each choice. Only the magnitudes of what it returns matter.
+    """Computes the weights of a choice. Only the magnitudes of the returned numbers matter.
 
-    A policy is a pytree, such as a dataclass registered by `jax.tree_util.register_dataclass`: its
-    arrays can be learned, and two policies that differ in their arrays alone share one compilation.
-    What it does not look at is not computed.
+    A policy is a pytree, such as a dataclass registered by `jax.tree_util.register_dataclass`. So
+    its arrays can be learned, and two policies that differ only in their arrays share one
+    compilation. Solvers compute only the fields of the context that the policy reads.
 
     Example:
         >>> import dataclasses, jax, jax.numpy as jnp, greedyjax as gj

@@ -1,4 +1,4 @@
-"""Atoms that are open once their parent has been chosen."""
+"""Atoms that get their full weight once their parent has been chosen."""
 
 import dataclasses
 from typing import Any
@@ -14,19 +14,20 @@ from greedyjax import _checks
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """An atom is open once its parent has been chosen, as coefficients of wavelets are.
+    """A policy for trees: an atom gets its full weight once its parent has been chosen.
 
-    In OMP what is chosen grows from the roots. The other solvers choose several atoms at once, and
-    see those of their last step. Where fewer are open, closed ones take the places that are left,
-    and answers need not hang together. So prefer the tree there, by ``closed`` between 0 and 1,
-    instead of demanding it.
+    Large wavelet coefficients form such trees. In OMP the support grows from the roots. The other
+    solvers choose several atoms at once, and the policy sees the atoms of their last step. If fewer
+    atoms than the solver needs have a chosen parent, the solver chooses other atoms too, and the
+    support need not be a tree. So use ``closed`` between 0 and 1 in these solvers, which prefers
+    the tree but does not require it.
 
     Attributes:
-        parents: integers, shape ``(n,)``: of each atom its parent, -1 for a root, such as
+        parents: integers, shape ``(n,)``, the parent of each atom, and -1 for a root, such as
             ``greedyjax.operators.Wavelet.parents``.
         closed: the weight of an atom whose parent has not been chosen, between 0 and 1; it can be
-            learned. An atom of weight 0 comes last, and is not forbidden.
-        weights: of the open atoms, shape ``(n,)``; None for ones.
+            learned. An atom of weight 0 comes last, but is not forbidden.
+        weights: the weights of atoms whose parent has been chosen, shape ``(n,)``; None means ones.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

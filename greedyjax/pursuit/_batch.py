@@ -1,4 +1,4 @@
-"""Very many signals by each of the algorithms: `recover_batch` with the method filled in."""
+"""Functions for very many signals: `recover_batch` with each of the methods."""
 
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
@@ -30,39 +30,39 @@ def omp_batch(
     batch_size: int | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """`omp` of many signals with one dictionary, by the form that is fastest for their sizes.
+    """`omp` for many signals with one matrix, by the form that is fastest for their sizes.
 
-    The answers are those of ``jax.vmap(omp)``, up to rounding. They come in blocks of signals, so
-    that memory is bounded whatever ``num`` is. Within a block, steps work on the residuals, or on
-    the Gram matrix where that costs less (see `plan`); a block in which atoms are so close to
-    dependent that a Gram matrix would lose them to rounding is done again by residuals.
+    The answers are those of ``jax.vmap(omp)``, up to rounding. Signals are solved in blocks, so
+    that memory is limited whatever ``num`` is. Within a block, steps use the residuals, or the Gram
+    matrix if that costs less (see `plan`). If the atoms of a block are so nearly dependent that a
+    Gram matrix is not accurate enough, the block is solved again by residuals.
 
-    Signals from a file or larger than the device's memory, and all processors of a CPU at once:
-    `greedyjax.streaming.recover`.
+    If signals are in a file, or do not fit into memory, or if all processors of a CPU should work,
+    use `greedyjax.streaming.recover`.
 
     Args:
-        A: matrix of shape ``(m, n)``, an operator, or `greedyjax.dictionary` of either, which
-            saves preparing it again from call to call.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        A: matrix of shape ``(m, n)``, an operator, or the `greedyjax.dictionary` of either, which
+            is not prepared again in each call.
+        Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
-        rtol: stops a signal once ``||r|| <= max(rtol ||y||, atol)``; one, or one per signal, shape
-            ``(num,)``; traced, >= 0. A Gram matrix does not know residuals to that accuracy, so
-            anything but the number 0 is done by residuals.
-        atol: the same in the units of ``Y``.
-        penalty: of the fit, as in `omp`, real and >= 0, shape ``(n,)``. None means 0.
-        batch_size: signals in a block, static; None chooses.
+        rtol: relative tolerance, one number, or one per signal in shape ``(num,)``; traced, >= 0.
+            A signal stops once ``||r|| <= max(rtol ||y||, atol)``. Residuals from a Gram matrix are
+            not accurate enough for this, so steps use the residuals unless ``rtol`` is 0.
+        atol: absolute tolerance in the units of ``Y``, with the same shapes.
+        penalty: ridge penalty of the fit, as in `omp`, real and >= 0, shape ``(n,)``. None means 0.
+        batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``. First derivatives in ``A`` and
-        ``Y`` are those of least squares on the atoms found; -1 in ``support`` marks steps that
+        ``Y`` are those of least squares on the chosen atoms. In ``support``, -1 marks steps that
         were not taken because nothing was left to fit.
 
     Raises:
-        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -92,11 +92,11 @@ def iht_batch(
     batch_size: int | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """`iht` of many signals with one matrix, in blocks that bound its memory.
+    """`iht` for many signals with one matrix, in blocks that limit the memory.
 
     Args:
         A: matrix of shape ``(m, n)``, an operator, or a `greedyjax.dictionary`.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2``, computed once for all.
@@ -104,15 +104,15 @@ def iht_batch(
             magnitudes matter. None means ones.
         debias: static; True ends with least squares on the entries kept, as in `iht`.
         penalty: of that fit, shape ``(n,)``. None means 0.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -145,23 +145,23 @@ def niht_batch(
     batch_size: int | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """`niht` of many signals with one matrix, in blocks that bound its memory.
+    """`niht` for many signals with one matrix, in blocks that limit the memory.
 
     Args:
         A: matrix of shape ``(m, n)``, an operator, or a `greedyjax.dictionary`.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_steps: number of steps, static, at least 0.
         weights: as in `niht`.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -189,25 +189,25 @@ def htp_batch(
     batch_size: int | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """`htp` of many signals with one matrix, in blocks that bound its memory.
+    """`htp` for many signals with one matrix, in blocks that limit the memory.
 
     Args:
         A: matrix of shape ``(m, n)``, an operator, or a `greedyjax.dictionary`.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: number of entries, static, between 1 and ``n``.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2``, computed once for all.
         weights: as in `htp`.
         penalty: as in `htp`.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -234,24 +234,24 @@ def subspace_pursuit_batch(
     batch_size: int | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """`subspace_pursuit` of many signals with one matrix, in blocks that bound its memory.
+    """`subspace_pursuit` for many signals with one matrix, in blocks that limit the memory.
 
     Args:
         A: matrix of shape ``(m, n)``, an operator, or a `greedyjax.dictionary`.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``.
         num_steps: number of steps, static, at least 1.
         weights: as in `subspace_pursuit`.
         penalty: as in `subspace_pursuit`.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -279,25 +279,25 @@ def cosamp_batch(
     batch_size: int | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """`cosamp` of many signals with one matrix, in blocks that bound its memory.
+    """`cosamp` for many signals with one matrix, in blocks that limit the memory.
 
     Args:
         A: matrix of shape ``(m, n)``, an operator, or a `greedyjax.dictionary`.
-        Y: measurements, one signal a row, shape ``(num, m)``.
+        Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``.
         num_steps: number of steps, static, at least 1.
         weights: as in `cosamp`.
         debias: static; True ends with least squares on the atoms kept, as in `cosamp`.
         penalty: as in `cosamp`.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

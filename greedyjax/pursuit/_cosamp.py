@@ -27,33 +27,34 @@ def cosamp(
 ) -> Recovery:
     """Weighted CoSaMP, compressive sampling matching pursuit.
 
-    It keeps ``sparsity`` atoms. Each step merges twice as many to them, those of largest
-    ``|w_j a_j* r| / ||a_j||``, fits ``y`` on all by least squares, and keeps those of largest
-    ``|w_j z_j| ||a_j||`` with the coefficients they have. Differentiable in ``A``, ``y`` and
-    ``penalty`` on the support found.
+    CoSaMP keeps ``sparsity`` atoms. Each step merges ``2 sparsity`` candidates with them, the
+    atoms with the largest ``|w_j a_j* r| / ||a_j||``. It fits ``y`` on all merged atoms by least
+    squares, with coefficients ``z``. Then it keeps the ``sparsity`` atoms with the largest
+    ``|w_j z_j| ||a_j||``, and their coefficients. The answer is differentiable in ``A``, ``y`` and
+    ``penalty``, on the chosen atoms.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
-            norms.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns may
+            have any norms.
         y: measurements, shape ``(m,)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; with
-            fewer than ``3 sparsity`` rows the merged atoms fit anything.
+            fewer than ``3 sparsity`` measurements the merged atoms fit any ``y``.
         num_steps: number of steps, static, at least 1.
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
-        debias: static; True ends with least squares on the atoms kept, which otherwise keep the
-            coefficients that they had among all those merged.
-        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        debias: static; True ends with least squares on the kept atoms. Otherwise they have the
+            coefficients of the fit on all merged atoms.
+        penalty: ridge penalty of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
         structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
-        A `Recovery`, of the iterate of least residual; ``support`` by falling score, -1 where ``x``
-        is 0.
+        A `Recovery` with the iterate of the smallest residual. ``support`` lists the atoms by
+        falling score, with -1 where ``x`` is 0.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -85,16 +86,17 @@ def soft_cosamp(
 ) -> Recovery:
     """Soft-CoSaMP: `cosamp` with both choices made by rows of `softsort`.
 
-    Rows ``Q`` keep, rows ``P`` join: ``v = [Q; P]^T z`` with ``z`` least squares of ``y`` over the
-    mean atoms ``A [Q; P]^T`` of unit-norm columns; the next ``Q`` are the first rows of softsort of
-    ``|w_j v_j|``, and ``x = d v`` with ``d`` their column sums. As ``tau`` goes to 0 it tends to
-    the hard algorithm wherever scores differ. Differentiable in ``A``, ``y``, ``tau``, ``weights``
-    and ``penalty``.
+    The soft rows ``Q`` stand for the kept atoms, and the soft rows ``P`` for the candidates. Each
+    step computes ``v = [Q; P]^T z``, where ``z`` has the least-squares coefficients of ``y`` over
+    the mean atoms ``A [Q; P]^T`` of columns with norm 1. The next ``Q`` has the first rows of
+    softsort of ``|w_j v_j|``, and ``x = d v`` with ``d`` the column sums of this ``Q``. As ``tau``
+    goes to 0 the answer tends to that of `cosamp`, wherever scores differ. The answer is
+    differentiable in ``A``, ``y``, ``tau``, ``weights`` and ``penalty``.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
-            norms.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns may
+            have any norms.
         y: measurements, shape ``(m,)``.
         sparsity: number of atoms, static, between 1 and ``min(m, n)``; as in `cosamp`.
         tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
@@ -102,19 +104,20 @@ def soft_cosamp(
         num_steps: number of steps, static, at least 1.
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
-        debias: static; True ends with least squares over the soft rows that keep.
-        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
+        debias: static; True ends with least squares over the soft rows of the kept atoms.
+        penalty: ridge penalty of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`,
             of the dense ``x``.
-        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
-            `greedyjax.sorting`.
+        relaxation: what replaces the sort, a class that makes soft rows and is called with
+            ``tau``; see `greedyjax.sorting`.
         structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
-        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row that keeps.
+        A `Recovery` with dense ``x``; ``support`` has the index of the largest entry of each row of
+        ``Q``.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -36,7 +36,7 @@ def _power_of_two_below(number: float) -> int:
 
 
 def in_rows(Y: Any, snapshots: bool) -> tuple[Any, tuple[int, ...]]:
-    """Signals of any leading shape as one signal a row, and that shape, which is () for one."""
+    """Signals of any leading shape as one signal per row, and that shape, which is () for one."""
     lead = Y.shape[: Y.ndim - 1 - snapshots]
     return Y.reshape(-1, *Y.shape[len(lead) :]), lead
 

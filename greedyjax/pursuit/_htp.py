@@ -27,29 +27,30 @@ def htp(
 ) -> Recovery:
     """Weighted hard thresholding pursuit.
 
-    ``u = x + eta A*(y - A x)``, then ``x`` is least squares on the ``sparsity`` largest
-    ``|w_j u_j|``. Weights choose entries; they never enter the fit. A few steps do what `iht` needs
-    many for. Differentiable in ``A``, ``y`` and ``penalty`` on the support found.
+    Each step computes ``u = x + eta A*(y - A x)``. Then it fits ``y`` by least squares on the
+    ``sparsity`` entries with the largest ``|w_j u_j|``. Weights choose entries and never enter the
+    fit. `htp` needs fewer steps than `iht`. The answer is differentiable in ``A``, ``y`` and
+    ``penalty``, on the chosen atoms.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``
             (and ``column_norms``, or prepared by `greedyjax.dictionary`).
         y: measurements, shape ``(m,)``.
-        sparsity: number of entries, static, between 1 and ``n``; an entry whose column depends on
-            those of larger ones is 0.
+        sparsity: number of entries, static, between 1 and ``n``; an entry is 0 if its column is
+            dependent on the columns of larger entries.
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
-        penalty: of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        penalty: ridge penalty of the fits, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
         structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery`; ``support`` lists the entries by falling score, -1 where they are 0.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -79,9 +80,10 @@ def soft_htp(
 ) -> Recovery:
     """Soft-HTP: `htp` with the choice of entries replaced by the first rows ``P`` of `softsort`.
 
-    ``u = x + eta A*(y - A x)``, then ``x = P^T z`` with ``z`` least squares of ``y`` over the mean
-    atoms ``A P^T`` of unit-norm columns. As ``tau`` goes to 0 it tends to `htp` wherever scores
-    differ. Differentiable in ``A``, ``y``, ``tau``, ``step_size``, ``weights`` and ``penalty``.
+    Each step computes ``u = x + eta A*(y - A x)``, and then ``x = P^T z``. Here ``z`` has the
+    least-squares coefficients of ``y`` over the mean atoms ``A P^T`` of columns with norm 1. As
+    ``tau`` goes to 0 the answer tends to that of `htp`, wherever scores differ. The answer is
+    differentiable in ``A``, ``y``, ``tau``, ``step_size``, ``weights`` and ``penalty``.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator, as in `htp`.
@@ -91,17 +93,17 @@ def soft_htp(
         num_steps: number of steps, static, at least 0.
         step_size: ``eta > 0``, traced; None means ``1 / ||A||^2`` by power iteration.
         weights: shape ``(n,)`` or ``(num_steps, n)``, or a policy, as in `htp`.
-        penalty: as in `htp`, of the dense ``x``.
-        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
-            `greedyjax.sorting`.
+        penalty: ridge penalty of the dense ``x``, as in `htp`.
+        relaxation: what replaces the sort, a class that makes soft rows and is called with
+            ``tau``; see `greedyjax.sorting`.
         structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -29,10 +29,11 @@ def iht(
 ) -> Recovery:
     """Weighted iterative hard thresholding.
 
-    ``u = x + eta A*(y - A x)``, then ``x = u`` on the ``sparsity`` largest ``|w_j u_j|`` and 0
-    elsewhere. Weights choose entries; they never scale them. Two products with ``A`` a step, and
-    ``jax.vmap(lambda y: iht(A, y, sparsity=s, num_steps=t))(Y)`` makes each one matrix product
-    over a batch.
+    Each step computes ``u = x + eta A*(y - A x)``. Then it sets ``x = u`` on the ``sparsity``
+    entries with the largest ``|w_j u_j|``, and ``x = 0`` elsewhere. Weights choose entries and
+    never scale them. A step costs two products with ``A``. With
+    ``jax.vmap(lambda y: iht(A, y, sparsity=s, num_steps=t))(Y)`` these are two matrix products for
+    a whole batch.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.
@@ -44,18 +45,19 @@ def iht(
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         x0: start, shape ``(n,)``; None means 0.
         debias: static; True ends with least squares on the entries that the last step keeps.
-        penalty: of that fit, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
+        penalty: ridge penalty of that fit, real and >= 0, shape ``(n,)``, as in `greedyjax.omp`.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
-            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has. With
-            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has
+            as many places for each block as the largest block has atoms. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column per
+            snapshot.
 
     Returns:
         A `Recovery`; ``support`` lists the kept entries by falling score, -1 where they are 0.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -97,9 +99,10 @@ def soft_iht(
 ) -> Recovery:
     """Soft-IHT: `iht` with the 0-1 mask replaced by `soft_topk_mask`.
 
-    ``u = x + eta A*(y - A x)``, then ``x = d u`` with ``d`` the soft mask of ``|w_j u_j|``. As
-    ``tau`` goes to 0 it tends to `iht` wherever scores differ; equal scores share the mask.
-    Differentiable in ``A``, ``y``, ``tau``, ``step_size``, ``weights`` and ``x0``.
+    Each step computes ``u = x + eta A*(y - A x)``, and then ``x = d u`` with ``d`` the soft mask of
+    ``|w_j u_j|``. As ``tau`` goes to 0 the answer tends to that of `iht`, wherever scores differ.
+    Equal scores share the mask. The answer is differentiable in ``A``, ``y``, ``tau``,
+    ``step_size``, ``weights`` and ``x0``.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.
@@ -112,21 +115,22 @@ def soft_iht(
             `greedyjax.policies.Policy`; only magnitudes matter. None means ones.
         x0: start, shape ``(n,)``; None means 0.
         debias: static; True ends with least squares over the soft rows of the last step.
-        penalty: of that fit, as in `iht`.
-        relaxation: of the sort, a class that is called with ``tau`` and gives a mask, such as those
-            of `greedyjax.sorting`; a `greedyjax.sorting.Gate` is enough unless ``debias``.
+        penalty: ridge penalty of that fit, as in `iht`.
+        relaxation: what replaces the sort, a class that makes a mask and is called with ``tau``;
+            see `greedyjax.sorting`. A `greedyjax.sorting.Gate` is enough unless ``debias``.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
-            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has. With
-            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has
+            as many places for each block as the largest block has atoms. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column per
+            snapshot.
 
     Returns:
-        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step,
-            the lowest index first where scores tie.
+        A `Recovery` with dense ``x``. ``support`` has the index of the largest entry of each soft
+            row of the last step, the lowest index where scores tie.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -23,16 +23,18 @@ def niht(
     x0: Inexact[ArrayLike, "n *snapshots"] | None = None,
     structure: Structure = Plain(),
 ) -> Recovery:
-    """Normalised iterative hard thresholding: `iht` that measures how long each step may be.
+    """Normalised iterative hard thresholding: `iht` with a step size that each step computes.
 
-    Each step is ``u = x + mu A*(y - A x)``, of which the ``sparsity`` entries of largest
-    ``|w_j u_j|`` are kept. With ``d`` the mask of the entries kept before and ``g`` the gradient,
-    ``mu = ||d g||^2 / ||A (d g)||^2``; before any was kept, those of steepest descent count. Where
-    other entries are kept, ``mu`` is halved until the step to ``x'`` has
-    ``mu <= 0.99 ||x' - x||^2 / ||A (x' - x)||^2``. So without weights the residual falls in each
-    step, whatever the units of ``A`` are, and steps are as long as the few columns in use allow. A
-    step costs twice the products of one of `iht`, and one more for each halving.
-    Differentiable in ``A`` and ``y`` on the support found.
+    Each step computes ``u = x + mu A*(y - A x)``, and keeps the ``sparsity`` entries with the
+    largest ``|w_j u_j|``. With ``d`` the mask of the entries that the step before kept, and ``g``
+    the gradient, the step size is ``mu = ||d g||^2 / ||A (d g)||^2``. In the first step, ``d`` has
+    the entries that steepest descent would keep. If the kept entries change, ``mu`` is halved until
+    the step to ``x'`` has ``mu <= 0.99 ||x' - x||^2 / ||A (x' - x)||^2``.
+
+    So without weights the residual falls in each step, whatever the units of ``A`` are, and steps
+    are as large as the few columns in use allow. A step costs twice as many products as a step of
+    `iht`, and one more for each halving. The answer is differentiable in ``A`` and ``y``, on the
+    chosen atoms.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.
@@ -45,11 +47,11 @@ def niht(
         structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
-        A `Recovery`; ``support`` by falling score, -1 where ``x`` is 0.
+        A `Recovery`; ``support`` lists the atoms by falling score, with -1 where ``x`` is 0.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -79,10 +81,10 @@ def soft_niht(
 ) -> Recovery:
     """Soft-NIHT: `niht` with the 0-1 masks replaced by `soft_topk_mask`.
 
-    The length of a step is made of the soft mask too, and is differentiated. How often it is halved
-    is a constant to derivatives, and entries count as changed where a mask crosses a half. As
-    ``tau`` goes to 0 it tends to `niht` wherever scores differ. Differentiable in ``A``, ``y``,
-    ``tau``, ``weights`` and ``x0``.
+    The step size depends on the soft mask too, and derivatives pass through it. Derivatives treat
+    the number of halvings as a constant. An entry counts as changed if its mask crosses one half.
+    As ``tau`` goes to 0 the answer tends to that of `niht`, wherever scores differ. The answer is
+    differentiable in ``A``, ``y``, ``tau``, ``weights`` and ``x0``.
 
     Args:
         A: matrix of shape ``(m, n)``, or an operator with ``shape``, ``matvec`` and ``rmatvec``.
@@ -92,16 +94,16 @@ def soft_niht(
         num_steps: number of steps, static, at least 0.
         weights: as in `niht`.
         x0: start, shape ``(n,)``; None means 0.
-        relaxation: of the sort, a class that is called with ``tau`` and gives a mask, such as those
-            of `greedyjax.sorting`; a `greedyjax.sorting.Gate` is enough.
+        relaxation: what replaces the sort, a class that makes a mask and is called with ``tau``;
+            see `greedyjax.sorting`. A `greedyjax.sorting.Gate` is enough.
         structure: which atoms are chosen together, or share snapshots, as in `greedyjax.omp`.
 
     Returns:
         A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row of the last step.
 
     Raises:
-        TypeError: wrong kinds of argument, among them ``sparsity`` or ``num_steps`` traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` or ``num_steps`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

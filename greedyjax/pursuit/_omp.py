@@ -29,38 +29,43 @@ def omp(
 ) -> Recovery:
     """Weighted orthogonal matching pursuit.
 
-    From ``r = y`` each step adds the atom ``argmax_j |w_j a_j* r| / ||a_j||`` not chosen before
-    and sets ``r`` to what least squares on the chosen atoms leaves of ``y``. Weights choose atoms;
-    they never enter the fit; a weight of 0 puts an atom last. One product with ``A`` a step, and
-    ``jax.vmap(lambda y: omp(A, y, sparsity=s))(Y)`` makes it one matrix product over a batch.
-    Differentiable in ``A`` and ``y`` on the support found.
+    The residual begins as ``r = y``. Each step adds the atom with the largest score
+    ``|w_j a_j* r| / ||a_j||`` that has not been chosen before. Then it fits ``y`` by least squares
+    on the chosen atoms, and ``r`` becomes the residual of that fit. Weights choose atoms and never
+    enter the fit. A weight of 0 puts an atom last.
+
+    A step costs one product with ``A``. With ``jax.vmap(lambda y: omp(A, y, sparsity=s))(Y)`` it
+    costs one matrix product for a whole batch. The answer is differentiable in ``A`` and ``y``, on
+    the chosen atoms.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``
-            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns of any
-            norms.
+            (and ``column_norms``, or prepared by `greedyjax.dictionary`). Columns may
+            have any norms.
         y: measurements, shape ``(m,)``.
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
-            `greedyjax.policies.Policy`, which sees what was chosen; only magnitudes matter. None
-            means ones.
-        rtol: stops once ``||r|| <= max(rtol ||y||, atol)``; traced, >= 0. In a batch each signal
-            stops on its own.
-        atol: the same in the units of ``y``; traced, >= 0.
-        penalty: real and >= 0, shape ``(n,)``, in the units of ``A^2``: the fit minimises
-            ``||y - A x||^2 + sum_j penalty_j |x_j|^2`` on the atoms chosen, which a prior variance
-            of ``1 / penalty_j`` times that of the noise makes the best estimate. None means 0.
+            `greedyjax.policies.Policy`, which sees the atoms chosen so far; only magnitudes
+            matter. None means ones.
+        rtol: relative tolerance, traced, >= 0: OMP stops once ``||r|| <= max(rtol ||y||, atol)``.
+            In a batch each signal stops separately.
+        atol: absolute tolerance in the units of ``y``, traced, >= 0.
+        penalty: ridge penalty, real and >= 0, shape ``(n,)``, in the units of ``A^2``: the fit
+            minimises ``||y - A x||^2 + sum_j penalty_j |x_j|^2`` on the chosen atoms. This is the
+            best estimate if the prior variance of ``x_j`` is the variance of the noise divided by
+            ``penalty_j``. None means 0.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
-            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has. With
-            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has
+            as many places for each block as the largest block has atoms. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column per
+            snapshot.
 
     Returns:
-        A `Recovery`; ``support`` is in the order of choice, with -1 in unused slots.
+        A `Recovery`; ``support`` is in the order of choice, with -1 in unused places.
 
     Raises:
-        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -92,38 +97,42 @@ def soft_omp(
 ) -> Recovery:
     """Soft-OMP: `omp` with the argmax replaced by the first row of softsort.
 
-    Each step adds the mean atom ``A p`` with ``p = softmax(|w_j a_j* r| / tau)`` over unit-norm
-    columns, and ``x = P^T z`` with ``z`` the least-squares coefficients of ``y`` over the ``A p``.
-    As ``tau`` goes to 0 it tends to `omp` wherever the largest score is unique; equal scores share
-    a row. Differentiable in ``A``, ``y``, ``tau`` and ``weights``, with finite gradients on
-    degenerate input: a row that adds no direction to the earlier ones adds nothing.
+    Columns are scaled to norm 1. Each step adds the mean atom ``A p`` with
+    ``p = softmax(|w_j a_j* r| / tau)``. The answer is ``x = P^T z``, where ``P`` has the rows ``p``
+    of all steps, and ``z`` has the least-squares coefficients of ``y`` over the mean atoms.
+
+    As ``tau`` goes to 0 the answer tends to that of `omp`, wherever the largest score is unique.
+    Equal scores share a row. The answer is differentiable in ``A``, ``y``, ``tau`` and
+    ``weights``. Gradients are finite on degenerate input, because a row that is dependent on
+    earlier rows adds nothing.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator, as in `omp`.
         y: measurements, shape ``(m,)``.
         sparsity: number of soft atoms, static, between 1 and ``min(m, n)``.
-        tau: temperature > 0 in the units of ``y``; one, or one per step; traced. See
+        tau: temperature > 0 in the units of ``y``, one number or one per step; traced. See
             `relative_tau`.
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
-            `greedyjax.policies.Policy`, which sees what was chosen; only magnitudes matter. None
-            means ones.
-        remat: static; True keeps no soft row and makes each again from the residual it came from,
-            in the backward pass too. Memory then grows with ``sparsity * (m + sparsity)``, not
-            with ``sparsity * n``, and a step with its gradient takes about 1.5 times as long.
-        penalty: as in `omp`, of the dense ``x``.
-        relaxation: of the sort, a class that is called with ``tau`` and gives soft rows; see
-            `greedyjax.sorting`.
+            `greedyjax.policies.Policy`, which sees the atoms chosen so far; only magnitudes
+            matter. None means ones.
+        remat: static; True stores no soft rows, and computes them again from the residuals when
+            they are needed. Memory then grows with ``sparsity * (m + sparsity)`` and not with
+            ``sparsity * n``, and a step with its gradient takes about 1.5 times as long.
+        penalty: ridge penalty of the dense ``x``, as in `omp`.
+        relaxation: what replaces the sort, a class that makes soft rows and is called with
+            ``tau``; see `greedyjax.sorting`.
         structure: which atoms are chosen together, a `greedyjax.structures.Structure` such as
-            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has room
-            for as many atoms of each as the largest has. With
-            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column a snapshot.
+            `greedyjax.structures.Blocks`; ``sparsity`` then counts blocks, and ``support`` has
+            as many places for each block as the largest block has atoms. With
+            `greedyjax.structures.SharedSupport` ``y`` has shape ``(m, L)``, one column per
+            snapshot.
 
     Returns:
-        A `Recovery` with dense ``x``; ``support`` is the argmax of each soft row.
+        A `Recovery` with dense ``x``; ``support`` has the index of the largest entry of each row.
 
     Raises:
-        TypeError: wrong kinds of argument, among them a ``sparsity`` that is traced.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or ``sparsity`` is traced.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -258,7 +258,7 @@ def checked_operator(A: Any, *, uses_columns: bool) -> Any:
 def checked_measurements(
     name: str, y: Any, A: Any, *, ndim: int, snapshots: bool = False
 ) -> Inexact[Array, "..."]:
-    """``y``, or one signal a row, in the dtype of the answer; of snapshots each a column."""
+    """``y``, or one signal per row, in the dtype of the answer; of snapshots each a column."""
     (m, n), shape = A.shape, _checks.as_array(name, y).shape
     if snapshots:
         lead = "(num, " if ndim == 2 else "("

@@ -58,8 +58,9 @@ def recover(
         A `Recovery`.
 
     Raises:
-        TypeError: wrong kinds of argument; a method whose step changes the form of its state.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type, or a step of the method changes the form of the
+            state.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

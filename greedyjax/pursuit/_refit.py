@@ -21,17 +21,18 @@ from greedyjax.pursuit._cutting import batch_that_fits, in_blocks, in_rows
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GaussianPrior:
-    """How coefficients go together, and how much of them lies outside the atoms that were chosen.
+    """A normal prior of all coefficients, for a last fit after a solver has chosen atoms.
 
-    ``x = D g`` with ``g`` normal of mean 0 and a full ``covariance``, and ``D`` diagonal: 1 for the
-    chosen atoms, ``elsewhere`` for all others. A solver's own fit, least squares on the chosen
-    atoms, knows neither which coefficients go together nor that small ones were left out.
+    The prior is ``x = D g``, where ``g`` is normal with mean 0 and a full ``covariance``, and ``D``
+    is diagonal: 1 for the chosen atoms, and ``elsewhere`` for all others. The solver's own fit,
+    least squares on the chosen atoms, does not use the correlations of coefficients, and sets the
+    coefficients of all other atoms to 0.
 
     Attributes:
         covariance: of the coefficients, shape ``(n, n)``, Hermitian and positive semidefinite; a
             factor does not matter.
-        elsewhere: between 0, where nothing lies outside, and 1, where the choice says nothing and
-            the fit is the linear estimator of least mean squared error.
+        elsewhere: between 0 and 1. With 0 all other coefficients are 0. With 1 the choice of atoms
+            has no effect, and the fit is the linear estimator of least mean squared error.
         noise: > 0, the share of the noise in the energy of a measurement.
 
     Example:
@@ -62,21 +63,21 @@ class GaussianPrior:
     ) -> Inexact[Array, "..."]:
         """The posterior mean ``D C D A* (A D C D A* + l I)^-1 y``, for one signal or many.
 
-        ``l`` is ``noise`` times the mean of the diagonal before it. Every atom gets a coefficient,
-        those that were not chosen small ones.
+        ``l`` is ``noise`` times the mean of the diagonal of ``A D C D A*``. Every atom gets a
+        coefficient. Atoms that were not chosen get small ones.
 
         Args:
             A: matrix, shape ``(m, n)``, or an operator, of which ``A C`` is formed.
             Y: measurements, shape ``(..., m)``, or ``(..., m, L)`` of snapshots with one support.
-            support: indices of the chosen atoms, shape ``(..., k)``, of any solver; -1 for a slot
-                that is not used.
+            support: indices of the chosen atoms, shape ``(..., k)``, from any solver; -1 in unused
+                places.
 
         Returns:
             Shape ``(..., n)``, or ``(..., n, L)``.
 
         Raises:
-            TypeError: wrong kinds of argument.
-            ValueError: wrong shapes or ranges, NaN or infinity.
+            TypeError: an argument has a wrong type.
+            ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
         """
         operator = as_operator(A)
         given, (m, n) = Y, operator.shape

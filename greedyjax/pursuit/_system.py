@@ -28,16 +28,16 @@ def stack_real(
 ) -> tuple[Any, Float[Array, "*batch rows"]]:
     """The real system ``[Re A; Im A] x = [Re y; Im y]`` of a complex one whose ``x`` is real.
 
-    It has twice the equations and the same column norms; solving it uses that ``x`` is real, which
-    a complex solver does not know.
+    The real system has twice as many equations and the same column norms. It uses the knowledge
+    that ``x`` is real, which a complex solver does not have.
 
     Args:
         A: shape ``(m, n)``, real or complex, or an operator.
         y: shape ``(..., m)``, one or more measurement vectors.
 
     Returns:
-        Real arrays of shapes ``(2 m, n)`` and ``(..., 2 m)``; those given where both are real. Of
-        an operator an operator.
+        Real arrays of shapes ``(2 m, n)`` and ``(..., 2 m)``, or the arguments themselves if both
+        are real. If ``A`` is an operator, the first result is an operator.
 
     Raises:
         TypeError: integers.
@@ -70,9 +70,10 @@ def relative_tau(
 ) -> Float[Array, ""]:
     """``fraction * max_j |w_j a_j* y| / ||a_j||``: a temperature in units of the largest score.
 
-    Softsort sees only ``scores / tau``, so an absolute temperature means something else on every
-    problem. With this one `soft_omp` of ``c y`` is ``c`` times that of ``y``. For the IHT family,
-    whose scores are those of ``eta A* y``, multiply it by the step size.
+    Softsort depends only on ``scores / tau``, so the same number ``tau`` means something else on
+    every problem. With this temperature, `soft_omp` of ``c y`` is ``c`` times `soft_omp` of ``y``.
+    For the IHT family, multiply the result by the step size, because the first scores are made from
+    ``eta A* y``.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator.
@@ -84,8 +85,8 @@ def relative_tau(
         A scalar; ``fraction`` itself where every score is 0.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

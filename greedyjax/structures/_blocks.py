@@ -15,13 +15,13 @@ from greedyjax.structures._structure import Structure
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Blocks(Structure):
-    """Blocks of equal or unequal sizes, of which a solver chooses ``sparsity``.
+    """Blocks of atoms, of equal or unequal sizes. A solver chooses ``sparsity`` blocks.
 
     The score of a block is the norm of the weighted correlations of its atoms.
 
     Attributes:
-        ids: integers, shape ``(n,)``, naming the block of each atom by an id from 0 on. Not traced,
-            since it sets shapes.
+        ids: integers, shape ``(n,)``, the block of each atom, counted from 0. Not traced, because
+            it sets shapes.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Sparsity in levels: of each level of atoms so many are chosen."""
+"""Sparsity in levels: a given number of atoms of each level is chosen."""
 
 import dataclasses
 from itertools import accumulate, pairwise
@@ -19,22 +19,23 @@ from greedyjax.structures._structure import Plain
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Levels(Plain):
-    """Atoms in levels, of each of which a solver chooses as many as its local sparsity says.
+    """Atoms in levels: a solver chooses at most ``s_l`` atoms of level ``l``.
 
-    IHT and HTP keep the ``s_l`` largest entries of each level ``l``, subspace pursuit and CoSaMP
-    take ``s_l`` and ``2 s_l`` candidates of it. OMP takes the best atom of the levels that are not
-    full. A soft solver sorts each level softly by itself, and in Soft-OMP the scores of a level are
-    multiplied by what is left of its sparsity, ``clip(s_l - sum_j c_j, 0, 1)`` over how far its
-    atoms have been chosen. Weights multiply magnitudes before, and so compare atoms of one level,
-    or in OMP of all.
+    The number ``s_l`` is the local sparsity of the level. IHT and HTP keep the ``s_l`` largest
+    entries of each level. Subspace pursuit adds ``s_l`` candidates of each level, and CoSaMP adds
+    ``2 s_l``. OMP chooses the best atom of all levels that are not full. A soft solver sorts each
+    level by itself. Soft-OMP multiplies the scores of a level by the room that is left in it,
+    ``clip(s_l - sum_j c_j, 0, 1)``, where ``c_j`` says how far atom ``j`` has been chosen. Weights
+    compare atoms of one level with each other, and in OMP atoms of all levels.
 
-    ``sparsity`` of a solver is the sum of the local sparsities, the property of that name.
+    The argument ``sparsity`` of a solver has to be the sum of the local sparsities, which is the
+    property ``sparsity`` of this structure.
 
     Attributes:
-        ids: integers, shape ``(n,)``, naming the level of each atom by an id from 0 on, such as
-            ``greedyjax.operators.Wavelet.levels``. Not traced, since it sets shapes.
-        sparsities: an int for each level, from 0 to the number of its atoms; static. Learn it from
-            signals by `local_sparsities`.
+        ids: integers, shape ``(n,)``, the level of each atom, counted from 0, such as
+            ``greedyjax.operators.Wavelet.levels``. Not traced, because it sets shapes.
+        sparsities: one int per level, from 0 to the number of its atoms; static. The function
+            `local_sparsities` finds them from signals.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -230,7 +231,7 @@ def local_sparsities(
 
     Raises:
         TypeError: wrong kinds of argument, or traced ones.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp

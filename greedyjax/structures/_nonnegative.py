@@ -17,18 +17,19 @@ from greedyjax.structures._structure import Plain, Structure
 class NonNegative(Around):
     """Answers whose entries are at least 0.
 
-    The score of an atom is ``max(a_j* r, 0) / ||a_j||``, so that an atom is looked for only where
-    more of it lowers the residual. `greedyjax.omp` adds atoms as long as one has a positive
-    correlation. It, `greedyjax.htp`, `greedyjax.cosamp` and `greedyjax.subspace_pursuit` fit the
-    chosen atoms by non-negative least squares; of these some may end at 0. `greedyjax.iht` and
-    `greedyjax.niht` keep the largest positive entries. A soft solver fits its soft rows by
-    non-negative least squares, or multiplies the positive entries by a soft mask.
+    The score of an atom is ``max(a_j* r, 0) / ||a_j||``, because only atoms with a positive
+    correlation can lower the residual. `greedyjax.omp` adds atoms as long as some atom has a
+    positive correlation. `greedyjax.omp`, `greedyjax.htp`, `greedyjax.cosamp` and
+    `greedyjax.subspace_pursuit` fit the chosen atoms by non-negative least squares, where some
+    coefficients may be 0. `greedyjax.iht` and `greedyjax.niht` keep the largest positive entries.
+    A soft solver fits its soft rows by non-negative least squares, or multiplies the positive
+    entries by a soft mask.
 
     ``A`` and ``y`` have to be real; `greedyjax.stack_real` makes a real system of a complex one.
-    What is negative in ``x0`` counts as 0.
+    Negative entries of ``x0`` count as 0.
 
     Attributes:
-        inner: what is chosen together besides, such as `Blocks` or `SharedSupport`.
+        inner: the structure of the atoms, such as `Blocks` or `SharedSupport`.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

@@ -16,14 +16,13 @@ from greedyjax.structures._structure import Plain, Structure
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SharedSupport(Around):
-    """Several snapshots, measured at once, whose signals have nonzeros at the same atoms.
+    """Several snapshots, whose signals have nonzeros at the same atoms.
 
-    The measurements of one problem are a matrix, ``y`` of shape ``(m, L)`` for ``L`` snapshots, and
-    so is the answer, ``x`` of shape ``(n, L)``. The score of an atom is the norm of its
+    For ``L`` snapshots, ``y`` has shape ``(m, L)``, and the answer ``x`` has shape ``(n, L)``. The score of an atom is the norm of its
     correlations with all snapshots. A batch has shape ``(num, m, L)``.
 
     Attributes:
-        inner: what is chosen together besides, such as `Blocks`.
+        inner: the structure of the atoms, such as `Blocks`.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp

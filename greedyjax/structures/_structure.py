@@ -85,15 +85,15 @@ class Structure(abc.ABC):
         return num, width
 
     def checked(self: Own, num_atoms: int) -> Own:
-        """The structure for so many atoms, its settings checked."""
+        """The structure for this number of atoms, with its settings checked."""
         del num_atoms
         return self
 
     def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:
-        """What counts of the correlations ``a_j* r``, one number for each atom, not negative.
+        """Turns the correlations ``a_j* r`` into one number per atom, which is not negative.
 
-        They come by their parts: ``correlations[0]`` are the real ones, and ``correlations[1]``
-        the imaginary ones, where there are any.
+        ``correlations[0]`` has the real parts. If the problem is complex, ``correlations[1]`` has
+        the imaginary parts.
         """
         return magnitude_of(correlations)
 
@@ -102,7 +102,7 @@ class Structure(abc.ABC):
         return safe_sqrt(self.total(abs_sq(scores)))
 
     def allowed(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The numbers nearest to these, by parts, that entries of a signal may be."""
+        """The allowed entries of a signal that are nearest to ``values``, part by part."""
         return values
 
     # What follows is the same for all structures.
@@ -152,12 +152,13 @@ class Structure(abc.ABC):
         return jnp.where(exist, members, members[:, :1]).ravel(), exist.ravel()
 
     def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " places"]]:
-        """Rows over candidates as rows over atoms, and which of these there are.
+        """Turns rows over candidates into rows over atoms, and says which of these exist.
 
-        A hard row becomes one row for each atom of its candidate. A soft row over candidates with
-        entries ``p_b`` becomes as many, of which row ``w`` has ``p_b`` at atom number ``w`` of each
-        candidate ``b``. So the order of atoms inside candidates matters to soft rows, and not to
-        their limit. The largest entry decides how many rows there are; the others are 0.
+        A hard row becomes one row for each atom of its candidate. A soft row with entries ``p_b``
+        becomes as many rows as the largest candidate has atoms. Row ``w`` has ``p_b`` at atom
+        number ``w`` of each candidate ``b``. So soft rows depend on the order of atoms inside
+        candidates, and their limit does not. The candidate with the largest entry decides how many
+        rows exist; all other rows are 0.
         """
         atoms, exist = self.atoms(jnp.atleast_1d(rows.support), num_atoms)
         return rows.expanded(atoms, exist, self.table(num_atoms), num_atoms), exist

@@ -88,8 +88,8 @@ def sparse_bayes(
             ``|y_i|^2``, so that all is finite. All deviations are 0 where ``Y`` is.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp

@@ -48,8 +48,8 @@ def count_weights(
         Positive weights, shape ``(n,)``.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import jax.numpy as jnp

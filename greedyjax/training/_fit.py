@@ -21,25 +21,26 @@ from greedyjax.training._epochs import Best, Setup, network, of_each, of_one, st
 from greedyjax.training._loop import COLUMNS, run
 
 Loss = Callable[[Unrolled, Array, Array | None], Float[Array, ""]]
-"""A function of a network, measurements and signals, or None: its mean over the batch."""
+"""A function of a network, measurements, and signals or None; returns the mean over the batch."""
 
 Callback = Callable[[int, dict[str, Any]], Any]
-"""A function of the number of an epoch and of what the history records of it."""
+"""A function of the number of an epoch and of the entries of the history for this epoch."""
 
 
 class FitResult(NamedTuple):
-    """What training ended with.
+    """The result of a training.
 
     Attributes:
         net: a new network with the parameters of the best epoch, and the temperature of that epoch.
-        history: arrays indexed by epoch; epoch 0 is the network given, before any step. Keys:
-            ``train_loss``, ``val_loss``, ``gradient_norm`` (of all parameters, mean over the
-            steps, before the optimizer sees it), ``tau`` (mean of the layers),
-            ``skipped_steps`` (those whose gradient was not finite)
-            and ``seconds``. ``val_loss`` is NaN in epochs that did not validate.
-        best_epoch: the epoch of lowest validation loss, the later of two that differ by less than
-            1e-4 of it; 0 where training only raised it.
-        best_val_loss: that loss.
+        history: arrays with one entry per epoch. Epoch 0 is the network before any step. The keys
+            are ``train_loss``, ``val_loss``, ``gradient_norm`` (norm over all parameters, before
+            the optimizer changes the gradient, mean over the steps), ``tau`` (mean over the
+            layers), ``skipped_steps`` (the number of steps whose gradient was not finite) and
+            ``seconds``. ``val_loss`` is NaN in epochs without validation.
+        best_epoch: the epoch with the lowest validation loss, or the later of two epochs whose
+            losses differ by less than 1e-4 relative to it. It is 0 if training only raised the
+            loss.
+        best_val_loss: the validation loss of this epoch.
     """
 
     net: Any
@@ -68,55 +69,60 @@ def fit(
     shards: int = 1,
     progress: bool = True,
 ) -> FitResult:
-    """Trains the parameters of a network, and keeps those of the epoch with the best validation.
+    """Trains a network, and keeps the parameters of the epoch with the lowest validation loss.
 
-    Each epoch shuffles the training set and takes its whole batches; the few signals left over
-    take part in other epochs. A step whose gradient is not finite is skipped and counted, and a
-    warning says so once. Ctrl-C ends training after the epoch under way, a second one at once;
-    both return what was learned.
+    Each epoch shuffles the training set and cuts it into batches. Signals that do not fill a last
+    batch are left out of this epoch. A step whose gradient is not finite is skipped and counted,
+    and one warning says so. Ctrl-C ends training after the current epoch, and a second Ctrl-C ends
+    it at once. In both cases `fit` returns the best parameters so far.
 
     Args:
-        net: one of `greedyjax.nets`, or any nnx module that ``loss`` accepts, which has no
-            temperature then; it is not changed.
+        net: one of `greedyjax.nets`, or any nnx module that ``loss`` accepts, without a
+            temperature. The module itself is not changed.
         train: ``(Y, X)`` of shapes ``(num, m)`` and ``(num, n)``, or ``(Y, None)``.
-        val: the same for validation. It chooses the epoch, so report results on other data. None
-            takes the last tenth of ``train``, one signal at least, which is then not trained on.
-        optimizer: an optax optimizer, line searches such as ``optax.lbfgs()`` included; those want
-            the loss of all signals, so a ``batch_size`` of as many.
+        val: a pair like ``train`` for validation. Validation chooses the epoch, so report results
+            on other data. None takes the last tenth of ``train``, at least one signal, and does not
+            train on it.
+        optimizer: an optax optimizer. Optimizers with a line search, such as ``optax.lbfgs()``,
+            need the loss of all signals: set ``batch_size`` to the number of signals.
         num_epochs: at least 0.
-        batch_size: signals per step; the whole training set, and a warning, where it has fewer.
+        batch_size: signals per step. If the training set has fewer signals, a batch is the whole
+            set, with a warning.
         key: PRNG key of the shuffles. The same key gives the same weights on the same machine.
         loss: function of ``(net, Y, X)``, the mean over the batch of a loss per signal; see
             `greedyjax.training.losses`.
-        val_loss: what validation measures; None means ``loss``.
-        tau: optax-style schedule from the step number to the temperature; None keeps the net's,
-            or what it learns. A network that learns its temperature takes no schedule.
-        val_every: validates each so many epochs, and after the last.
-        patience: ends training when the lowest validation loss is so many epochs old. None never
-            does.
-        callback: called as ``callback(epoch, metrics)`` after each epoch, 0 included, with what
-            ``history`` records of it, by the same names. A resumed training calls it for the
-            epochs that were not done before.
-        checkpoint_dir: a folder for checkpoints, and for nothing else. Where it holds one of this
-            training, training goes on from there, and ends as if it had not stopped, bit for bit
-            on the same machine. More ``num_epochs`` than before train on.
-        checkpoint_every: epochs from one checkpoint to the next; one more follows the last epoch
-            and an interrupt.
-        shards: parts of equal size that the data fall into, in their order, static. Each part is
-            shuffled by itself, and a batch takes as many signals of each. So where signals are
-            sharded over as many devices, of one process or of several, and ``val`` is given, none
-            leaves its device. It divides ``batch_size`` and the numbers of signals.
-        progress: shows a bar with the losses, where there is a terminal.
+        val_loss: the loss for validation; None means ``loss``.
+        tau: optax-style schedule from the step number to the temperature. None keeps the
+            temperature of the network. A network that learns its temperature takes no schedule.
+        val_every: number of epochs from one validation to the next. The last epoch always
+            validates.
+        patience: ends training once the validation loss has not fallen below its minimum for this
+            number of epochs. None never ends training early.
+        callback: called as ``callback(epoch, metrics)`` after each epoch, also after epoch 0, with
+            the entries of ``history`` for this epoch. A resumed training calls it only for new
+            epochs.
+        checkpoint_dir: a folder for checkpoints, and for nothing else. If it has a checkpoint of
+            this training, training continues from there. On the same machine, the result is bit
+            for bit the same as without a stop. With more ``num_epochs`` than before, training goes
+            on.
+        checkpoint_every: number of epochs from one checkpoint to the next. The last epoch and an
+            interrupt also write one.
+        shards: number of consecutive parts of equal size into which the data are cut, static. Each
+            part is shuffled separately, and a batch takes the same number of signals from each.
+            So if signals are sharded over this number of devices, of one process or of several,
+            and ``val`` is given, no signal leaves its device. ``shards`` has to divide
+            ``batch_size`` and the numbers of signals.
+        progress: shows a bar with the losses on a terminal.
 
     Returns:
         A `FitResult`.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity; a ``checkpoint_dir`` that holds other
-            things, another training, or only damaged checkpoints.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity; or
+            ``checkpoint_dir`` has other files, another training, or only damaged checkpoints.
         OSError: ``checkpoint_dir`` cannot be written to. If writing fails later, training warns
-            and goes on.
+            and continues.
 
     Example:
         >>> import jax, optax
@@ -166,41 +172,41 @@ def fit_many(
     shards: int = 1,
     progress: bool = True,
 ) -> list[FitResult]:
-    """Trains several networks at once, as `fit` would each of them, by one vmapped computation.
+    """Trains several networks at once, each as by `fit`, in one computation under ``vmap``.
 
-    For several starts on one problem, or several draws of a problem. The lowest
-    ``best_val_loss`` of the results tells the best start, and the others how much a start matters.
-    Network ``i`` sees the batches that `fit` would draw with ``jax.random.fold_in(key, i)``.
+    Use it for several starts on one problem, or for several draws of a problem. The result with the
+    lowest ``best_val_loss`` is the best start. The spread of the others shows how much the start
+    matters. Network ``i`` gets the same batches as by `fit` with ``jax.random.fold_in(key, i)``.
 
     Args:
         nets: networks of one kind and of equal sizes and settings; weights, matrices and
             temperatures may differ. They are not changed.
         train: one pair ``(Y, X)`` for all, or a list of pairs of equal shapes, one per network.
-        val: the same for validation; shared by all exactly where ``train`` is. None takes the
-            last tenth of ``train``, or of each pair of it.
+        val: the same for validation: one pair if ``train`` is one pair, else a list. None takes the
+            last tenth of each pair of ``train``.
         optimizer: as for `fit`, and so are all the arguments below.
         num_epochs: at least 0.
         batch_size: signals per step and network.
         key: PRNG key of the shuffles.
         loss: function of ``(net, Y, X)``.
-        val_loss: what validation measures; None means ``loss``.
+        val_loss: the loss for validation; None means ``loss``.
         tau: schedule of the temperature.
-        val_every: validates each so many epochs, and after the last.
-        patience: ends training when the lowest validation loss of every network is so many epochs
-            old; each keeps its own best epoch.
+        val_every: number of epochs from one validation to the next.
+        patience: ends training once no network has lowered its validation loss for this number of
+            epochs. Each network keeps its own best epoch.
         callback: called as ``callback(epoch, metrics)``, each metric with one number per network.
-        checkpoint_dir: a folder for checkpoints, of all networks together.
-        checkpoint_every: epochs from one checkpoint to the next.
-        shards: parts that the data of each network fall into.
+        checkpoint_dir: a folder for checkpoints of all networks together.
+        checkpoint_every: number of epochs from one checkpoint to the next.
+        shards: number of parts into which the data of each network are cut.
         progress: shows a bar with the medians of the losses.
 
     Returns:
-        One `FitResult` per network; their ``seconds`` are those of all together.
+        One `FitResult` per network. Its ``seconds`` are the time of all networks together.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity, or networks that differ in more than
-            the values of their arrays.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity; or
+            networks differ in more than the values of their arrays.
 
     Example:
         >>> import jax, optax

@@ -97,7 +97,7 @@ def learn_interactions(
         A `Learned`.
 
     Raises:
-        TypeError: wrong kinds of argument.
+        TypeError: an argument has a wrong type.
         ValueError: wrong shapes or ranges, NaN or infinity; a network without one weight per atom.
 
     Example:

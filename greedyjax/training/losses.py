@@ -1,6 +1,6 @@
-"""What a network can be trained to do: functions of ``(net, Y, X)`` for `greedyjax.training.fit`.
+"""Losses for `greedyjax.training.fit`: functions of ``(net, Y, X)``.
 
-A loss is the mean over a batch of a loss per signal; ``X`` is None where no signals are known.
+A loss is the mean over a batch of a loss per signal. ``X`` is None if the signals are not known.
 """
 
 from collections.abc import Callable
@@ -79,8 +79,8 @@ def deep_supervision(
 ) -> Float[Array, ""]:
     """Mean of `reconstruction` over the answers after each layer, ``net.layers(Y)``.
 
-    The first layers learn from their own errors, not through those that follow. Arguments, result
-    and errors are those of `reconstruction`.
+    The first layers learn from their own errors, and not only through later layers. Arguments,
+    result and errors are the same as for `reconstruction`.
 
     References:
         Lee, Xie, Gallagher, Zhang and Tu, "Deeply-supervised nets", AISTATS 2015.
@@ -97,8 +97,8 @@ def straight_through(
 ) -> Float[Array, ""]:
     """`hard_reconstruction`, with the derivative of the network in place of the hard solver's.
 
-    The error is that of the answer that will be used; how weights move it is taken from the soft
-    answer. Arguments, result and errors are those of `reconstruction`.
+    The value is the error of the hard solver's answer, and the derivative is that of the soft
+    answer. Arguments, result and errors are the same as for `reconstruction`.
 
     References:
         Bengio, Leonard and Courville, "Estimating or propagating gradients through stochastic
@@ -121,7 +121,8 @@ def hard_reconstruction(
 ) -> Float[Array, ""]:
     """`reconstruction` of the hard solver with the network's weights: a ``val_loss`` for `fit`.
 
-    It has no gradient in the weights. Arguments, result and errors are those of `reconstruction`.
+    Its gradient with respect to the weights is 0. Arguments, result and errors are the same as for
+    `reconstruction`.
     """
     X = _signals(X)
     return _error(net.harden()(Y), X)
@@ -133,24 +134,26 @@ def selection(
     Y: Inexact[ArrayLike, "batch m *snapshots"],
     X: Inexact[ArrayLike, "batch n *snapshots"] | None = None,
 ) -> Float[Array, ""]:
-    """Scores every choice of the hard solver, instead of what it leads to.
+    """Compares every choice of the hard solver with the true signal.
 
-    The hard solver runs with the current weights, and nothing differentiates it. At each of its
-    steps the weights should prefer the atoms that carry the signal's energy,
-    ``t_j = |x_j|^2 / ||x||^2``: for OMP-Net ``-log sum_j p_j (t_j + 1e-6)`` with
-    ``p = softmax(|w_j a_j* r| / tau)``, both over the atoms that are not chosen yet; for IHT-Net a
-    logistic loss on either side of the threshold. Another relaxation than
-    `greedyjax.sorting.SoftSort` has its own losses. The gradient is local and bounded, where that
-    of `reconstruction` passes through every later choice.
+    The hard solver runs with the current weights, and no derivative passes through it. The loss is
+    low if, at each step, the weights prefer the atoms that carry the signal's energy,
+    ``t_j = |x_j|^2 / ||x||^2``. For OMP-Net the loss of a choice is
+    ``-log sum_j p_j (t_j + 1e-6)`` with ``p = softmax(|w_j a_j* r| / tau)``, over the atoms that
+    are not chosen yet. For IHT-Net it is a logistic loss on either side of the threshold. These are
+    the losses of `greedyjax.sorting.SoftSort`; another relaxation may have its own. The gradient of
+    each choice depends on that choice alone, and is bounded. The gradient of `reconstruction`
+    passes through every later choice.
 
-    Without ``X`` the targets are the energies of the solver's own answers, held constant: wrong
-    atoms scatter over the signals, right ones recur, so the weights sharpen themselves.
+    Without ``X`` the targets come from the solver's own answers, held constant. Wrong atoms differ
+    from signal to signal, while right atoms occur again and again. So the weights of the right
+    atoms grow.
 
     Args:
-        net: its ``tau`` is the temperature of the choices, in the units of their scores. Where it
-            is learned, it becomes how sure the choices are, whatever it begins at: it falls while
-            they get better and stays above 0 while some are wrong. Without ``X`` they are judged by
-            what they led to, so that it falls further and locks accidents in: better fix it there.
+        net: its ``tau`` is the temperature of the choices, in the units of their scores. A learned
+            temperature falls as the choices become more certain, whatever its start, and stays
+            above 0 while some choices are wrong. Without ``X`` the solver judges its own answers,
+            so the temperature falls too far, and mistakes become permanent. So keep it fixed then.
         Y: measurements, shape ``(batch, m)``.
         X: signals, shape ``(batch, n)``, or None to learn from the measurements alone.
 
@@ -175,22 +178,24 @@ def selection(
 
 @lru_cache
 def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
-    """A loss that needs no true signal: the network predicts measurements that it did not see.
+    """Makes a loss that needs no true signal: the network predicts measurements that are hidden.
 
-    The rows of ``Y`` fall into ``folds`` folds. The signal at place ``i`` of a batch is recovered
-    without the rows of fold ``i`` modulo ``folds``, and its loss is the squared error of their
-    prediction ``A x_hat``, relative to ``||y||^2`` and to the share of the rows that are hidden:
-    1 for the prediction 0. Batches are shuffled, so each signal loses each fold in its turn.
+    The measurements are cut into ``folds`` folds. The signal at place ``i`` of a batch is recovered
+    without the measurements of fold ``i`` modulo ``folds``. Its loss is the squared error of the
+    prediction ``A x_hat`` of these measurements. The error is divided by ``||y||^2`` and by the
+    share of hidden measurements, so that the prediction 0 has a loss of 1. Batches are shuffled, so
+    that over the epochs every fold of a signal is hidden.
 
     Args:
-        folds: at least 2; with more rows per fold, fewer are left to recover from.
+        folds: number of folds, at least 2; with fewer folds, more measurements are hidden.
 
     Returns:
-        A function of ``(net, Y, X)`` that ignores ``X``; the same one for the same ``folds``.
+        A function of ``(net, Y, X)`` that ignores ``X``; the same function for the same ``folds``.
 
     Raises:
         TypeError: ``folds`` is not an int.
-        ValueError: ``folds`` below 2, or more of them than rows, once that is known.
+        ValueError: ``folds`` is below 2; the returned loss raises it if there are more folds than
+            measurements.
 
     Example:
         >>> import jax
