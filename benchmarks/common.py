@@ -3,9 +3,9 @@
 import json
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 
 import jax
 import numpy as np
@@ -33,9 +33,10 @@ def interleaved(functions: dict, repeats: int, rest: float = 0.0) -> dict[str, d
     A rest before each lets the threads of the library before it go to sleep: OpenMP's wait for
     more work at full speed, for up to 0.2 s.
 
-    Returns for each the first call apart, which compiles, then median and quartiles in seconds.
+    Returns for each the first call apart, which compiles, then median and quartiles in seconds, and
+    the median of the seconds that processors worked, which other programs disturb less.
     """
-    first, runs = {}, {name: [] for name in functions}
+    first, runs, worked = {}, {name: [] for name in functions}, {name: [] for name in functions}
     for name, function in functions.items():
         start = perf_counter()
         function()
@@ -43,13 +44,17 @@ def interleaved(functions: dict, repeats: int, rest: float = 0.0) -> dict[str, d
     for _ in range(repeats):
         for name, function in functions.items():
             sleep(rest)
-            start = perf_counter()
+            start, begun = perf_counter(), process_time()
             function()
             runs[name].append(perf_counter() - start)
+            worked[name].append(process_time() - begun)
     times = {}
     for name, seconds in runs.items():
         low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
-        times[name] = {"median_s": median, "quartiles_s": [low, high], "first_call_s": first[name]}
+        times[name] = {
+            "median_s": median, "quartiles_s": [low, high], "first_call_s": first[name],
+            "processor_s": float(np.median(worked[name])),
+        }  # fmt: skip
     return times
 
 
@@ -68,12 +73,23 @@ def load_result(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The versions of packages; a package on the path alone, as in a bare checkout, has none."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
 def write_result(script: str, content: dict, path: Path | None = None) -> Path:
     """Writes ``results/<script>.json``, or ``path``, with the versions and the machine."""
     packages = ("greedyjax", "jax", "jaxlib", "flax", "optax", "numpy")
     provenance = {
         "script": f"benchmarks/{script}.py",
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "versions": {"python": platform.python_version(), **versions(packages)},
         "machine": {
             "device": jax.devices()[0].device_kind,
             "processor": processor(),

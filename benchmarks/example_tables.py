@@ -1,6 +1,7 @@
-"""Tables of the worked examples: channel, MRI slice, dictionaries, devices, estimator."""
+"""Tables of the worked examples: channel, MRI slice, dictionaries, cache, devices, estimator."""
 
-from statistics import mean
+import math
+from statistics import mean, stdev
 
 from common import load_result
 
@@ -120,8 +121,67 @@ def devices() -> str:
     return "\n".join(lines)
 
 
+def kv_cache() -> str:
+    """Bytes, and perplexity over that of the same sequences with a cache as it is."""
+    rows = load_result("kv_cache")["rows"]
+    exact = rows["as it is"]["losses"]
+    lines = ["| cache | bytes, % of float16 | news | Python source | sequences |", "|---" * 5 + "|"]
+    for name, row in sorted(rows.items(), key=lambda item: -item[1]["share"]):
+        if name == "as it is":
+            cells = [f"{math.exp(mean(losses)):.2f} (perplexity)" for losses in exact]
+        else:
+            cells = [_ratio(*pair) for pair in zip(row["losses"], exact, strict=True)]
+        share, num = f"{100 * row['share']:.1f}", sum(map(len, row["losses"]))
+        lines.append(f"| {name} | {share} | {' | '.join(cells)} | {num} |")
+    return "\n".join(lines)
+
+
+def _ratio(losses: list[float], exact: list[float]) -> str:
+    """Of perplexities of the same sequences, with its standard error."""
+    differences = [loss - before for loss, before in zip(losses, exact, strict=False)]
+    ratio = math.exp(mean(differences))
+    return f"{ratio:.3f} ± {ratio * stdev(differences) / math.sqrt(len(differences)):.3f}"
+
+
+def kv_selection() -> str:
+    """Relative squared errors of signals that nothing was counted on, by how atoms are chosen."""
+    rows = load_result("kv_cache")["selection"]
+    ways = list(rows[0]["errors"])
+    lines = [f"| signals | layer | {' | '.join(ways)} |", "|---" * (2 + len(ways)) + "|"]
+    for row in rows:
+        cells = " | ".join(f"{row['errors'][way]:.4f}" for way in ways)
+        lines.append(f"| {row['kind'].split()[0]} | {row['layer']} | {cells} |")
+    return "\n".join(lines)
+
+
 CHANNEL = {"channel": channel, "noise alone": noise_alone}
 DEVICES = {"devices": devices}
 ESTIMATOR = {"estimator": estimator}
+KV_CACHE = {"cache": kv_cache, "selection": kv_selection}
 MRI = {"mri": mri}
-DICTIONARIES = {"planted": planted, "patches": patches}
+
+
+def missing() -> str:
+    """Errors of missing pixels of digits, the mean over the seeds."""
+    rows = load_result("missing_entries")["rows"]
+    shares = sorted({row["share"] for row in rows})
+    head = " | ".join(f"{100 * share:.0f} % missing" for share in shares)
+    lines = [f"| by | {head} |", "|---" * (1 + len(shares)) + "|"]
+
+    def errors(ways) -> list[float]:
+        """The least error of several ways, for each share."""
+        of = lambda way, share: mean(
+            row["error"] for row in rows if (row["way"], row["share"]) == (way, share)
+        )
+        return [min(of(way, share) for way in ways) for share in shares]
+
+    names = dict.fromkeys(row["way"] for row in rows)
+    neighbours = [name for name in names if name.startswith("`KNN")]
+    ways = {name: [name] for name in names if name not in neighbours}
+    ways["`KNNImputer`, the best number"] = neighbours
+    for name, group in ways.items():
+        lines.append(f"| {name} | {' | '.join(f'{error:.3f}' for error in errors(group))} |")
+    return "\n".join(lines)
+
+
+DICTIONARIES = {"planted": planted, "patches": patches, "missing": missing}

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import draws
 import properties
 import sorting_properties
-from algorithms import ALGORITHMS, SOLVERS
+from algorithms import ALGORITHMS, PLACED, SOLVERS
+from degenerate import N
 from helpers import DTYPES, forget_programs
 
 NUM = 256  # Problems in a batch.
@@ -32,12 +33,13 @@ SHAPES = [(8, 16, 3), (1, 4, 1), (8, 16, 8), (12, 6, 2)]
 def settings(seed: int) -> list:
     """Every solver in every shape and precision, in an order of its own for each seed.
 
-    Networks are the same code, so in one precision.
+    Networks are the same code, so in one precision, and so are structures and operators, which are
+    made for a number of atoms.
     """
     every = [
         (shape, properties.Setting(name, shape[2], dtype))
         for shape, dtype, name in itertools.product(SHAPES, DTYPES, ALGORITHMS)
-        if name in SOLVERS or dtype is np.complex64
+        if (name in SOLVERS or dtype is np.complex64) and (name not in PLACED or shape[1] == N)
     ]
     return [every[i] for i in np.random.default_rng(seed).permutation(len(every))]
 

@@ -346,6 +346,7 @@ TABLES = {
     "docs/mri.md": example_tables.MRI,
     "docs/devices.md": example_tables.DEVICES,
     "docs/dictionaries.md": example_tables.DICTIONARIES,
+    "docs/kv_cache.md": example_tables.KV_CACHE,
     "docs/sklearn.md": example_tables.ESTIMATOR,
     "docs/speed.md": {
         "train step": train_step,

@@ -1,5 +1,7 @@
 """Settings for every test: double precision, and no silent broadcasting between ranks."""
 
+import gc
+import itertools
 import os
 
 # Before JAX reads it: no test may write to the cache folder of whoever runs it.
@@ -40,15 +42,19 @@ class _DoctestsAsUsersRunThem:
 def _compile_in_a_hurry():
     """Sets what tests compile with, in the processes that this one starts.
 
-    Compiling is nearly all of their time, and XLA's new emitters of fused loops take half of it.
+    XLA's new emitters of fused loops take half of the time of compiling. Programs this small are
+    not worth cutting into parts for many threads, and nobody reads where their operations come
+    from.
     """
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    emitters = "xla_cpu_use_fusion_emitters"
-    try:  # An unknown flag would end every process, an unknown option is an error.
-        jax.jit(lambda: 0, compiler_options={emitters: False})()
-    except jax.errors.JaxRuntimeError:
-        return
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{emitters}=false"
+    os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+    options = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+    for name, value in options.items():
+        try:  # An unknown flag would end every process, an unknown option is an error.
+            jax.jit(lambda: 0, compiler_options={name: value})()
+        except jax.errors.JaxRuntimeError:
+            continue
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{name}={value}".lower()
 
 
 class _ByAlgorithm(LoadFileScheduling):
@@ -86,5 +92,19 @@ def pytest_configure(config):
     config.pluginmanager.register(_DoctestsAsUsersRunThem(), "doctests-as-users-run-them")
 
 
+def pytest_collection_finish():
+    """What was imported and collected stays: the garbage collector need not look at it again.
+
+    Nor as often, beside what a trace makes and drops.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+_ended = itertools.count(1)
+
+
 def pytest_runtest_teardown():
-    forget_programs()
+    if next(_ended) % 10 == 0:  # Counting mappings takes a while, and ten tests add few.
+        forget_programs()

@@ -1,6 +1,7 @@
 """A second eager call with the same shapes and static arguments compiles nothing."""
 
 import contextlib
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +64,19 @@ def batch(name):
 
 STEERING = gj.operators.Steering(M, N)
 DUCK = Duck(problem(0)[0], norms=True)
-NETS = {
-    "OMPNet": nets.OMPNet(problem(0)[0], sparsity=K, tau=0.1),
-    "IHTNet": nets.IHTNet(problem(0)[0], sparsity=K, num_layers=3, tau=0.1),
-}
-HARDENED = {name: net.harden() for name, net in NETS.items()}
+NETS = {"OMPNet": {}, "IHTNet": {"num_layers": 3}}
+
+
+@functools.cache
+def net(name):
+    return getattr(nets, name)(problem(0)[0], sparsity=K, tau=0.1, **NETS[name])
+
+
+@functools.cache
+def hardened(name):
+    return net(name).harden()
+
+
 SORTING = {
     "softsort": lambda A, y: gj.softsort(y, tau=0.1, k=2),
     "hardsort": lambda A, y: gj.hardsort(y, k=2),
@@ -79,8 +88,8 @@ CALLS = (
     | {f"soft_{name}": soft(name) for name in SOLVERS}
     | {f"{name}_batch": batch(name) for name in SOLVERS}
     | SORTING
-    | {name: lambda A, y, net=net: net(y[None]) for name, net in NETS.items()}
-    | {f"{n}, hardened": lambda A, y, net=net: net(y[None]) for n, net in HARDENED.items()}
+    | {name: lambda A, y, name=name: net(name)(y[None]) for name in NETS}
+    | {f"{name}, hardened": lambda A, y, name=name: hardened(name)(y[None]) for name in NETS}
     | {
         "dictionary": lambda A, y: gj.omp_batch(gj.dictionary(A), y[None], sparsity=K),
         "operator": lambda A, y: gj.iht(DUCK, y, sparsity=K, num_steps=3),
@@ -97,7 +106,7 @@ CALLS = (
         "check_adjoint": lambda A, y: gj.operators.check_adjoint(matrix_free(A), KEY),
         "relative_tau": lambda A, y: gj.relative_tau(A, y, 0.1),
         "same_path": lambda A, y: certificates.same_path(A, y, sparsity=K, tau=0.1),
-        "selection": lambda A, y: training.losses.selection(NETS["OMPNet"], y[None]),
+        "selection": lambda A, y: training.losses.selection(net("OMPNet"), y[None]),
         "weights": lambda A, y: gj.omp(A, y, sparsity=K, weights=jnp.abs(A[0])),
         "newtonised_omp": lambda A, y: gj.off_grid.newtonised_omp(
             STEERING.atom, STEERING.frequencies, y, sparsity=K, false_alarm=0.1

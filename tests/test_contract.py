@@ -209,6 +209,9 @@ def test_forward_mode_is_finite_and_equals_reverse_mode(row):
     if row.name == "soft_omp, root LASSO":
         # What is left of y is 1e-10 of it, so that angles to it are known to 1e-6.
         by_rounding = ["more steps than the signal has atoms"]
+    if row.name == "soft_htp, nonnegative":
+        # Of y 1e-9 is left, and whether a third row gets a positive coefficient hangs on that.
+        by_rounding = ["identity and DCT"]
     single = np.finfo(row.dtype).eps > 1e-10 or row.name == "niht"  # Its length divides by that.
     allowed = [*by_rounding, *(tied if single else [])]
     assert not [name for name in table if not equal(name) and name not in allowed]
@@ -275,7 +278,7 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     columns 1e-9 apart give rows at the very distance from which on they count as different.
     """
     chosen = {"exact ties, hot"}
-    if row.name in ("soft_htp", "soft_subspace_pursuit", "soft_cosamp"):
+    if row.name in ("soft_htp", "soft_htp, nonnegative", "soft_subspace_pursuit", "soft_cosamp"):
         chosen |= {"identity and DCT", "columns all the same"}
         chosen |= {"near-duplicate columns, 1e-09 apart"}
     if row.name == "omp, levels":  # A level may have no other atom left than the second of them.

@@ -54,15 +54,17 @@ VALUES = {
     "Plain": structures.Plain(),
     "NonNegative": pursuit.OMP(K, structure=structures.NonNegative()),
     "Weights": nets.Weights(jnp.ones(N), per_layer=True),
-    "Recovery": gj.omp(A, y, sparsity=K),
-    "whiten": gj.whiten(A, jnp.ones(N)),
 } | {kind: getattr(sorting, kind)(0.1) for kind in ("SoftSort", "NeuralSort", "SparseSort")}
 VALUES["BoundaryGate"] = sorting.BoundaryGate(0.1)
+COMPUTED = {
+    "Recovery": lambda: gj.omp(A, y, sparsity=K),
+    "whiten": lambda: gj.whiten(A, jnp.ones(N)),
+}
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", [*VALUES, *COMPUTED])
 def test_a_value_is_the_same_again(name):
-    assert_the_same_again(VALUES[name])
+    assert_the_same_again(COMPUTED[name]() if name in COMPUTED else VALUES[name])
 
 
 # A duck that has columns has a lambda.

@@ -3,7 +3,8 @@
 `OrthogonalMatchingPursuit` and `SparseCoder` take the place of scikit-learn's classes of these
 names: change the import, and the rest of a program stays as it is. Both inherit from the class that
 they replace, so parameters, validation, tags, ``set_output``, pipelines and searches are
-scikit-learn's own. The numbers come from `greedyjax.omp_batch`.
+scikit-learn's own. The numbers come from `greedyjax.omp_batch`. `DictionaryLearning` has the names
+of scikit-learn's class and another objective, and learns by `greedyjax.training.learn_dictionary`.
 
 This module needs scikit-learn, which ``pip install greedyjax[sklearn]`` brings.
 """
@@ -17,6 +18,7 @@ except ImportError as error:
     ) from error
 
 from greedyjax.sklearn._coder import SparseCoder
+from greedyjax.sklearn._learner import DictionaryLearning
 from greedyjax.sklearn._omp import OrthogonalMatchingPursuit
 
-__all__ = ["OrthogonalMatchingPursuit", "SparseCoder"]
+__all__ = ["DictionaryLearning", "OrthogonalMatchingPursuit", "SparseCoder"]

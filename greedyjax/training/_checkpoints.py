@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import os
 import shutil
 import warnings
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
@@ -41,18 +43,27 @@ class Checkpoints:
         every: epochs from one checkpoint to the next.
         identity: numbers and names by which the same training is recognised.
         shared: whether all processes write them together, in a folder that all of them see.
+        who: the function that trains, as warnings name it.
 
     Raises:
+        TypeError: the folder is no path.
         OSError: the folder cannot be made or written to.
         ValueError: the folder holds other things.
     """
 
     def __init__(
-        self, folder: str | Path, every: int, identity: dict[str, Any], shared: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        every: int,
+        identity: dict[str, Any],
+        shared: bool = False,
+        who: str = "fit",
     ) -> None:
         import orbax.checkpoint as ocp
 
-        self._ocp, self.every = ocp, every
+        if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+            _checks.fail(TypeError, "checkpoint_dir", "the path of a folder", repr(folder))
+        self._ocp, self.every, self._who = ocp, every, who
         self._identity = {"format": FORMAT, **identity}
         self._folder = Path(folder).absolute()
         self._failed = False
@@ -111,7 +122,7 @@ class Checkpoints:
                 return
             self._failed = True
             warnings.warn(
-                f"fit: no checkpoint after epoch {epoch}: {self._folder}: "
+                f"{self._who}: no checkpoint after epoch {epoch}: {self._folder}: "
                 f"{_first_line(error)}; training goes on",
                 RuntimeWarning,
                 stacklevel=4,
@@ -136,7 +147,8 @@ class Checkpoints:
                 damaged.append(f"epoch {epoch}: {_first_line(error)}")
                 continue
             if damaged:
-                text = f"fit: {self._folder}: damaged ({'; '.join(damaged)}); resumed at {epoch}"
+                text = f"{self._who}: {self._folder}: damaged ({'; '.join(damaged)})"
+                text = f"{text}; resumed at {epoch}"
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
             rows = [np.array(row, np.float64) for row in history["rows"]]
             return Saved(_unpacked(state, like), rows)
@@ -181,6 +193,12 @@ class _OtherTraining(Exception):
 def _is_checkpoint(path: Path) -> bool:
     # Another process may take its probe away at any time.
     return path.name.startswith(_PROBE) or (path.is_dir() and path.name.split(".")[0].isdigit())
+
+
+def numbers_of(key: Any) -> list[int]:
+    """A PRNG key, by which a training is recognised."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(key) if typed else key).tolist()
 
 
 def digest(arrays: Any) -> int:

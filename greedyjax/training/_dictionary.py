@@ -1,6 +1,7 @@
 """Dictionaries learned from signals: coded, improved, and coded again, a batch at a time."""
 
 import math
+import os
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from greedyjax._numerics import power_of_two, promoted
 from greedyjax._precision import as_given, computing_dtype
 from greedyjax.training import _arguments
 from greedyjax.training import _dictionary_steps as _steps
-from greedyjax.training._dictionary_steps import MEAN_USES, Seen
+from greedyjax.training._checkpoints import Checkpoints, digest, numbers_of
+from greedyjax.training._dictionary_coding import Batch
+from greedyjax.training._dictionary_steps import MEAN_USES, Seen, State
 from greedyjax.training._dictionary_updates import KSVD, MOD, DictionaryUpdate, OnlineGradient
-from greedyjax.training._loop import until_interrupted
+from greedyjax.training._loop import Plan, until_interrupted
 
 # What is recorded of an epoch.
 _COLUMNS: tuple[str, ...] = ("error", "replaced", "val_error", "seconds")
@@ -53,6 +56,7 @@ def learn_dictionary(
     initial: Inexact[ArrayLike, "*d m n"] | None = None,
     val: Inexact[ArrayLike, "*d num_val m"] | None = None,
     callback: Callable[[int, dict[str, Any]], Any] | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> LearnedDictionary:
     """Learns a dictionary in which the signals are sparse: ``y ~ A x`` with few nonzeros.
@@ -62,17 +66,23 @@ def learn_dictionary(
     dictionary for these codes, and its columns are scaled to norm 1. The codes are sparse: memory
     grows with the batch, and nothing of shape ``(num, num_atoms)`` is formed.
 
+    Signals may have missing entries: give a masked array of NumPy, whose ``mask`` is True where an
+    entry is missing. Such signals are coded by the rows of ``A`` that they have entries for, errors
+    are those of the entries that there are, and each update says how it goes about it.
+
     Once atoms have been used 100 times on average they are looked at. One that was used less than
     a hundredth of that, and the later one of two whose inner product is 0.99 or more, make room
     for signals of the batch, those with the largest errors first.
 
     Ctrl-C ends learning after the epoch under way and returns what was learned; a second one is
-    raised at once. To go on later, give what was learned as ``initial``, with another key.
+    raised at once. To go on later, give the same ``checkpoint_dir``; or give what was learned as
+    ``initial``, with another key.
 
     Args:
         Y: signals, one a row, shape ``(num, m)``: in memory, or ``np.load(..., mmap_mode="r")``,
             of which only the rows of a batch are read. Of shape ``(d, num, m)``, ``d`` sets of
-            signals, of each of which a dictionary is learned, all in the same batches of rows.
+            signals, of each of which a dictionary is learned, all in the same batches of rows. A
+            `numpy.ma.MaskedArray` of either, in memory or of files, has missing entries.
         num_atoms: columns of the dictionary, static.
         sparsity: atoms per signal, static, between 1 and ``min(m, num_atoms)``.
         key: PRNG key of the start and of the shuffles. The same key gives the same dictionary on
@@ -84,7 +94,12 @@ def learn_dictionary(
         initial: where to start; columns of any norm. None starts from signals drawn at random.
         val: other signals, which only ``val_error`` looks at.
         callback: called as ``callback(epoch, metrics)`` after each epoch, 0 included, with what
-            ``history`` records of it.
+            ``history`` records of it. Learning that was resumed calls it for the epochs that were
+            not done before.
+        checkpoint_dir: a folder for a checkpoint after each epoch, and for nothing else. Where it
+            holds one of this learning, it goes on from there, and ends as if it had not stopped,
+            bit for bit on the same machine. More ``num_epochs`` than before learn on. Data in
+            memory are recognised by all of their numbers, those of a file by the first batch.
         progress: shows a bar with the errors, where there is a terminal.
 
     Returns:
@@ -93,7 +108,10 @@ def learn_dictionary(
     Raises:
         TypeError: wrong kinds of argument.
         ValueError: wrong shapes or ranges, NaN or infinity; of a memory-mapped file once a batch
-            has them.
+            has them. A ``checkpoint_dir`` that holds other things, other learning, or only damaged
+            checkpoints.
+        OSError: ``checkpoint_dir`` cannot be written to. If writing fails later, learning warns and
+            goes on.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -123,29 +141,83 @@ def learn_dictionary(
     plan = _arguments.plan(num_epochs, 1, None, callback, progress)
     draws, shuffles = jax.random.split(key)
     begin = _initial(initial, signals, num_atoms, draws)
+    dtype = begin.dtype
+    held_out = None
     if val is not None:
-        val = jnp.asarray(_signals("val", val, like=signals), begin.dtype)
-    state = _steps.start(update, begin)
-    unit = power_of_two(_rows(signals, slice(batch_size), begin.dtype), axis=(-2, -1))
-    rows, unknown = [], np.full(signals.shape[:-2], np.nan)
-    epochs = range(plan.num_epochs + 1)
-    with tqdm(epochs, "learn_dictionary", unit="epoch", disable=None if progress else True) as bar:
-        for epoch in until_interrupted(bar):
-            began, seen = perf_counter(), []
-            for places in _batches(shuffles, epoch, num, batch_size):
-                batch = _rows(signals, places, begin.dtype)
-                state, met = _steps.step(update, state, batch, unit, sparsity=sparsity)
-                seen.append(met)
-            measured = None if val is None else _steps.error(state.A, val, sparsity=sparsity)
-            row = *_summed(seen), measured, perf_counter() - began
-            rows.append([unknown if each is None else np.asarray(each) for each in row])
-            if plan.callback:
-                plan.callback(epoch, dict(zip(_COLUMNS, rows[-1], strict=True)))
-            bar.set_postfix(error=f"{np.median(rows[-1][0]):.3g}")
-    columns = [np.stack(np.broadcast_arrays(*each)) for each in zip(*rows, strict=True)]
-    history = dict(zip(_COLUMNS, columns, strict=True))
+        held_out = _batch(_signals("val", val, like=signals), slice(None), dtype, name="val")
+    unit = power_of_two(_batch(signals, slice(batch_size), dtype).Y, axis=(-2, -1))
+    unknown = np.full(signals.shape[:-2], np.nan)
+
+    def one(state: State, epoch: int) -> tuple[State, np.ndarray]:
+        began, seen = perf_counter(), []
+        for places in _batches(shuffles, epoch, num, batch_size):
+            batch = _batch(signals, places, dtype)
+            state, met = _steps.step(update, state, batch, unit, sparsity=sparsity)
+            seen.append(met)
+        measured = unknown
+        if held_out is not None:
+            measured = np.asarray(_steps.error(state.A, held_out, sparsity=sparsity))
+        summed = _summed(seen) if seen else (unknown, unknown)
+        row = *summed, measured, perf_counter() - began
+        return state, np.stack(np.broadcast_arrays(*row), dtype=np.float64)
+
+    checkpoints = None
+    if checkpoint_dir is not None:
+        identity = {
+            "data": _digest(signals, batch_size),
+            "shape": list(signals.shape),
+            "start": digest(begin),
+            "sparsity": sparsity,
+            "update": [type(update).__name__, digest(update)],
+            "batch_size": batch_size,
+            "key": numbers_of(key),
+        }
+        checkpoints = Checkpoints(checkpoint_dir, 1, identity, who="learn_dictionary")
+    state, rows = _run(one, _steps.start(update, begin), plan, checkpoints)
     given = (Y,) if initial is None else (Y, initial)
+    history = _named(np.stack(rows, axis=1), several=signals.ndim == 3)
     return LearnedDictionary(as_given(state.A, *given), history)
+
+
+def _run(
+    one: Callable[[State, int], tuple[State, np.ndarray]],
+    state: State,
+    plan: Plan,
+    checkpoints: Checkpoints | None,
+) -> tuple[State, list[np.ndarray]]:
+    """All epochs, or those until Ctrl-C, and what is recorded of each: `_COLUMNS`."""
+    rows: list[np.ndarray] = []
+    saved = checkpoints.restore(state) if checkpoints else None
+    if saved:
+        state, rows = jax.tree.map(jnp.asarray, saved.tree), list(saved.rows)
+    bar = tqdm(
+        range(len(rows), plan.num_epochs + 1),
+        "learn_dictionary",
+        total=plan.num_epochs + 1,
+        initial=len(rows),
+        unit="epoch",
+        disable=None if plan.progress else True,
+    )
+    with bar:
+        for epoch in until_interrupted(bar):
+            state, row = one(state, epoch)
+            rows.append(row)
+            if checkpoints:
+                checkpoints.save(state, rows)
+            if plan.callback:
+                plan.callback(epoch, _named(row, several=row.ndim == 2))
+            bar.set_postfix(error=f"{np.median(row[0]):.3g}")
+    if checkpoints:
+        checkpoints.close()
+    return state, rows
+
+
+def _named(values: np.ndarray, *, several: bool) -> dict[str, Any]:
+    """`_COLUMNS` of one epoch or of all; of several dictionaries the seconds are the same."""
+    named = dict(zip(_COLUMNS, values, strict=True))
+    if several:
+        named["seconds"] = named["seconds"][..., 0]
+    return named
 
 
 def _check_update(update: Any) -> None:
@@ -178,8 +250,8 @@ def _signals(name: str, value: Any, like: Any = None) -> Any:
             _checks.fail(ValueError, name, expected, f"shape {value.shape}")
     if isinstance(value, jax.Array):
         _checks.numbers(name, value, ndim=value.ndim)
-    elif not isinstance(value, np.memmap):
-        _check_finite(name, value)
+    elif not _is_file(value):
+        _check_finite(name, _filled(value)[0])
     return value
 
 
@@ -188,12 +260,28 @@ def _check_finite(name: str, rows: np.ndarray) -> None:
         _checks.fail(ValueError, name, "finite numbers", "NaN or infinity")
 
 
-def _rows(Y: Any, places: Any, dtype: Any) -> Inexact[Array, "*d rows m"]:
+def _is_file(Y: Any) -> bool:
+    return isinstance(Y.data if isinstance(Y, np.ma.MaskedArray) else Y, np.memmap)
+
+
+def _filled(rows: Any) -> tuple[Any, np.ndarray | None]:
+    """Signals with 0 for missing entries, and which entries there are; None where all are."""
+    if not isinstance(rows, np.ma.MaskedArray):
+        return rows, None
+    return rows.filled(0), ~np.ma.getmaskarray(rows)
+
+
+def _batch(Y: Any, places: Any, dtype: Any, name: str = "Y") -> Batch:
     """Some of the signals, on the device."""
-    rows = Y[..., places, :]
-    if isinstance(Y, np.memmap):
-        _check_finite("Y", rows)
-    return jnp.asarray(rows, dtype)
+    rows, observed = _filled(Y[..., places, :])
+    if _is_file(Y):
+        _check_finite(name, rows)
+    return Batch(jnp.asarray(rows, dtype), None if observed is None else jnp.asarray(observed))
+
+
+def _digest(Y: Any, batch_size: int) -> int:
+    """A number by which signals are recognised, for which no file is read to its end."""
+    return digest(_filled(Y[..., :batch_size, :] if _is_file(Y) else Y))
 
 
 def _batches(key: Array, epoch: int, num: int, batch_size: int) -> np.ndarray:
@@ -218,16 +306,14 @@ def _initial(initial: Any, Y: Any, num_atoms: int, key: Array) -> Inexact[Array,
         _checks.fail(ValueError, "Y", expected, str(num))
     drawn, others = jax.random.split(key)
     places = np.asarray(jax.random.choice(drawn, num, (num_atoms,), replace=False))
-    signals = _rows(Y, places, computing_dtype(promoted(Y.dtype)))
+    signals = _batch(Y, places, computing_dtype(promoted(Y.dtype))).Y
     # A signal that is 0 is no atom.
     normal = jax.random.normal(others, signals.shape, signals.dtype)
     signals = jnp.where(jnp.any(signals != 0, axis=-1, keepdims=True), signals, normal)
     return signals.mT
 
 
-def _summed(seen: list[Seen]) -> tuple[Any, Any]:
-    """The relative error of the batches of an epoch, and the atoms replaced; None of no batch."""
-    if not seen:
-        return None, None
+def _summed(seen: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """The relative error of the batches of an epoch, and the atoms replaced."""
     error, energy, replaced = (np.sum(np.asarray(each), axis=0) for each in zip(*seen, strict=True))
     return np.divide(error, energy, out=np.zeros_like(error), where=energy > 0), replaced

@@ -18,8 +18,8 @@ from greedyjax._numerics import (
     safe_inverse,
     times_real,
 )
-from greedyjax.pursuit import OMP, encode
-from greedyjax.training._dictionary_updates import Coded, DictionaryUpdate, decoded, energy_of
+from greedyjax.training._dictionary_coding import Batch, coded, completed
+from greedyjax.training._dictionary_updates import DictionaryUpdate, energy_of
 
 # Atoms are looked at once each has been used so often, on average.
 MEAN_USES = 100
@@ -70,36 +70,37 @@ def start(update: DictionaryUpdate, A: Inexact[Array, "*d m n"]) -> State:
 def step(
     update: DictionaryUpdate,
     state: State,
-    Y: Inexact[Array, "*d num m"],
+    batch: Batch,
     unit: Float[Array, "*d"],
     *,
     sparsity: int,
 ) -> tuple[State, Seen]:
     """One batch, whose entries are of the size of ``unit``."""
 
-    def one(state, Y, unit):
-        coded = _coded(state.A, in_units(Y, unit), sparsity)
-        memory, A = update.step(state.update, state.A, coded, state.fresh)
+    def one(state, batch, unit):
+        batch = batch.in_units(unit)
+        codes = coded(state.A, batch, sparsity)
+        memory, A = update.step(state.update, state.A, codes, state.fresh)
         A = _unit_columns(A, state.A)
-        uses = state.uses.at[coded.support].add((coded.support >= 0).astype(jnp.int32))
+        uses = state.uses.at[codes.support].add((codes.support >= 0).astype(jnp.int32))
         look = jnp.sum(uses) >= MEAN_USES * A.shape[1]
         lost = look & (_dead(uses) | _duplicates(A))
-        A, fresh = _replaced(A, lost, in_units(Y, unit), coded.residual)
-        seen = Seen(energy_of(coded.residual), coded.energy, jnp.sum(fresh))
+        A, fresh = _replaced(A, lost, completed(state.A, batch, codes), codes.residual)
+        seen = Seen(energy_of(codes.residual), codes.energy, jnp.sum(fresh))
         return State(A, memory, jnp.where(look, 0, uses), fresh), seen
 
-    return _each(one, Y.ndim == 3, state, Y, unit)
+    return _each(one, batch.Y.ndim == 3, state, batch, unit)
 
 
 @partial(jax.jit, static_argnames="sparsity")
-def error(A: Inexact[Array, "*d m n"], Y: Inexact[Array, "*d num m"], *, sparsity: int):
+def error(A: Inexact[Array, "*d m n"], batch: Batch, *, sparsity: int):
     """``sum ||y - A x||^2 / sum ||y||^2``, and 0 where there is nothing to code."""
 
-    def one(A, Y):
-        coded = _coded(A, in_units(Y, power_of_two(Y)), sparsity)
-        return energy_of(coded.residual) * safe_inverse(coded.energy)
+    def one(A, batch):
+        codes = coded(A, batch.in_units(power_of_two(batch.Y)), sparsity)
+        return energy_of(codes.residual) * safe_inverse(codes.energy)
 
-    return _each(one, Y.ndim == 3, A, Y)
+    return _each(one, batch.Y.ndim == 3, A, batch)
 
 
 def _each(function: Callable, stacked: bool, *args: Any) -> Any:
@@ -111,12 +112,6 @@ def _each(function: Callable, stacked: bool, *args: Any) -> Any:
     if stacked:
         return lax.map(lambda each: function(*each), args)
     return function(*args)
-
-
-def _coded(A: Inexact[Array, "m n"], Y: Inexact[Array, "num m"], sparsity: int) -> Coded:
-    codes = encode(OMP(sparsity), A, Y)
-    residual = Y - decoded(A, codes)
-    return Coded(codes.coefficients, codes.support, residual, energy_of(Y))
 
 
 def _unit_columns(A: Inexact[Array, "m n"], before: Inexact[Array, "m n"]):

@@ -32,14 +32,16 @@ class Coded(NamedTuple):
         coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, 0 in unused
             slots.
         support: the atoms of each signal, shape ``(num, sparsity)``; -1 in unused slots.
-        residual: ``y - A x``, shape ``(num, m)``.
-        energy: ``sum ||y||^2`` of all signals.
+        residual: ``y - A x``, shape ``(num, m)``, 0 where an entry of ``y`` is missing.
+        energy: ``sum ||y||^2`` of all entries that there are.
+        observed: True where an entry is there, shape ``(num, m)``. None where all are.
     """
 
     coefficients: Inexact[Array, "num sparsity"]
     support: Int[Array, "num sparsity"]
     residual: Inexact[Array, "num m"]
     energy: Float[Array, ""]
+    observed: Bool[Array, "num m"] | None = None
 
 
 @runtime_checkable
@@ -75,7 +77,8 @@ class OnlineGradient:
     ``f(A) = sum_i ||y_i - A x_i||^2 / (2 sum_i ||y_i||^2)``,
     ``grad f(A) = -sum_i r_i x_i^* / sum_i ||y_i||^2``.
 
-    The codes are sparse: nothing larger than the batch and the dictionary is formed.
+    Of signals with missing entries the norms are those of the entries that there are. The codes are
+    sparse: nothing larger than the batch and the dictionary is formed.
 
     Args:
         optimizer: an optax optimizer. The error is relative, so learning rates do not depend on
@@ -115,6 +118,10 @@ class MOD:
     ``A = B C^-1`` with ``B = sum y_i x_i^*`` and ``C = sum x_i x_i^*``. Computed as the change
     ``(B - A C)(C + delta I)^-1`` of the dictionary so far, where ``delta`` is of the order of
     rounding: so atoms that no signal used stay as they are.
+
+    Missing entries count as what the dictionary so far says of them, ``A x``. This is one step of
+    expectation and maximisation: the error of the entries that there are does not rise, and it
+    falls the slower, the more are missing.
 
     Args:
         decay: how much of ``B`` and ``C`` is kept from one batch to the next, between 0 and 1,
@@ -169,6 +176,10 @@ class KSVD:
     ``g_i = a_j^* e_i``. This is one step of the power method for the leading singular vectors of
     the errors. The error of the batch does not rise, and later atoms see what earlier ones left.
 
+    Where entries are missing, the same two fits leave them out. Entry ``p`` of the atom is
+    ``sum_i e_ip g_i^* / sum_i |g_i|^2`` over the signals that have this entry; it stays where none
+    has it. Then ``g_i = a_j^* e_i / ||a_j||^2`` over the entries that signal ``i`` has.
+
     Example:
         >>> from greedyjax.training import KSVD
         >>> KSVD()
@@ -178,7 +189,9 @@ class KSVD:
         Rubinstein, Zibulevsky and Elad, "Efficient implementation of the K-SVD algorithm using
         batch orthogonal matching pursuit", 2008; Aharon, Elad and Bruckstein, "K-SVD: An algorithm
         for designing overcomplete dictionaries for sparse representation", IEEE Transactions on
-        Signal Processing 54 (2006).
+        Signal Processing 54 (2006). Weights of entries: Mairal, Elad and Sapiro, "Sparse
+        representation for color image restoration", IEEE Transactions on Image Processing 17
+        (2008).
     """
 
     def init(self, A: Inexact[Array, "m n"]) -> tuple[()]:
@@ -190,42 +203,37 @@ class KSVD:
     ) -> tuple[tuple[()], Inexact[Array, "m n"]]:
         """One sweep over all atoms."""
         uses = _uses_of_each(coded.support, A.shape[1])
-        sparsity = coded.support.shape[1]
 
         def of_atom(carry, given):
             a, start, end = given
+            used = lambda i, carry: _without(a, coded, carry, uses.order, start + i * _CHUNK, end)
 
-            def chunk(i, coefficients):
-                places = start + i * _CHUNK + index_range(_CHUNK)
-                entries = uses.order[places]
-                used = places < end
-                g = jnp.where(used, coefficients[entries], 0)
-                # Past the end nothing is written.
-                return entries, jnp.where(used, entries // sparsity, len(coded.support)), g
-
-            def add(i, sum_):
-                residual, coefficients = carry
-                _, signals, g = chunk(i, coefficients)
-                rows = residual.at[signals].get(mode="fill", fill_value=0)
-                errors = rows + g[:, None] * a[None]
-                return sum_ + matmul(errors.T, g.conj())
+            def add(i, sums):
+                use = used(i, carry)
+                total, weight = sums
+                return total + matmul(use.errors.T, use.g.conj()), weight + use.energies
 
             def refit(i, carry):
+                use = used(i, carry)
                 residual, coefficients = carry
-                entries, signals, g = chunk(i, coefficients)
-                rows = residual.at[signals].get(mode="fill", fill_value=0)
-                errors = rows + g[:, None] * a[None]
-                g_new = matmul(errors, d.conj())
-                written = jnp.where(signals < len(coded.support), entries, coefficients.size)
+                g = matmul(use.errors, d.conj())
+                left = use.errors - g[:, None] * d[None]
+                if use.seen is not None:
+                    g = times_real(safe_inverse(matmul(use.seen, abs_sq(d))), g)
+                    left = use.errors - use.seen.astype(d.dtype) * g[:, None] * d[None]
+                # Past the end nothing is written.
                 return (
-                    residual.at[signals].set(errors - g_new[:, None] * d[None], mode="drop"),
-                    coefficients.at[written].set(g_new, mode="drop"),
+                    residual.at[use.signals].set(left, mode="drop"),
+                    coefficients.at[use.slots].set(g, mode="drop"),
                 )
 
             chunks = -(-(end - start) // _CHUNK)
-            sum_ = lax.fori_loop(0, chunks, add, jnp.zeros_like(a))
-            length = norm(sum_)
-            d = jnp.where(length > 0, times_real(safe_inverse(length), sum_), a)
+            zeros = jnp.zeros_like(a), jnp.zeros_like(a.real)
+            d, weight = lax.fori_loop(0, chunks, add, zeros)
+            if coded.observed is not None:
+                d = jnp.where(weight > 0, times_real(safe_inverse(weight), d), a)
+            length = norm(d)
+            d = jnp.where(length > 0, times_real(safe_inverse(length), d), a)
             return lax.fori_loop(0, chunks, refit, carry), d
 
         carry = coded.residual, coded.coefficients.reshape(-1)
@@ -238,6 +246,42 @@ class _Uses(NamedTuple):
 
     order: Int[Array, " slots"]
     starts: Int[Array, " n_plus_1"]
+
+
+class _Use(NamedTuple):
+    """Some of the uses of an atom ``a``: slots past all slots, and signals past all, are none.
+
+    Attributes:
+        slots: where their coefficients are.
+        signals: whose they are.
+        g: the coefficients.
+        errors: ``r + a g``, 0 where an entry is missing.
+        seen: 1 where an entry is there, else 0; None where all are.
+        energies: ``sum |g|^2`` over the signals that have an entry, where some are missing.
+    """
+
+    slots: Int[Array, " chunk"]
+    signals: Int[Array, " chunk"]
+    g: Inexact[Array, " chunk"]
+    errors: Inexact[Array, "chunk m"]
+    seen: Float[Array, "chunk m"] | None
+    energies: Float[Array, "*m"]
+
+
+def _without(a, coded: Coded, carry: tuple[Array, Array], order, start, end) -> _Use:
+    """What the other atoms leave of the signals of one chunk of uses of ``a``."""
+    residual, coefficients = carry
+    places = start + index_range(_CHUNK)
+    slots, used = order[places], places < end
+    g = jnp.where(used, coefficients[slots], 0)
+    signals = jnp.where(used, slots // coded.support.shape[1], len(residual))
+    slots = jnp.where(used, slots, coefficients.size)
+    errors = residual.at[signals].get(mode="fill", fill_value=0) + g[:, None] * a[None]
+    if coded.observed is None:
+        return _Use(slots, signals, g, errors, None, jnp.zeros((), a.real.dtype))
+    seen = coded.observed.at[signals].get(mode="fill", fill_value=False).astype(a.real.dtype)
+    energies = matmul(seen.T, abs_sq(g))
+    return _Use(slots, signals, g, errors * seen.astype(a.dtype), seen, energies)
 
 
 def _uses_of_each(support: Int[Array, "num sparsity"], num_atoms: int) -> _Uses:

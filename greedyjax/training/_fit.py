@@ -16,7 +16,7 @@ from greedyjax._meshes import are_shared, own
 from greedyjax.nets import Unrolled
 from greedyjax.training import _arguments, losses
 from greedyjax.training._arguments import Data
-from greedyjax.training._checkpoints import Checkpoints, digest
+from greedyjax.training._checkpoints import Checkpoints, digest, numbers_of
 from greedyjax.training._epochs import Best, Setup, network, of_each, of_one, start
 from greedyjax.training._loop import COLUMNS, run
 
@@ -288,9 +288,6 @@ def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoi
     every = _checks.static_int("checkpoint_every", every, minimum=1)
     if folder is None:
         return None
-    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
-        _checks.fail(TypeError, "checkpoint_dir", "the path of a folder", repr(folder))
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     shared = are_shared(train)
     identity = {
         "processes": jax.process_count() if shared else 1,
@@ -299,9 +296,9 @@ def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoi
         "parameters": _parameter_names(net),
         "batch_size": setup.batch_size,
         "shards": setup.shards,
-        "key": np.asarray(jax.random.key_data(key) if typed else key).tolist(),
+        "key": numbers_of(key),
     }
-    return Checkpoints(os.fspath(folder), every, identity, shared=shared)
+    return Checkpoints(folder, every, identity, shared=shared)
 
 
 def _parameter_names(net: nnx.Module) -> list[str]:

@@ -1,5 +1,6 @@
 """`greedyjax train --checkpoint-dir`: the same command again goes on where it was stopped."""
 
+import functools
 import json
 
 import jax
@@ -18,14 +19,16 @@ TRAIN += ["--learn", "weights"]
 CHECKPOINTS = ["--checkpoint-dir", "saved"]
 
 
-PROBLEM = sparse_in_levels(jax.random.key(0), num_signals=96, **SIZES)
+@functools.cache
+def problem():
+    return sparse_in_levels(jax.random.key(0), num_signals=96, **SIZES)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """A working folder with measurements alone, of which the command computes least."""
     monkeypatch.chdir(tmp_path)
-    np.savez("data.npz", A=PROBLEM.A, Y=PROBLEM.Y)
+    np.savez("data.npz", A=problem().A, Y=problem().Y)
     return tmp_path
 
 
@@ -150,7 +153,7 @@ def test_a_damaged_checkpoint_costs_its_epochs_alone(folder, stopped, capsys):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_temperature_at_which_nothing_is_learned(capsys):
-    np.savez("data.npz", A=PROBLEM.A, Y=PROBLEM.Y, X=PROBLEM.X)
+    np.savez("data.npz", A=problem().A, Y=problem().Y, X=problem().X)
     cold = ["--loss", "reconstruction", "--tau", "1e-12", "--epochs", "2"]
     assert main([*TRAIN, *cold]) == 0
     err = capsys.readouterr().err

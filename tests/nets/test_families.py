@@ -21,11 +21,11 @@ LAYERED = Weights(ROWS, per_layer=True)
 PENALTY = np.random.default_rng(1).uniform(0, 0.2, N)
 ITERATED = {"sparsity": K, "num_layers": LAYERS, "tau": TAU, "weights": LAYERED}
 NETS = {
-    "omp": OMPNet(A, sparsity=K, tau=TAU, weights=LAYERED, penalty=PENALTY),
-    "iht": IHTNet(A, **ITERATED, step_size=STEP, debias=True, penalty=PENALTY),
-    "htp": HTPNet(A, **ITERATED, step_size=STEP, penalty=PENALTY),
-    "subspace": SubspacePursuitNet(A, **ITERATED, penalty=PENALTY),
-    "cosamp": CoSaMPNet(A, **ITERATED, debias=True),
+    "omp": lambda: OMPNet(A, sparsity=K, tau=TAU, weights=LAYERED, penalty=PENALTY),
+    "iht": lambda: IHTNet(A, **ITERATED, step_size=STEP, debias=True, penalty=PENALTY),
+    "htp": lambda: HTPNet(A, **ITERATED, step_size=STEP, penalty=PENALTY),
+    "subspace": lambda: SubspacePursuitNet(A, **ITERATED, penalty=PENALTY),
+    "cosamp": lambda: CoSaMPNet(A, **ITERATED, debias=True),
 }
 SOLVERS = {
     "omp": (gj.omp, gj.soft_omp),
@@ -71,7 +71,7 @@ def test_a_network_is_its_solver_with_its_settings(name):
             jax.vmap(lambda y: hard(A, y, **settings).x)(Y),
         )
     )
-    got_soft, expected_soft, got_hard, expected_hard = both(NETS[name], Y)
+    got_soft, expected_soft, got_hard, expected_hard = both(NETS[name](), Y)
     assert_close(got_soft, np.asarray(expected_soft))
     assert_close(got_hard, np.asarray(expected_hard))
 
@@ -165,7 +165,7 @@ def selection_by_hand(kinds, targets):
 @pytest.mark.parametrize("name", NETS)
 def test_steps_choices_and_selection_with_weights_per_layer(name):
     targets = X**2 / np.sum(X**2, axis=1, keepdims=True)
-    choices, value, gradient = choices_and_slope(NETS[name], Y, targets)
+    choices, value, gradient = choices_and_slope(NETS[name](), Y, targets)
     answers, met = zip(*[BY_HAND[name](y, ROWS) for y in Y], strict=True)
     tied = np.stack([BY_HAND[name](y, np.tile(ROWS[0], (LAYERS, 1)))[0] for y in Y])
     assert np.abs(tied - answers).max() > 1e-3, "the rows change nothing here"

@@ -206,6 +206,7 @@ def test_missing_dependency_names_the_extra(monkeypatch, missing):
         ecg(jax.random.key(0))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [

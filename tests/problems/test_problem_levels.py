@@ -110,6 +110,7 @@ def test_matrix_depends_on_the_key_alone(matrix):
     assert same_bits(narrow, wide)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -189,7 +190,8 @@ def test_noise_has_the_norm_asked_for(matrix, noise):
 @pytest.mark.parametrize("matrix", [partial_fourier, gaussian])
 def test_without_noise_the_measurements_are_exact(matrix):
     A, Y, X, _ = (
-        np.asarray(a).astype(np.complex128) for a in sparse_in_levels(key(), noise=0, matrix=matrix)
+        np.asarray(a).astype(np.complex128)
+        for a in sparse_in_levels(key(), noise=0.0, matrix=matrix)
     )
     # Sums of 10 products of size 1 / sqrt(20), whatever the device calls its default precision.
     np.testing.assert_allclose(Y, X @ A.T, rtol=0, atol=10 * EPS)
@@ -231,6 +233,7 @@ def test_problem_can_be_drawn_inside_jit():
         np.testing.assert_allclose(compiled, eager, rtol=0, atol=10 * EPS)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -8,7 +8,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_CHECK_PARAMS
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from greedyjax.sklearn import OrthogonalMatchingPursuit, SparseCoder
+from greedyjax.sklearn import DictionaryLearning, OrthogonalMatchingPursuit, SparseCoder
 
 # The checks have data of several widths, and a dictionary has one. scikit-learn lists the width
 # that each check needs, for its own class.
@@ -19,6 +19,7 @@ ESTIMATORS = {
     "regressor": OrthogonalMatchingPursuit(),
     "tolerance": OrthogonalMatchingPursuit(tol=1e-3, fit_intercept=False),
     "coder": SparseCoder(np.random.default_rng(0).standard_normal((5, 3))),
+    "learner": DictionaryLearning(max_iter=2),
 }
 
 # It only runs where the environment variable SCIPY_ARRAY_API was set before SciPy was loaded, and
@@ -38,7 +39,7 @@ OF_TRANSFORMERS = [
 
 def cases():
     for title, estimator in ESTIMATORS.items():
-        slow = [pytest.mark.slow] if title == "tolerance" else []
+        slow = [pytest.mark.slow] if title in ("tolerance", "learner") else []
         for made, check in estimator_checks_generator(estimator):
             name = getattr(check, "func", check).__name__
             if name != NOT_RUN:
@@ -58,6 +59,7 @@ def test_check_of_scikit_learn(estimator, check):
     [
         *(("regressor", name) for name in OF_EACH),
         *(("coder", name) for name in [*OF_EACH, *OF_TRANSFORMERS]),
+        *(("learner", name) for name in [*OF_EACH, *OF_TRANSFORMERS]),
     ],
 )
 def test_check_of_scikit_learn_for_its_own(title, name):

@@ -283,6 +283,7 @@ ALGORITHMS = {
     "iht, nonnegative": nonnegative("iht", num_steps=STEPS),
     "soft_iht, nonnegative": nonnegative("iht", lambda a, b: b / a, num_steps=STEPS),
     "htp, nonnegative": nonnegative("htp", num_steps=STEPS),
+    "soft_htp, nonnegative": nonnegative("htp", lambda a, b: b / a, num_steps=STEPS),
     "subspace_pursuit, nonnegative": nonnegative("subspace_pursuit", num_steps=MERGES),
     "OMPNet": _soft_omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k)(y)),
     "OMPNet, hardened": _omp(lambda A, y, w, tau, k: _omp_net(A, w, tau, k).harden()(y)),

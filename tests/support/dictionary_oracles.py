@@ -27,3 +27,33 @@ def ksvd_sweep(A, Y, X):
 def relative_error(A, Y, X):
     """``||Y - A X||_F^2 / ||Y||_F^2``."""
     return np.linalg.norm(Y - A @ X) ** 2 / np.linalg.norm(Y) ** 2
+
+
+def masked_omp(A, y, observed, k):
+    """OMP of one signal by the rows of ``A`` that it has entries for; a code with its zeros."""
+    A, y = A[observed], y[observed]
+    norms = np.linalg.norm(A, axis=0)
+    x, chosen, residual = np.zeros(A.shape[1], A.dtype), [], y
+    for _ in range(k):
+        scores = np.abs(A.conj().T @ residual) / np.where(norms > 0, norms, np.inf)
+        scores[chosen] = -1
+        chosen.append(int(np.argmax(scores)))
+        x[chosen] = np.linalg.lstsq(A[:, chosen], y, rcond=None)[0]
+        residual = y - A @ x
+    return x
+
+
+def masked_ksvd_sweep(A, Y, X, observed):
+    """K-SVD where entries are missing: each number by least squares on the entries there are."""
+    A, X = A.copy(), X.copy()
+    for j in range(A.shape[1]):
+        errors = Y - np.delete(A, j, axis=1) @ np.delete(X, j, axis=0)
+        for p in range(len(A)):
+            there = observed[p] & (X[j] != 0)
+            if there.any():
+                A[p, j] = np.linalg.lstsq(X[j, there][:, None], errors[p, there], rcond=None)[0][0]
+        A[:, j] /= np.linalg.norm(A[:, j])
+        for i in np.flatnonzero(X[j]):
+            there = observed[:, i]
+            X[j, i] = np.linalg.lstsq(A[there, j, None], errors[there, i], rcond=None)[0][0]
+    return A, X

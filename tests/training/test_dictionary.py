@@ -12,6 +12,7 @@ import greedyjax as gj
 from dictionary_oracles import relative_error
 from greedyjax.pursuit import OMP
 from greedyjax.training import KSVD, MOD, OnlineGradient, _dictionary_steps, learn_dictionary
+from greedyjax.training._dictionary_coding import Batch
 from helpers import assert_close
 
 M, N, K, NUM = 16, 20, 2, 1500
@@ -153,12 +154,13 @@ def test_degenerate_signals_give_finite_dictionaries(update):
         assert_close(np.linalg.norm(found.A, axis=0), np.ones(N))
 
 
+@pytest.mark.parametrize("observed", [None, jax.ShapeDtypeStruct((20_000, 8), bool)])
 @EACH
-def test_no_array_has_a_number_for_each_signal_and_atom(update):
+def test_no_array_has_a_number_for_each_signal_and_atom(update, observed):
     num, m, n = 20_000, 8, 1024
     struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     state = jax.eval_shape(_dictionary_steps.start, update, struct(m, n))
-    args = update, state, struct(num, m), struct()
+    args = update, state, Batch(struct(num, m), observed), struct()
     compiled = _dictionary_steps.step.lower(*args, sparsity=2).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes
     # Beside batches and their codes there are a few matrices of (n, n), whatever num is.

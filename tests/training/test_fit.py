@@ -307,7 +307,6 @@ def test_training_again_compiles_nothing():
     assert len(traces) == first > 0
 
 
-@pytest.mark.skipif(not hasattr(nnx, "set_graph_mode"), reason="this flax knows only one mode")
 def test_modules_as_trees():
     with nnx.set_graph_mode(False):
         fitted = plain_fit(falling, net=make("omp", problem("omp").A))
