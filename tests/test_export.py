@@ -16,7 +16,6 @@ from helpers import assert_close, random_problem
 
 M, N, K = 8, 12, 2
 A, _, _ = random_problem(0, M, N, K, np.float64)
-DICTIONARY = gj.dictionary(A)
 STEPS = {"num_steps": 3}
 SOLVERS = {
     "omp": {},
@@ -42,31 +41,35 @@ def batch(name, A=A, **settings):
 
 
 def calls():
-    """A function of measurements for each, and one that has to give the same."""
+    """How to make a function of measurements for each, and one that has to give the same."""
     for name, steps in SOLVERS.items():
         hard = one_by_one(name, **steps)
         soft = one_by_one(f"soft_{name}", tau=0.1, **steps)
-        yield name, hard, hard
-        yield f"soft_{name}", soft, soft
-        yield f"{name}_batch", batch(f"{name}_batch", **steps), hard
-    by_gram, by_residuals = batch("omp_batch", DICTIONARY), batch("omp_batch", rtol=1e-9)
-    yield "omp_batch, Gram matrix", by_gram, one_by_one("omp")
-    yield "omp_batch, residuals", by_residuals, one_by_one("omp", rtol=1e-9)
+        yield name, lambda f=hard: (f, f)
+        yield f"soft_{name}", lambda f=soft: (f, f)
+        blocks = batch(f"{name}_batch", **steps)
+        yield f"{name}_batch", lambda f=blocks, same=hard: (f, same)
+    by_residuals = batch("omp_batch", rtol=1e-9)
+    by_gram = lambda: batch("omp_batch", gj.dictionary(A))
+    yield "omp_batch, Gram matrix", lambda: (by_gram(), one_by_one("omp"))
+    yield "omp_batch, residuals", lambda: (by_residuals, one_by_one("omp", rtol=1e-9))
     for name in ("OMPNet", "IHTNet", "HTPNet", "SubspacePursuitNet", "CoSaMPNet"):
         layers = {} if name == "OMPNet" else {"num_layers": 3}
         make = functools.partial(getattr(nets, name), A, sparsity=K, tau=0.1, **layers)
-        net, seeing = make(), make(weights=POLICY)
-        hardened = {
-            "hardened": net.harden(),
-            "hardened, prior": net.harden(prior=PRIOR),
-            "hardened, policy": seeing.harden(),
-            "hardened, function": net.harden(gj.omp),
+        kinds = {
+            "forward": lambda make: make(),
+            "policy": lambda make: make(weights=POLICY),
+            "layers": lambda make: make().layers,
+            "hardened": lambda make: make().harden(),
+            "hardened, prior": lambda make: make().harden(prior=PRIOR),
+            "hardened, policy": lambda make: make(weights=POLICY).harden(),
+            "hardened, function": lambda make: make().harden(gj.omp),
         }
-        for kind, f in {"forward": net, "policy": seeing, "layers": net.layers, **hardened}.items():
-            yield f"{name}, {kind}", f, f
+        for kind, of in kinds.items():
+            yield f"{name}, {kind}", lambda make=make, of=of: (of(make),) * 2
 
 
-CALLS = {name: pair for name, *pair in calls()}
+CALLS = dict(calls())
 QUICK = ["omp_batch, Gram matrix", "OMPNet, hardened, prior"]
 
 
@@ -75,7 +78,7 @@ QUICK = ["omp_batch, Gram matrix", "OMPNet, hardened, prior"]
     [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CALLS],
 )
 def test_a_loaded_program_gives_the_answers_for_any_number_of_signals(name):
-    f, same = CALLS[name]
+    f, same = CALLS[name]()
     (num,) = export.symbolic_shape("num")
     program = export.export(jax.jit(f))(jax.ShapeDtypeStruct((num, M), np.float64))
     loaded = export.deserialize(program.serialize())
@@ -99,6 +102,7 @@ def test_a_program_takes_a_dictionary_and_batches_of_two_axes():
     assert_close(export.deserialize(program.serialize()).call(Y), hardened(Y))
 
     solve = jax.jit(functools.partial(gj.omp, sparsity=K))
-    shapes = jax.eval_shape(lambda: (DICTIONARY, jnp.asarray(Y[0, 0])))
+    dictionary = gj.dictionary(A)
+    shapes = jax.eval_shape(lambda: (dictionary, jnp.asarray(Y[0, 0])))
     loaded = export.deserialize(export.export(solve)(*shapes).serialize())
-    assert_close(loaded.call(DICTIONARY, Y[0, 0]).x, gj.omp(A, Y[0, 0], sparsity=K).x)
+    assert_close(loaded.call(dictionary, Y[0, 0]).x, gj.omp(A, Y[0, 0], sparsity=K).x)
