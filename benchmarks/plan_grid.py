@@ -50,8 +50,13 @@ def main() -> None:
     unseen = [measure(*sizes, quick) for sizes in (UNSEEN[:2] if quick else UNSEEN)]
     report(grid, unseen)
     if not quick:
-        found = {"nanoseconds": fitted(grid), "grid": grid, "unseen": unseen}
-        write_result("plan_grid", {"dtype": "float32", **found})
+        write_result("plan_grid", result(grid, unseen))
+
+
+def result(grid: list[dict], unseen: list[dict]) -> dict:
+    """What is written: the constants, the rows, and how busy the machine was."""
+    found = {"nanoseconds": fitted(grid), "grid": grid, "unseen": unseen}
+    return {"dtype": "float32", "load": os.getloadavg()[0], **found}
 
 
 def report(grid: list[dict], unseen: list[dict]) -> None:
