@@ -11,10 +11,11 @@ Bytes are those of what is stored for each coded token, over two for each of its
 dictionaries are of the model, as its weights are, and not counted.
 
     pip install greedyjax[kv]
-    python benchmarks/kv_cache.py [--quick] [--only NAME ...]
+    python benchmarks/kv_cache.py [--quick] [--only NAME ...] [--tokens N] ...
 
 `--only learn` learns the dictionaries again, and other names are those of rows; what they find is
-put beside what earlier runs found. `--quick` has fewer sequences and signals, and writes nothing.
+put beside what earlier runs of the same sizes found. `--quick` has fewer sequences and signals, and
+writes nothing.
 """
 
 import argparse
@@ -56,11 +57,11 @@ class Sizes:
         epochs: of learning.
     """
 
-    tokens: int = 128
-    start: int = 64
+    tokens: int = 96
+    start: int = 48
     batch: int = 13
     batches: int = 2
-    learning: int = 24
+    learning: int = 28
     num_atoms: int = 1024
     sparsity: int = 8
     epochs: int = 1
@@ -103,12 +104,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=["learn", "selection", *ROWS])
+    for name in ("tokens", "learning", "epochs"):
+        parser.add_argument(f"--{name}", type=int, help=f"{getattr(FULL, name)} unless given")
     options = parser.parse_args()
-    sizes = QUICK if options.quick else FULL
+    changed = {name: getattr(options, name) for name in ("tokens", "learning", "epochs")}
+    changed = {name: number for name, number in changed.items() if number is not None}
+    sizes = dataclasses.replace(QUICK if options.quick else FULL, **changed)
     content = {"sizes": dataclasses.asdict(sizes), "learning": {}, "selection": [], "rows": {}}
     if not options.quick and (RESULTS / f"{NAME}.json").exists():
         before = load_result(NAME)
-        content |= {key: before[key] for key in ("learning", "selection", "rows")}
+        if before["sizes"] == content["sizes"]:
+            content |= {key: before[key] for key in ("learning", "selection", "rows")}
     settings, params, tokenizer = kv_model.load()
     news, code = texts(tokenizer, sizes)
     path = LEARNED.with_stem("kv_cache_quick") if options.quick else LEARNED
