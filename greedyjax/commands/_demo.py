@@ -261,7 +261,7 @@ def _print_table(rows) -> None:
             f"  {row['snr_db_second']:10.1f}  {row['seconds']:7.1f}  {draws}"
         )
     print(
-        "SNR: from the mean error over the held-out windows, averaged over the draws of the matrix; "
+        "SNR: from the mean error over the held-out windows, averaged over draws of the matrix; "
         "* marks the best.\n2nd person: the same for another person, whose recording no method has "
         "seen.\nseconds: learning and recovery for one draw, with its share of the compilation."
     )
