@@ -95,17 +95,18 @@ def plot_interactions(
     title: str = "",
     figure: Figure | None = None,
 ) -> Figure:
-    """Which atoms call for which: the factor that choosing an atom puts on the weight of another.
+    """Learned interactions: the factor by which each chosen atom changes the weights of others.
 
-    Blue atoms become likelier, red ones less likely. The colours reach the factor that one pair in
-    a hundred exceeds, and go no further.
+    Blue means that the chosen atom raises the weight, and red that it lowers the weight. The
+    strongest colours stand for the factor that one pair in a hundred exceeds, and for all larger
+    factors.
 
     Args:
-        matrix: of the logarithms of the factors, shape ``(n, n)``, as in
-            `greedyjax.policies.Interactions`: row ``i`` is what choosing atom ``i`` adds.
+        matrix: the logarithms of the factors, shape ``(n, n)``, as in
+            `greedyjax.policies.Interactions`. Row ``i`` is added once atom ``i`` is chosen.
         groups: group of each atom, shape ``(n,)``; atoms of a group are adjacent.
         group_names: names of the groups.
-        title: what was learned, and from what.
+        title: the title of the figure.
         figure: where to draw.
 
     Returns:
@@ -164,8 +165,9 @@ def plot_training(
 
     Args:
         history: arrays indexed by epoch, with keys ``train_loss`` and ``val_loss``.
-        best_epoch: the epoch to mark; None marks that of lowest validation loss.
-        val_measure: what validation measures, if not the training loss: a panel of its own.
+        best_epoch: the epoch to mark; None marks the epoch with the lowest validation loss.
+        val_measure: the name of the validation loss, if it is not the training loss. It then has
+            its own panel.
         figure: where to draw.
 
     Returns:
@@ -230,9 +232,10 @@ def plot_recovery(
 
     Args:
         time: in seconds, shape ``(samples,)``.
-        windows: for each panel, name to signal of shape ``(samples,)``; the first is the truth.
-        titles: for each panel.
-        unit: of the signals.
+        windows: one dict per panel, from names to signals of shape ``(samples,)``; the first is the
+            true signal.
+        titles: the title of each panel.
+        unit: the unit of the signals.
         figure: where to draw.
 
     Returns:

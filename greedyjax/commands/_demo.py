@@ -261,9 +261,9 @@ def _print_table(rows) -> None:
             f"  {row['snr_db_second']:10.1f}  {row['seconds']:7.1f}  {draws}"
         )
     print(
-        "SNR: of the mean error over the held-out windows, averaged over the draws of the matrix; "
-        "* the best.\n2nd person: the same, on the heart of somebody of whom nothing was learned.\n"
-        "seconds: learning and recovery for one draw, compilation shared by the draws."
+        "SNR: from the mean error over the held-out windows, averaged over draws of the matrix; "
+        "* marks the best.\n2nd person: the same for another person, whose recording no method has "
+        "seen.\nseconds: learning and recovery for one draw, with its share of the compilation."
     )
 
 

@@ -1,4 +1,4 @@
-"""What white noise alone exceeds with a stated probability: its largest peak, and its norm."""
+"""Thresholds that white noise exceeds with a given probability: for its peak and its norm."""
 
 from collections.abc import Callable
 from math import pi
@@ -28,14 +28,16 @@ def noise_norm(
 ) -> Float[Array, "*num"]:
     """The norm that white Gaussian noise exceeds with a stated probability.
 
-    ``sqrt(noise_variance q)`` with ``q`` the upper quantile of a chi-square distribution: of
-    ``size`` degrees of freedom for real noise, and of half a chi-square of ``2 size`` for complex
-    noise. As ``atol=`` it stops a solver on a grid once its residual may be noise, signal by
-    signal: noise alone is given an atom with that probability.
+    The norm is ``sqrt(noise_variance q)``, where ``q`` is an upper quantile. For real noise it is
+    the quantile of a chi-square distribution with ``size`` degrees of freedom. For complex noise it
+    is the quantile of half a chi-square variable with ``2 size`` degrees of freedom. Pass the norm
+    as ``atol=`` to a solver on a grid: then a signal of noise alone gets an atom with probability
+    ``false_alarm``.
 
     Args:
-        size: how many numbers the noise has, static: ``m``, or ``m * L`` of ``L`` snapshots.
-        noise_variance: ``E |e_i|^2`` of each number, positive; one, or one per signal; traced.
+        size: the number of measurements, static: ``m``, or ``m * L`` for ``L`` snapshots.
+        noise_variance: ``E |e_i|^2`` of each measurement, positive, one number or one per signal;
+            traced.
         false_alarm: the probability, at most 1/2; traced.
         is_complex: static; whether the noise is complex, with real and imaginary parts of equal
             variance.

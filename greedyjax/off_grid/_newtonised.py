@@ -24,14 +24,14 @@ from greedyjax.structures import Plain, SharedSupport, Structure
 
 @exportable
 class Paths(NamedTuple):
-    """The paths of one signal; of a batch every field has a leading axis.
+    """The paths of one signal; for a batch every field has a leading axis.
 
     Attributes:
-        parameters: of each path, in the order in which the paths were found, shape ``(sparsity,)``
-            or ``(sparsity, d)`` as those of the grid; zeros in unused places.
-        coefficients: of its atom, shape ``(sparsity,)``; of ``L`` snapshots ``(sparsity, L)``;
-            zeros in unused places.
-        count: how many paths were found, int32; they fill the first slots.
+        parameters: the parameters of each path, in the order in which the paths were found, shape
+            ``(sparsity,)`` or ``(sparsity, d)``, as in the grid; zeros in unused places.
+        coefficients: the coefficients of the paths, shape ``(sparsity,)``, or ``(sparsity, L)`` for
+            ``L`` snapshots; zeros in unused places.
+        count: the number of paths found, int32. They come first.
         fitted: ``sum_k coefficients_k atom(parameters_k)``, the shape of ``y``.
         residual_norm: ``||y - fitted||``, over all snapshots, in the units of ``y``.
     """
@@ -56,47 +56,46 @@ def newtonised_omp(
     num_newton: int = 1,
     num_cycles: int = 3,
 ) -> Paths:
-    """OMP over atoms of any parameters, not those of a grid alone: Newtonised OMP.
+    """Newtonised OMP: OMP over atoms with continuous parameters, not only those of a grid.
 
-    Each round takes the atom of the grid with the largest correlation, ``|a* r| / ||a||``, and
-    moves its parameters by Newton's method to where ``|a* r|^2 / ||a||^2`` is largest. Then it
-    refines all paths in turn, ``num_cycles`` times, each against what the others leave of ``y``,
-    and fits their coefficients together. A step of Newton's method is taken only where that energy
-    is concave, and only if it lowers the residual. In the paper the step holds the coefficient
-    fixed; here the coefficient follows the atom, so that a phase common to all antennas has no part
-    in it.
+    Each round chooses the atom of the grid with the largest correlation, ``|a* r| / ||a||``. It
+    improves the parameters by Newton's method, to the maximum of ``|a* r|^2 / ||a||^2``. Then it
+    refines all paths in turn, ``num_cycles`` times, and fits all coefficients together. A path is
+    refined on ``y`` minus all other paths. A step of Newton's method is taken only where that
+    energy is concave, and only if it lowers the residual. In the paper the step holds the
+    coefficient fixed. Here the coefficient follows the atom, so that a common phase of all antennas
+    has no effect.
 
-    With ``false_alarm`` the number of paths is found too. A path has to explain more than white
-    Gaussian noise does with this probability at its best atom, whichever that is. Without
-    ``noise_variance`` the residual itself says how strong the noise is, as the energy of its
-    degrees of freedom; paths still to be found count as noise then, and many equal ones may hide
-    each other. Of noise alone, a signal has a path with about that probability. The grid should
-    list neighbours one after the other, as the length of the curve through its atoms says how many
-    independent ones there are. Where noise is not white, whiten ``y`` and the atoms.
+    With ``false_alarm`` the number of paths is found too. A path counts only if its energy is above
+    a threshold, which the largest peak of white Gaussian noise exceeds with this probability. So in
+    a signal of noise alone, a path is found with about this probability. Without
+    ``noise_variance`` the noise is estimated from the residual. Paths that have not been found yet
+    then count as noise, and many equal paths may hide each other. In the grid, neighbouring points
+    should be next to each other, because the length of the curve through the atoms gives the number
+    of independent atoms. If noise is not white, whiten ``y`` and the atoms.
 
     Args:
         atom: function of the parameters of one atom, a scalar or shape ``(d,)`` as those of the
             grid, that returns shape ``(m,)`` and that JAX can differentiate twice, such as
-            `greedyjax.operators.Steering.atom`. What is no pytree is known by its identity: define
-            it once, outside of loops.
+            `greedyjax.operators.Steering.atom`. A function that is not a pytree is compared by
+            identity: define it once, outside of loops.
         grid: real, shape ``(n,)``, or ``(n, d)`` for atoms of several parameters; fine enough that
             one step of Newton's method from a neighbour leads to the peak. Four points in each
             width of a peak are.
         y: measurements, shape ``(m,)``; ``(m, L)`` with `greedyjax.structures.SharedSupport`.
         sparsity: largest number of paths, static, between 1 and ``m``.
-        false_alarm: the probability that noise alone is given a path, at most 1/2; traced. None
-            takes ``sparsity`` paths, or fewer where nothing but rounding is left.
-        noise_variance: ``E |e_i|^2`` of each measurement, where it is known; traced.
+        false_alarm: the probability of a path in noise alone, at most 1/2; traced. None means
+            ``sparsity`` paths, or fewer if only rounding is left.
+        noise_variance: ``E |e_i|^2`` of each measurement, if it is known; traced.
         structure: `greedyjax.structures.Plain`, or `greedyjax.structures.SharedSupport` of
             snapshots whose paths have the same parameters.
         num_newton: Newton steps in each refinement, static.
-        num_cycles: how often a round refines all paths, static; 0 refines a path only when it is
-            found.
+        num_cycles: number of times that a round refines all paths, static; with 0 a path is refined
+            only when it is found.
 
     Returns:
-        A `Paths`. Its coefficients and what was fitted are differentiable in ``y``, and in the
-        arrays of an ``atom`` that is a pytree, on the parameters found, which are constants to
-        derivatives.
+        A `Paths`. ``coefficients`` and ``fitted`` are differentiable in ``y``, and in the arrays of
+        an ``atom`` that is a pytree. Derivatives treat the found parameters as constants.
 
     Raises:
         TypeError: an argument has a wrong type, or ``sparsity`` is traced.
@@ -140,8 +139,8 @@ def newtonised_omp_batch(
 ) -> Paths:
     """`newtonised_omp` of many signals, or of many frames of snapshots.
 
-    They come in blocks, so that memory is bounded, and a block takes as many rounds as its longest
-    signal. `greedyjax.streaming.recover` runs blocks on all processors of a CPU.
+    Signals are solved in blocks, so that memory is limited. A block takes as many rounds as its
+    signal with the most paths. `greedyjax.streaming.recover` uses all processors of a CPU.
 
     Args:
         atom: function of the parameters of one atom, as in `newtonised_omp`.
@@ -149,8 +148,9 @@ def newtonised_omp_batch(
         Y: measurements, one signal per row, shape ``(num, m)``; ``(num, m, L)`` with
             `greedyjax.structures.SharedSupport`.
         sparsity: largest number of paths of one signal, static, between 1 and ``m``.
-        false_alarm: the probability that noise alone is given a path, as in `newtonised_omp`.
-        noise_variance: where it is known; one, or one per signal, shape ``(num,)``; traced.
+        false_alarm: the probability of a path in noise alone, as in `newtonised_omp`.
+        noise_variance: the variance of the noise, if it is known, one number, or one per signal in
+            shape ``(num,)``; traced.
         structure: whether there are snapshots, as in `newtonised_omp`.
         num_newton: Newton steps in each refinement, static.
         num_cycles: how often a round refines all paths, static.

@@ -73,12 +73,12 @@ def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
     scaled to norm 1 and the entries of ``Phi`` are independent ``N(0, 1/m)``. Only ``A`` depends
     on ``key``.
 
-    What it is not: many patients. Training and test windows are seconds apart in one person's
-    recording, training windows overlap by 94 %, and four of the twelve leads are combinations of
-    others. A model that does well here has learned this heart.
+    There is only one patient. Training and test windows are seconds apart in one person's
+    recording. Training windows overlap by 94 %, and four of the twelve leads are combinations of
+    the others. So a model that does well here may have learned only this heart.
 
-    Why the low-pass: 0.03 to 2 % of a lead's variance lies above 125 Hz, and taking every fourth
-    sample as it is would fold that back into the signal as noise.
+    The low-pass prevents aliasing: 0.03 to 2 % of a lead's variance lies above 125 Hz, and would
+    become noise if every fourth sample were taken without it.
 
     Args:
         key: random key, for ``Phi``.
@@ -118,19 +118,20 @@ def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
 
 
 def second_ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
-    """`ecg` with another person's heart: does what was learned on one recording serve on another?
+    """`ecg` with another person's recording, to test weights that were learned on the first.
 
-    The recording is the one that PyWavelets carries, 1024 samples of one lead; nothing is
-    downloaded. It says neither its rate nor its units: 360 Hz is taken, at which this heart beats
-    66 times a minute. Its first and its second half are brought to 250 Hz apart, and each is cut
-    into 26 windows of 256 samples that start every 4 samples: to train on and to test on.
+    The recording is a part of PyWavelets, 1024 samples of one lead, so nothing is downloaded. Its
+    rate and its units are not known. A rate of 360 Hz is assumed, at which this heart beats 66
+    times per minute. Its first half is for training and its second half for testing. Each half is
+    converted to 250 Hz separately, and cut into 26 windows of 256 samples, which start every 4
+    samples.
 
     Windows, wavelets and measurements are those of `ecg`, and the same ``key`` gives the same
     ``A``, so that weights and estimators of one recording can be used on the other. ``scale_train``
     and ``scale_test`` are in the units of the recording.
 
-    What it is not: many windows. Each half is 1.4 s long and holds one or two beats, so that the
-    windows of a half are one stretch of signal, shifted.
+    The recording is short. Each half is 1.4 s long and has one or two heartbeats, so all windows of
+    a half are shifts of one piece of signal.
 
     Args:
         key: random key, for the matrix.

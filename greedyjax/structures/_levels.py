@@ -213,7 +213,7 @@ class _PerLevel:
 def local_sparsities(
     X: Inexact[ArrayLike, "num n *snapshots"], ids: Int[ArrayLike, " n"], *, sparsity: int
 ) -> tuple[int, ...]:
-    """The local sparsities that keep most of the energy of signals, of all with a given sum.
+    """The local sparsities, with a given sum, that keep the most energy of signals.
 
     They maximise ``sum_i sum_l ||H_{s_l}(x_{i,l})||^2 / ||x_i||^2``, with ``H_s`` the ``s`` largest
     entries of signal ``i`` in level ``l``. That is a sum of concave functions of ``s_l``, so the
