@@ -149,18 +149,4 @@ def missing() -> str:
     return "\n".join(lines)
 
 
-def soft() -> str:
-    """Each solver that a gradient goes through, at its best learning rate."""
-    rows = load_result("soft_dictionary")["rows"]
-    head = "| gradient through | learning rate | atoms found, mean | least of the seeds |"
-    lines = [f"{head} error |", "|---" * 5 + "|"]
-    for solver in dict.fromkeys(row["solver"] for row in rows):
-        mine = [row for row in rows if row["solver"] == solver]
-        best = min(mine, key=lambda row: mean(row["error"]))
-        found = [100 * share for share in best["share_found"]]
-        cells = [f"{best['rate']:g}", f"{mean(found):.1f} %", f"{min(found):.1f} %"]
-        lines.append(f"| {solver} | {' | '.join(cells)} | {mean(best['error']):.4f} |")
-    return "\n".join(lines)
-
-
-DICTIONARIES = {"planted": planted, "patches": patches, "missing": missing, "soft": soft}
+DICTIONARIES = {"planted": planted, "patches": patches, "missing": missing}
