@@ -211,7 +211,7 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return atoms.T
 
     def _coder(self) -> SparseCoder:
-        return SparseCoder(
+        coder = SparseCoder(
             self.components_,
             transform_algorithm=self.transform_algorithm,
             transform_n_nonzero_coefs=self.transform_n_nonzero_coefs,
@@ -220,6 +220,8 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             n_jobs=self.n_jobs,
             positive_code=self.positive_code,
         )
+        # What is set for all transformers is done to the answers of this one.
+        return coder.set_output(transform="default")
 
     @property
     def _n_features_out(self) -> int:

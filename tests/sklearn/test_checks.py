@@ -59,7 +59,10 @@ def test_check_of_scikit_learn(estimator, check):
     [
         *(("regressor", name) for name in OF_EACH),
         *(("coder", name) for name in [*OF_EACH, *OF_TRANSFORMERS]),
-        *(("learner", name) for name in [*OF_EACH, *OF_TRANSFORMERS]),
+        *(
+            pytest.param("learner", name, marks=pytest.mark.slow)
+            for name in [*OF_EACH, *OF_TRANSFORMERS]
+        ),
     ],
 )
 def test_check_of_scikit_learn_for_its_own(title, name):
