@@ -143,10 +143,21 @@ def _ratio(losses: list[float], exact: list[float]) -> str:
     return f"{ratio:.3f} ± {ratio * stdev(differences) / math.sqrt(len(differences)):.3f}"
 
 
+def kv_selection() -> str:
+    """Relative squared errors of signals that nothing was counted on, by how atoms are chosen."""
+    rows = load_result("kv_cache")["selection"]
+    ways = list(rows[0]["errors"])
+    lines = [f"| signals | layer | {' | '.join(ways)} |", "|---" * (2 + len(ways)) + "|"]
+    for row in rows:
+        cells = " | ".join(f"{row['errors'][way]:.4f}" for way in ways)
+        lines.append(f"| {row['kind'].split()[0]} | {row['layer']} | {cells} |")
+    return "\n".join(lines)
+
+
 CHANNEL = {"channel": channel, "noise alone": noise_alone}
 DEVICES = {"devices": devices}
 ESTIMATOR = {"estimator": estimator}
-KV_CACHE = {"cache": kv_cache}
+KV_CACHE = {"cache": kv_cache, "selection": kv_selection}
 MRI = {"mri": mri}
 
 
