@@ -125,7 +125,7 @@ def main() -> None:
         path.parent.mkdir(exist_ok=True)
         np.savez(path, **found)
         save(content, options)
-    found = dict(np.load(path))
+    found = dict(np.load(path, allow_pickle=False))
     if "selection" in options.only:
         content["selection"] = selection(found)
         save(content, options)
