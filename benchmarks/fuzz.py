@@ -22,6 +22,7 @@ import draws
 import properties
 import sorting_properties
 from algorithms import ALGORITHMS, PLACED, SOLVERS
+from contract import UNSCALED
 from degenerate import N
 from helpers import DTYPES, forget_programs
 
@@ -34,12 +35,13 @@ def settings(seed: int) -> list:
     """Every solver in every shape and precision, in an order of its own for each seed.
 
     Networks are the same code, so in one precision, and so are structures and operators, which are
-    made for a number of atoms.
+    made for a number of atoms. Operators are not brought to unit scale, and get double precision.
     """
+    alone = lambda name: np.complex128 if name in UNSCALED else np.complex64
     every = [
         (shape, properties.Setting(name, shape[2], dtype))
         for shape, dtype, name in itertools.product(SHAPES, DTYPES, ALGORITHMS)
-        if (name in SOLVERS or dtype is np.complex64) and (name not in PLACED or shape[1] == N)
+        if (name in SOLVERS or dtype is alone(name)) and (name not in PLACED or shape[1] == N)
     ]
     return [every[i] for i in np.random.default_rng(seed).permutation(len(every))]
 
