@@ -64,7 +64,8 @@ READY["stacks"] = operators.HStack(
     [READY["DCT"], operators.VStack([A[:5], operators.MaskedFFT(np.arange(M - 5), N)])]
 )
 
-# Over Auto axes XLA gathers what it transforms; elsewhere each device transforms its own.
+# Over Auto axes XLA may gather what it transforms, and does so with JAX before 0.12; elsewhere each
+# device transforms its own.
 FOURIER = ["MaskedFFT", "DCT", "Convolution", "Steering", "Sum", "stacks"]
 
 
@@ -145,7 +146,7 @@ def test_answers_on_a_mesh(name, kind):
     found, sent = run({**QUICK, **ALL}[name], mesh, Y)
     check_answers(found, name, mesh)
     if kind == AxisType.Auto and name in FOURIER:
-        assert set(sent) == {"all-gather"}
+        assert set(sent) <= {"all-gather"}
         return
     # Of a block by the Gram matrix the compiler has to know whether all signals are accurate.
     one_predicate = kind == AxisType.Auto and name in ("omp_batch, Gram", "OMPNet, hardened")
