@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from greedyjax import metrics
-from greedyjax.commands import _files, _learning
+from greedyjax.commands import _files, _learning, _long_runs
 from greedyjax.commands._baselines import generic_network, linear_mmse
 from greedyjax.commands._files import CommandError
 from greedyjax.nets import IHTNet, OMPNet
@@ -56,6 +56,7 @@ def demo(options: Namespace) -> None:
     folder = Path(options.out)
     _files.claim_folder(folder, OUTPUTS, "demo")
 
+    _long_runs.stage("learn and recover by each method; this takes a minute or two for each draw")
     start = perf_counter()
     answers: list[dict[str, Any]] = []  # For each draw, method to the coefficients of either.
     seconds: dict[str, float] = {}
@@ -156,6 +157,7 @@ def _run(problem, second, key):
 
     def record(method: str, learn: Callable[[], Any], solver: Callable[[Any], Any] = _itself):
         """Recovers with ``solver(learn())``, and returns what was learned."""
+        _long_runs.stage(method)
         start = perf_counter()
         learned = learn()
         solve = solver(learned)
