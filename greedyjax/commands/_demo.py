@@ -56,7 +56,6 @@ def demo(options: Namespace) -> None:
     folder = Path(options.out)
     _files.claim_folder(folder, OUTPUTS, "demo")
 
-    _long_runs.stage("learn and recover by each method; this takes a minute or two for each draw")
     start = perf_counter()
     answers: list[dict[str, Any]] = []  # For each draw, method to the coefficients of either.
     seconds: dict[str, float] = {}
@@ -68,6 +67,7 @@ def demo(options: Namespace) -> None:
             other = second_ecg(key, num_measurements=NUM_MEASUREMENTS)
         except ImportError as error:
             raise CommandError(str(error)) from error
+        _long_runs.stage(f"draw {draw + 1} of {options.draws}, by each method: a minute or two")
         found, spent, structure = _run(drawn, other, key)
         answers.append(found)
         for method, value in spent.items():

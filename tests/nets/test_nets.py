@@ -321,7 +321,7 @@ BAD = [
     (
         {"sparsity": 0},
         ValueError,
-        r"sparsity: expected an int between 1 and .* \(10, 16\), .*, got 0",
+        r"sparsity: expected an int between 1 and .* \(10, 16\).*, got 0",
     ),
     ({"sparsity": N + 1}, ValueError, "sparsity: expected an int between 1"),
     ({"sparsity": 3.0}, TypeError, "sparsity: expected an int"),
