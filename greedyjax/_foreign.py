@@ -38,7 +38,7 @@ def names_foreign_arguments(function: Function) -> Function:
 def _check(call: str, parameters: Any, args: tuple, keywords: dict[str, Any]) -> None:
     """Raises for names of scikit-learn, and for a number of atoms or a temperature out of place."""
     for name, way in _NAMES.items():
-        if name in keywords:
+        if name in keywords and way.partition("=")[0] in parameters:
             _checks.fail(TypeError, name, way, f"{name}=")
     by_place = [
         each.name for each in parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD
