@@ -1,9 +1,12 @@
-"""Arguments by the names that other libraries have for them: the error says what they are here."""
+"""Calls that fit another library, or none: the error says what the arguments are here."""
 
+import inspect
 from collections.abc import Callable
 from functools import update_wrapper
 from types import FunctionType
 from typing import Any, TypeVar, cast
+
+from greedyjax import _checks
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -11,18 +14,46 @@ _NAMES = {
     "n_nonzero_coefs": "sparsity=, the number of atoms",
     "tol": "atol=, the norm of the residual; the square tol of scikit-learn is atol=sqrt(tol)",
 }
+_SPARSITY = "the largest number of atoms"
+_ALONE = "; to stop by atol or rtol alone give sparsity=min(A.shape)"
+_TAU = (
+    "a temperature > 0; tau=gj.relative_tau(A, y, 0.1) is a start, for the IHT family times the "
+    "step size"
+)
 
 
 def names_foreign_arguments(function: Function) -> Function:
-    """The function, which says what a keyword of scikit-learn is called here."""
+    """The function, which says what arguments it takes where those of a call cannot be meant."""
 
     def door(*args, **keywords):
-        for name, way in names.items():
-            if name in keywords:
-                raise TypeError(f"{name}: expected {way}, got {name}=")
+        check(call, parameters, args, keywords)
         return function(*args, **keywords)
 
-    names = _NAMES
+    check, call, parameters = _check, function.__name__, inspect.signature(function).parameters
     # With the globals of the function, by which doctest knows that its example belongs there.
     own = FunctionType(door.__code__, function.__globals__, None, None, door.__closure__)
     return cast(Function, update_wrapper(own, function))
+
+
+def _check(call: str, parameters: Any, args: tuple, keywords: dict[str, Any]) -> None:
+    """Raises for names of scikit-learn, and for a number of atoms or a temperature out of place."""
+    for name, way in _NAMES.items():
+        if name in keywords and way.partition("=")[0] in parameters:
+            _checks.fail(TypeError, name, way, f"{name}=")
+    by_place = [
+        each.name for each in parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD
+    ]
+    if "sparsity" not in parameters:
+        if "sparsity" in keywords:
+            rest = ", ".join(by_place[1:])
+            way = f"a method that has the sparsity, {call}(OMP(sparsity=8), {rest})"
+            _checks.fail(TypeError, by_place[0], way, "sparsity=")
+        return
+    if len(args) > len(by_place):
+        way = f"the number of atoms as a keyword, {call}({', '.join(by_place)}, sparsity=8)"
+        _checks.fail(TypeError, "sparsity", way, f"{len(args)} arguments without a keyword")
+    if "sparsity" not in keywords:
+        way = _SPARSITY + (_ALONE if "atol" in parameters else "")
+        _checks.fail(TypeError, "sparsity", way, "none")
+    if "tau" in parameters and "tau" not in keywords:
+        _checks.fail(TypeError, "tau", _TAU, "none")

@@ -1,6 +1,7 @@
 """Array aliases, the operator protocol, and the result type that every solver returns."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -8,12 +9,14 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import export
+from jax import export, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, Real
 
+from greedyjax import _checks
 from greedyjax._packed import PackedCodes, packed
+from greedyjax._precision import as_given, widened
 
 Scalar: TypeAlias = Real[ArrayLike, ""]
 
@@ -111,6 +114,9 @@ class Recovery(NamedTuple):
 class Codes(NamedTuple):
     """The result of `greedyjax.encode`: a `Recovery` of many signals that stores no zeros.
 
+    It is a NamedTuple, so ``len(codes)`` is the number of its fields. The number of signals is
+    ``len(codes.support)``.
+
     Attributes:
         coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, or
             ``(num, sparsity, L)`` for ``L`` snapshots; 0 in unused places.
@@ -162,6 +168,39 @@ class Codes(NamedTuple):
 
         return jax.vmap(one)(self.coefficients, self.support)
 
+    def measurements(
+        self, A: Inexact[ArrayLike, "m n"]
+    ) -> Inexact[Array, "num m"] | Inexact[Array, "num m snapshots"]:
+        """``A x`` of every signal, summed over its atoms, without forming ``x``.
+
+        Args:
+            A: the dictionary, shape ``(m, n)``.
+
+        Returns:
+            Shape ``(num, m)``, or ``(num, m, L)`` for snapshots, in the promoted dtype of ``A`` and
+            the coefficients.
+
+        Raises:
+            TypeError: ``A`` is no array of floating-point or complex numbers.
+            ValueError: it has too few columns for an atom of the support, or holds NaN or infinity.
+
+        Example:
+            >>> import greedyjax as gj, jax.numpy as jnp
+            >>> A = jnp.array([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+            >>> Y = jnp.array([[0.0, 2.0], [3.0, 4.0]])
+            >>> codes = gj.encode(gj.pursuit.OMP(sparsity=1), A, Y)
+            >>> codes.measurements(A).round(3).tolist()
+            [[0.0, 2.0], [3.0, 4.0]]
+        """
+        given = _checks.numbers("A", A, ndim=2)
+        if not isinstance(self.support, Tracer):
+            last = int(np.asarray(self.support).max(initial=-1))
+            if last >= given.shape[1]:
+                expected, got = f"more than {last} columns, an atom", f"shape {given.shape}"
+                _checks.fail(ValueError, "A", expected, got)
+        products = _sum_of_atoms(widened(self.coefficients), self.support, widened(given).T)
+        return as_given(products, given, self.coefficients)
+
     def packed(
         self, num_atoms: int, *, coefficient_bits: int | None = 8, index_bits: int = 16
     ) -> PackedCodes:
@@ -197,6 +236,22 @@ class Codes(NamedTuple):
             True
         """
         return packed(self, num_atoms, coefficient_bits, index_bits)
+
+
+@jax.jit
+def _sum_of_atoms(coefficients: Array, support: Array, atoms: Array) -> Array:
+    """``sum_i c_i a_i`` of each signal, one place after another, so that memory is ``num m``."""
+    num, k, *snapshots = coefficients.shape
+    values = coefficients.reshape(num, k, math.prod(snapshots))
+    values = jnp.where(support[..., None] >= 0, values, 0)
+
+    def add(total, place):
+        c, atom = place
+        return total + c[:, None, :] * atoms[atom][:, :, None], None
+
+    shape, dtype = (num, atoms.shape[1], values.shape[2]), jnp.result_type(values, atoms)
+    total, _ = lax.scan(add, jnp.zeros(shape, dtype), (jnp.moveaxis(values, 1, 0), support.T))
+    return total.reshape(num, atoms.shape[1], *snapshots)
 
 
 Solver: TypeAlias = Callable[..., Recovery]

@@ -28,6 +28,13 @@ DATA.npz holds
   Y_val, X_val       signals to validate on; otherwise the last third of Y and X
   support  (s,)      columns that are in use, if known: the report then has oracle weights
 The command computes in single precision. The units of the arrays do not matter.
+
+It prints, and metrics.json has, three kinds of errors:
+  val_loss      ||x_hat - x||^2, mean over the validation signals (needs X)
+  val_residual  ||A x_hat - y|| / ||y|| of measurements hidden from the solver
+  errors        of each candidate for the model: ||x_hat - x||^2 / ||x||^2, mean over the
+                validation signals; without X ||A x_hat - y||^2 / ||y||^2 of hidden
+                measurements
 """
 _RECOVER = """\
 Recovers signals from measurements with a model that `greedyjax train` wrote.
@@ -37,7 +44,7 @@ signals of shape (n,) or (num, n). If you pass a folder of .npy files in place o
 command recovers it shard by shard into a zarr store of sparse answers. Run the same command
 again to continue a run that was ended.
 Learned weights can be used in other solvers. If signals are truly sparse,
---solver subspace_pursuit is the most accurate.
+--solver subspace_pursuit is often more accurate; compare on signals that you know.
 """
 _DEMO = """\
 Learns on the first seconds of a real 12-lead electrocardiogram, in a wavelet basis. Then
@@ -166,7 +173,10 @@ def _add_demo_options(parser: argparse.ArgumentParser) -> None:
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA.npz", help="your arrays, see above")
-    add("--method", choices=("omp", "iht"), required=True, help="the solver to learn weights for")
+    add(
+        "--method", choices=("omp", "iht"), default="omp",
+        help="the solver to learn weights for (default omp)",
+    )  # fmt: skip
     add("--sparsity", type=_integer(1), required=True, metavar="S", help="nonzeros per signal")
     add(
         "--loss", choices=("selection", "reconstruction"), default="selection",

@@ -147,7 +147,11 @@ ROWS += [
     if "htp" not in name
     for row, keywords, message in [
         ("num_steps 0", {"num_steps": 0}, "num_steps: expected an int >= 1, got 0"),
-        ("sparsity > m", {"sparsity": 4}, r"sparsity: .*1 and 3 for A of shape \(3, 4\), got 4"),
+        (
+            "sparsity > m",
+            {"sparsity": 4},
+            r"sparsity: .*1 and 3 for A of shape \(3, 4\), as no more atoms than .*, got 4",
+        ),
     ]
 ]
 ROWS += [
@@ -182,9 +186,9 @@ ROWS += [
     (name, f, args, keywords, error, message)
     for name, f, args, keywords, error, message in [
         ("omp: sparsity > m", omp, (A, y), {"sparsity": 4}, ValueError,
-         r"sparsity: .*between 1 and 3 for A of shape \(3, 4\), got 4"),
+         r"sparsity: .*between 1 and 3 for A of shape \(3, 4\), as no more atoms than .*, got 4"),
         ("soft_omp: sparsity > m", soft_omp, (A, y), {"sparsity": 4}, ValueError,
-         r"sparsity: .*between 1 and 3 for A of shape \(3, 4\), got 4"),
+         r"sparsity: .*between 1 and 3 for A of shape \(3, 4\), as no more atoms than .*, got 4"),
         ("omp: rtol < 0", omp, (A, y), {"rtol": -0.1}, ValueError, r"rtol: .*>= 0, got -0.1"),
         ("omp: rtol NaN", omp, (A, y), {"rtol": NAN}, ValueError, r"rtol: .*finite.*, got nan"),
         ("omp: rtol long", omp, (A, y), {"rtol": y}, ValueError, r"rtol: .*scalar, got shape"),

@@ -55,7 +55,7 @@ def test_works_without_scikit_learn_and_says_who_brings_it():
         "except ImportError as error:\n"
         "    print(error)"
     )
-    assert "pip install greedyjax[sklearn] brings it" in " ".join(message)
+    assert 'pip install "greedyjax[sklearn]" brings it' in " ".join(message)
 
 
 def test_scikit_learn_is_found_beside_the_module_of_that_name():

@@ -93,6 +93,49 @@ def test_measurements_and_slots_come_back(dtype, snapshots, coefficient_bits, mo
         np.testing.assert_array_equal(decoded, codes.dense(N))
 
 
+@pytest.mark.parametrize(("dtype", "snapshots"), CASES)
+def test_measurements_of_codes_are_sums_of_their_atoms(dtype, snapshots):
+    A, codes = coded(dtype, snapshots)
+    expected = np.zeros((NUM, M, *snapshots), dtype)
+    for i, (support, values) in enumerate(
+        zip(np.asarray(codes.support), np.asarray(codes.coefficients), strict=True)
+    ):
+        for atom, value in zip(support, values, strict=True):
+            if atom >= 0:
+                expected[i] += np.multiply.outer(A[:, atom], value)
+    assert (np.asarray(codes.support) == -1).any()
+    size = np.abs(expected).max()
+    for found in (codes.measurements(A), jit(gj.Codes.measurements)(codes, A)):
+        assert found.dtype == dtype
+        assert_close(found / size, expected / size)
+    # A place that is not used adds nothing, whatever number is in it.
+    dirty = jnp.where((codes.support < 0)[(...,) + (None,) * len(snapshots)], 7, codes.coefficients)
+    assert_close(codes._replace(coefficients=dirty).measurements(A) / size, expected / size)
+
+
+def test_measurements_of_codes_in_half_precision_and_of_no_signal():
+    A, codes = coded(np.float32, decades=1)
+    half = codes._replace(coefficients=codes.coefficients.astype(jnp.float16))
+    found = half.measurements(A.astype(np.float16))
+    assert found.dtype == np.float16
+    exact = np.asarray(codes.dense(N)) @ A.T
+    assert np.abs(np.asarray(found) - exact).max() < 0.01 * np.abs(exact).max()
+    assert gj.Codes(*(field[:0] for field in codes)).measurements(A).shape == (0, M)
+
+
+@pytest.mark.wrong_types
+def test_a_matrix_with_too_few_atoms_or_none():
+    A, codes = coded(np.float32)
+    last = int(np.asarray(codes.support).max())
+    message = rf"A: expected more than {last} columns, an atom, got shape \({M}, {last}\)"
+    with pytest.raises(ValueError, match=message):
+        codes.measurements(A[:, :last])
+    with pytest.raises(
+        TypeError, match="A: expected an array, got MatrixFree, an operator; jax.vmap"
+    ):
+        codes.measurements(gj.operators.MatrixFree(abs, abs, shape=(M, N), dtype=jnp.float32))
+
+
 def test_a_slot_takes_3_bytes():
     _, codes = coded(np.float32)
     packed = codes.packed(N)

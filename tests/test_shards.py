@@ -315,7 +315,7 @@ def test_bad_arguments_are_named(tmp_path):
 
 def test_says_who_brings_tensorstore(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorstore", None)
-    with pytest.raises(ImportError, match=r"pip install greedyjax\[shards\] brings it"):
+    with pytest.raises(ImportError, match=r'pip install "greedyjax\[shards\]" brings it'):
         streaming.recover_shards(tree, Y, tmp_path / "X")
 
 

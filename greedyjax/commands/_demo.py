@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from greedyjax import metrics
-from greedyjax.commands import _files, _learning
+from greedyjax.commands import _files, _learning, _long_runs
 from greedyjax.commands._baselines import generic_network, linear_mmse
 from greedyjax.commands._files import CommandError
 from greedyjax.nets import IHTNet, OMPNet
@@ -67,6 +67,7 @@ def demo(options: Namespace) -> None:
             other = second_ecg(key, num_measurements=NUM_MEASUREMENTS)
         except ImportError as error:
             raise CommandError(str(error)) from error
+        _long_runs.stage(f"draw {draw + 1} of {options.draws}, by each method: a minute or two")
         found, spent, structure = _run(drawn, other, key)
         answers.append(found)
         for method, value in spent.items():
@@ -156,6 +157,7 @@ def _run(problem, second, key):
 
     def record(method: str, learn: Callable[[], Any], solver: Callable[[Any], Any] = _itself):
         """Recovers with ``solver(learn())``, and returns what was learned."""
+        _long_runs.stage(method)
         start = perf_counter()
         learned = learn()
         solve = solver(learned)

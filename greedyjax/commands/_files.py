@@ -334,7 +334,9 @@ def _load(path, **settings):
     except FileNotFoundError as error:
         raise CommandError(f"{path}: no such file") from error
     except IsADirectoryError as error:
-        raise CommandError(f"{path}: expected a file, got a folder") from error
+        inside = Path(path, "model.npz")
+        way = f"; it holds {inside}" if inside.is_file() else ""
+        raise CommandError(f"{path}: expected a file, got a folder{way}") from error
     except Exception as error:  # As above: a damaged file raises whatever its reader does.
         raise _unreadable(path, error) from error
 

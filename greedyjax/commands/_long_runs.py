@@ -9,6 +9,11 @@ from tqdm import tqdm
 LONG, MUCH = 60.0, 2**30  # Runs above these seconds or bytes are announced.
 
 
+def stage(text: str) -> None:
+    """Says what is computed from now on, at once, also where no terminal shows a bar."""
+    print(text, flush=True)
+
+
 def say(command: str, *, seconds: float = 0.0, memory: float = 0.0) -> None:
     """Says how long the rest will take and how much memory it needs, where that is much."""
     parts = []

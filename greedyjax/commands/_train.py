@@ -1,6 +1,7 @@
 """`greedyjax train`: weights from the user's own arrays."""
 
 import itertools
+import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,6 +68,8 @@ def train(options: Namespace) -> None:
     checkpoint_dir = _claim_checkpoints(options.checkpoint_dir, config)
     _files.claim_folder(folder, OUTPUTS, "train")
 
+    num = f"{config['num_train']} signals, {config['num_val']} to validate on"
+    _long_runs.stage(f"train: {options.method.upper()} on {num}, {config['epochs']} epochs")
     net = _network(data.A, options)
     scale = _learning.score_scale_of(net, data.train[0])
     soft_temperature = temperature if options.loss == "reconstruction" else _learning.SOFT_TAU
@@ -78,6 +81,7 @@ def train(options: Namespace) -> None:
     net.tau = jnp.full_like(net.tau, soft_temperature * scale)
     learned = net.atom_weights
 
+    _long_runs.stage("compare the learned weights with w = 1")
     candidates = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
     val_residual = {
         name: float(hidden_error(net, data.val[0], weights)) for name, weights in candidates.items()
@@ -88,6 +92,7 @@ def train(options: Namespace) -> None:
     kept = learned if keeps_learned else jnp.ones_like(learned)
     found = None
     if options.learn == "interactions" and len(fitted.history["tau"]) > config["epochs"]:
+        _long_runs.stage("learn interactions, and a last fit")
         net.tau = jnp.full_like(net.tau, _learning.INTERACTIONS_TAU * scale)
         found = _interactions(net.rebuild(weights=kept), data, config, checkpoint_dir)
     policy = kept if found is None else _kept(found)
@@ -128,6 +133,7 @@ def _config(options: Namespace, data: Data, recipe: Recipe) -> dict[str, Any]:
         "learning_rate": options.learning_rate or recipe.learning_rate,
         "num_train": num,
         "num_val": len(data.val[0]),
+        "num_layers": options.num_layers if options.method == "iht" else options.sparsity,
         "learned_from": "Y alone" if data.train[1] is None else "Y and X",
     }
 
@@ -226,10 +232,10 @@ def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | Non
     """
     if folder is None:
         return None
-    settings = sorted(
-        set(config) - {"command", "data", "out", "checkpoint_dir", "checkpoint_every"}
-    )
-    wanted = {name: str(config[name]) for name in settings}
+    other = {"command", "data", "out", "checkpoint_dir", "checkpoint_every"}
+    if config["method"] == "omp":
+        other.add("num_layers")  # It is the sparsity.
+    wanted = {name: str(config[name]) for name in sorted(set(config) - other)}
     path = Path(folder) / "settings.json"
     found = _files.read_json(path) or {}
     for name, value in wanted.items():
@@ -279,7 +285,7 @@ def _in_users_units(history, unit: float, by_error: bool, loss: str):
 
 
 def _val_loss(net, data: Data) -> dict[str, float]:
-    """Mean squared error over the validation signals, in the user's units."""
+    """``||x_hat - x||^2``, mean over the validation signals, in the user's units."""
     Y, X = data.val
     learned = net.atom_weights
     weights = {"hard_ones": jnp.ones_like(learned), "hard_learned": learned}
@@ -320,23 +326,27 @@ def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
         f"best epoch {content['best_epoch']} of {content['epochs']}"
     )
     if content["val_loss"]:
-        print("mean squared error on the validation signals")
+        print("val_loss: ||x_hat - x||^2, mean over the validation signals")
         for name, value in content["val_loss"].items():
             print(f"  {_METHODS[name]:34} {value:.4g}")
-    print("relative error of predicting hidden measurements (no true signal needed)")
+    print("val_residual: ||A x_hat - y|| / ||y|| of hidden measurements (no true signal needed)")
     for name, value in content["val_residual"].items():
         print(f"  {_METHODS[name]:34} {value:.4g}")
     if content["weights_kept"] == "ones":
         so = "w = 1 is kept" if content["kept"] is None else "interactions begin at w = 1"
         print(f"the learned weights do not predict hidden measurements better: {so}")
     if content["errors"]:
-        of = "the validation signals" if content["val_loss"] else "hidden measurements"
-        print(f"relative squared error of {of}, hard solver (the model keeps what has a *)")
+        error = "||x_hat - x||^2 / ||x||^2"
+        if not content["val_loss"]:
+            error = "||A x_hat - y||^2 / ||y||^2 of hidden measurements"
+        print(f"errors: {error}, mean over the validation signals, hard solver (* is kept)")
         for name, value in content["errors"].items():
             print(f"{'*' if name == content['kept'] else ' ':>2}{name:34} {value:.4g}")
     if not pictures:
         print('no pictures: they need matplotlib, pip install "greedyjax[demo]"')
     print(f"wrote {folder}/")
+    model = shlex.quote(str(folder / "model.npz"))
+    print(f"next: greedyjax recover {model} Y.npy --out X.npy")
 
 
 _METHODS = {

@@ -8,10 +8,11 @@ from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
 from greedyjax.linalg.checked import inexact_dtype, matrix_shape
+from greedyjax.linalg.operators import ByProducts
 
 
 @jax.tree_util.register_pytree_node_class
-class MatrixFree:
+class MatrixFree(ByProducts):
     """A linear map given by two functions, in place of a matrix.
 
     It is a pytree, so you can pass it to jitted functions like an array. ``params`` and

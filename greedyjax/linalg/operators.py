@@ -1,7 +1,7 @@
 """Matrices as pairs of products, with complex arithmetic done by real products."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,25 @@ from greedyjax._types import exportable
 
 _BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
 _LARGE_NUMBERS = 2**24  # A matrix with more numbers is not copied.
+
+
+class ByProducts:
+    """An operator of which ``@`` has no product, and says what has."""
+
+    __array_ufunc__ = None  # So that a NumPy array on the left of @ asks the operator.
+
+    def __matmul__(self, other: Any) -> Any:
+        """Raises: the product has a name."""
+        self._refuse()
+
+    def __rmatmul__(self, other: Any) -> Any:
+        """Raises: the product has a name."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        kind = type(self).__name__
+        way = "A.matvec(x), A.rmatvec(y), or of many vectors, one a row, jax.vmap(A.matvec)(X)"
+        raise TypeError(f"@: expected arrays, got {kind}, an operator A; its products are {way}")
 
 
 @exportable

@@ -15,7 +15,7 @@ from greedyjax import _checks
 from greedyjax._numerics import promoted
 from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax.linalg.checked import inexact_dtype
-from greedyjax.linalg.operators import join, split
+from greedyjax.linalg.operators import ByProducts, join, split
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -53,7 +53,7 @@ def registered(kind: Kind) -> Kind:
     return kind
 
 
-class Ready(abc.ABC):
+class Ready(ByProducts, abc.ABC):
     """An operator whose products take vectors of any dtype, and compute in the promoted one.
 
     A subclass has ``shape`` and ``dtype``, and writes ``_times`` and ``_adjoint_times`` for vectors
@@ -65,13 +65,13 @@ class Ready(abc.ABC):
 
     def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
         """Returns ``A x``, in the promoted dtype of ``A`` and ``x``."""
-        x = _vector("x", x, self.shape[1])
+        x = _vector("x", x, self.shape[1], "matvec")
         wide = x.astype(computing_dtype(promoted(self.dtype, x.dtype)))
         return as_given(widened(self)._times(wide), self, x)
 
     def rmatvec(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " n"]:
         """Returns ``A* y``, in the promoted dtype of ``A`` and ``y``."""
-        y = _vector("y", y, self.shape[0])
+        y = _vector("y", y, self.shape[0], "rmatvec")
         wide = y.astype(computing_dtype(promoted(self.dtype, y.dtype)))
         return as_given(widened(self)._adjoint_times(wide), self, y)
 
@@ -89,10 +89,12 @@ class Ready(abc.ABC):
             object.__setattr__(self, name, value)
 
 
-def _vector(name: str, given: Any, length: int) -> Array:
+def _vector(name: str, given: Any, length: int, product: str) -> Array:
     array = _checks.as_array(name, given)
     if array.shape != (length,):
-        _checks.fail(ValueError, name, f"shape ({length},)", f"shape {array.shape}")
+        way = f"; many vectors, one a row: jax.vmap(A.{product})({name.upper()})"
+        got = f"shape {array.shape}{way if array.ndim == 2 else ''}"
+        _checks.fail(ValueError, name, f"shape ({length},)", got)
     return array
 
 

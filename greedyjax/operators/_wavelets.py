@@ -221,7 +221,7 @@ def _named(name: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"wavelet: expected PyWavelets to be installed, which has the filters of {name!r}; "
-            "pip install greedyjax[wavelets] brings it"
+            'pip install "greedyjax[wavelets]" brings it'
         ) from error
     if name not in pywt.wavelist(kind="discrete"):
         expected = 'one of pywt.wavelist(kind="discrete")'

@@ -79,6 +79,7 @@ def omp_batch(
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
+@names_foreign_arguments
 def iht_batch(
     A: Matrix | Dictionary,
     Y: Inexact[ArrayLike, "num m *snapshots"],
@@ -135,6 +136,7 @@ def iht_batch(
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
+@names_foreign_arguments
 def niht_batch(
     A: Matrix | Dictionary,
     Y: Inexact[ArrayLike, "num m *snapshots"],
@@ -177,6 +179,7 @@ def niht_batch(
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
+@names_foreign_arguments
 def htp_batch(
     A: Matrix | Dictionary,
     Y: Inexact[ArrayLike, "num m *snapshots"],
@@ -223,6 +226,7 @@ def htp_batch(
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
+@names_foreign_arguments
 def subspace_pursuit_batch(
     A: Matrix | Dictionary,
     Y: Inexact[ArrayLike, "num m *snapshots"],
@@ -267,6 +271,7 @@ def subspace_pursuit_batch(
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
 
 
+@names_foreign_arguments
 def cosamp_batch(
     A: Matrix | Dictionary,
     Y: Inexact[ArrayLike, "num m *snapshots"],

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._foreign import names_foreign_arguments
 from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import in_units, matmul, power_of_two
 from greedyjax._precision import as_given
@@ -47,6 +48,7 @@ class Plan:
     dense: bool = True
 
 
+@names_foreign_arguments
 def recover_batch(
     method: Method,
     A: Matrix | Dictionary,
@@ -93,6 +95,7 @@ def recover_batch(
     return _in_batches(method, A, Y, weights, batch_size, dense=True)
 
 
+@names_foreign_arguments
 def encode(
     method: Method,
     A: Matrix | Dictionary,

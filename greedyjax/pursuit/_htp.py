@@ -5,6 +5,7 @@ from typing import Any
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
+from greedyjax._foreign import names_foreign_arguments
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.policies import Policy
 from greedyjax.pursuit._recover import recover, temperature_given
@@ -14,6 +15,7 @@ from greedyjax.sorting import SoftSort
 from greedyjax.structures import Plain, Structure
 
 
+@names_foreign_arguments
 def htp(
     A: Matrix,
     y: Inexact[ArrayLike, "m *snapshots"],
@@ -65,6 +67,7 @@ def htp(
     return recover(method, A, y, weights=weights)
 
 
+@names_foreign_arguments
 def soft_htp(
     A: Matrix,
     y: Inexact[ArrayLike, "m *snapshots"],

@@ -78,10 +78,10 @@ class Method(abc.ABC):
         own = self._with(structure=self.structure.checked(shape[1]))
         if not isinstance(self.structure, Plain):
             check_structure(own.structure, shape[1])
-        why = f" for A of shape {tuple(shape)}"
-        sparsity = _checks.static_int(
-            "sparsity", self.sparsity, minimum=1, maximum=own.most(shape), why=why
-        )
+        most, why = own.most(shape), f" for A of shape {tuple(shape)}"
+        if most < own.structure.shape(shape[1])[0]:
+            why += ", as no more atoms than measurements can be independent"
+        sparsity = _checks.static_int("sparsity", self.sparsity, minimum=1, maximum=most, why=why)
         wanted = own.structure.sparsity
         if wanted is not None and sparsity != wanted:
             expected = f"{wanted}, the sum of the structure's local sparsities"

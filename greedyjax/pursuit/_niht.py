@@ -5,6 +5,7 @@ from typing import Any
 from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
+from greedyjax._foreign import names_foreign_arguments
 from greedyjax._types import Matrix, Recovery, Scalar
 from greedyjax.policies import Policy
 from greedyjax.pursuit._normalised import NIHT
@@ -13,6 +14,7 @@ from greedyjax.sorting import SoftSort
 from greedyjax.structures import Plain, Structure
 
 
+@names_foreign_arguments
 def niht(
     A: Matrix,
     y: Inexact[ArrayLike, "m *snapshots"],
@@ -67,6 +69,7 @@ def niht(
     return recover(method, A, y, weights=weights)
 
 
+@names_foreign_arguments
 def soft_niht(
     A: Matrix,
     y: Inexact[ArrayLike, "m *snapshots"],

@@ -271,17 +271,19 @@ def checked_measurements(
         way = (
             "many signals, one a row, are for recover_batch, omp_batch and their like, or jax.vmap"
         )
+        if shape == (m, 1):
+            way = f"one column: {name}[:, 0]"
         _checks.fail(ValueError, name, "an array with 1 axes", f"shape {shape}; {way}")
     if ndim == 2 and len(shape) == 1:
         way = f"one signal is for recover, omp and their like, or {name}[None]"
         _checks.fail(ValueError, name, "an array with 2 axes", f"shape {shape}; {way}")
     y = _checks.inexact(name, y, ndim=ndim)
-    expected = (*shape[:-1], m)
-    if shape != expected:
+    if shape[-1] != m:
+        expected = f"shape (num, {m})" if ndim == 2 else f"shape {(m,)}"
         way = _checks.turned(shape, m)
         if shape[-1] == n:
             way = (
                 f"; that would fit the transpose of A, which has shape {(m, n)}: atoms are columns"
             )
-        _checks.fail(ValueError, name, f"shape {expected}", f"shape {shape}{way}")
+        _checks.fail(ValueError, name, expected, f"shape {shape}{way}")
     return y.astype(promoted(operator_dtype(A), y.dtype))

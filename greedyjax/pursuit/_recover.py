@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._foreign import names_foreign_arguments
 from greedyjax._meshes import on_any_mesh
 from greedyjax._numerics import eps, norm, times_real
 from greedyjax._precision import as_given
@@ -29,6 +30,7 @@ from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 from greedyjax.structures import Structure
 
 
+@names_foreign_arguments
 def recover(
     method: Method,
     A: Matrix,

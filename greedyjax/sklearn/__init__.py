@@ -6,7 +6,7 @@ they replace, so parameters, validation, tags, ``set_output``, pipelines and sea
 scikit-learn's own. The numbers come from `greedyjax.omp_batch`. `DictionaryLearning` has the names
 of scikit-learn's class and another objective, and learns by `greedyjax.training.learn_dictionary`.
 
-This module needs scikit-learn, which ``pip install greedyjax[sklearn]`` brings.
+This module needs scikit-learn, which ``pip install "greedyjax[sklearn]"`` brings.
 """
 
 try:
@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "greedyjax.sklearn: expected scikit-learn 1.6 or later to be installed; "
-        "pip install greedyjax[sklearn] brings it"
+        'pip install "greedyjax[sklearn]" brings it'
     ) from error
 
 from greedyjax.sklearn._coder import SparseCoder

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import inspect
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -133,7 +134,9 @@ def check_relaxation(relaxation: Any, *, rows_for: str | None) -> Any:
         kind = type(relaxation).__name__
         got = f"one that has its temperature already; give the class {kind}, and tau= beside it"
         _checks.fail(TypeError, "relaxation", "a class that is called with tau", got)
-    _checks.function("relaxation", relaxation)
+    if not callable(relaxation):
+        expected = "a class such as greedyjax.sorting.NeuralSort"
+        _checks.fail(TypeError, "relaxation", expected, f"{relaxation!r}"[:60])
     made, kind = _made_by(relaxation)
     if not isinstance(made, Gate):
         missing = [name for name in ("keep", "kept_loss") if not hasattr(made, name)]
@@ -165,17 +168,31 @@ def _made_by(relaxation: Any) -> tuple[Any, str]:
         got = f"{kind}, which keeps no tau in its fields"
         _checks.fail(TypeError, "relaxation", "a class that is called with tau", got)
     if isinstance(made[0], Selector):
+        _check_signature(made[0], kind)
         _check_rows(relaxation, kind)
     return made[0], kind
+
+
+def _check_signature(made: Any, kind: str) -> None:
+    """Raises unless `first` takes the scores, ``k`` and the atoms chosen before."""
+    signature = inspect.signature(made.first)
+    try:
+        signature.bind("scores", "k", "chosen")
+    except TypeError:
+        got = f"first({', '.join(signature.parameters)})"
+        name = f"relaxation: {kind}"
+        _checks.fail(TypeError, name, "a function first(scores, k, chosen=None)", got)
 
 
 def _check_rows(relaxation: Any, kind: str) -> None:
     """Raises unless the first two of four rows are `SoftRows` of that shape."""
     like = jax.ShapeDtypeStruct((4,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     rows = jax.eval_shape(lambda scores, tau: relaxation(tau).first(scores, 2), *like)
-    name = f"relaxation: {kind}.first(scores, k)"
+    name = f"relaxation: {kind}.first(scores, k, chosen)"
     if not isinstance(rows, SoftRows):
-        _checks.fail(TypeError, name, "greedyjax.sorting.SoftRows", type(rows).__name__)
+        is_array = isinstance(rows, jax.ShapeDtypeStruct)
+        got = "an array; wrap it: SoftRows(array)" if is_array else type(rows).__name__
+        _checks.fail(TypeError, name, "greedyjax.sorting.SoftRows", got)
     if rows.weight.shape != (2, 4):
         got = f"shape {rows.weight.shape} for k = 2 of 4 scores"
         _checks.fail(ValueError, name, "k rows, shape (k, n)", got)

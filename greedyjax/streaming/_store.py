@@ -197,7 +197,7 @@ def tensorstore() -> Any:
     except ImportError as error:
         raise ImportError(
             "greedyjax.streaming.recover_shards needs tensorstore; "
-            "pip install greedyjax[shards] brings it"
+            'pip install "greedyjax[shards]" brings it'
         ) from error
     return tensorstore
 

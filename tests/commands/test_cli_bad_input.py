@@ -235,6 +235,7 @@ def test_a_text_file_is_not_called_a_pickle(name, folder, capsys):
         (["recover", "none.npz", *RECOVER[2:]], "none.npz: no such file"),
         (["recover", "model.npz", "none.npy", *RECOVER[3:]], "none.npy: no such file"),
         (["train", ".", *TRAIN[2:]], "got a folder"),
+        (["recover", ".", *RECOVER[2:]], ".: expected a file, got a folder; it holds model.npz"),
         (["train", "Y.npy", *TRAIN[2:]], "Y.npy: expected an .npz"),
         (["recover", "model.npz", "data.npz", *RECOVER[3:]], "data.npz: expected an .npy"),
         (["recover", "data.npz", *RECOVER[2:]], "data.npz: expected a model of greedyjax train"),
@@ -327,7 +328,7 @@ def test_models_that_do_not_fit(change, words, folder, capsys):
     [
         (["fly"], "'fly'"),
         ([], "COMMAND"),
-        (["train", "data.npz", "--sparsity", "2"], "--method"),
+        (["train", "data.npz"], "--sparsity"),
         (["train", "--method", "omp", "--sparsity", "2"], "DATA.npz"),
         (["demo", "--draws", "0"], "--draws: expected an integer >= 1, got '0'"),
         (["reproduce"], "figure"),

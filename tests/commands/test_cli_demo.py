@@ -40,6 +40,7 @@ def snr(content):
 def test_rows(demo):
     rows = demo[2]["rows"]
     assert {row["method"] for row in rows} >= METHODS
+    assert set(demo[1].splitlines()) >= METHODS, "a line for each when it begins"
     assert len({row["method"] for row in rows}) == len(rows)
     for row in rows:
         numbers = ("snr_db", "snr_db_median", "snr_db_second", "seconds")

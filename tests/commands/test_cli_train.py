@@ -115,7 +115,7 @@ def test_metrics(trained):
     assert content["finished"] is True
     assert 0 < content["best_epoch"] <= content["epochs"] == 20
     assert content["skipped_steps"] == 0
-    assert content["config"]["method"] == "omp"
+    assert (content["config"]["method"], content["config"]["num_layers"]) == ("omp", K)
     assert (content["config"]["num_train"], content["config"]["num_val"]) == (TRAIN, VAL)
     assert content["config"]["learned_from"] == "Y and X"
     assert content["versions"]["jax"] == jax.__version__
@@ -154,6 +154,14 @@ def test_report(trained):
     for words in ("w = 1", "learned weights", "oracle weights", "hidden measurements"):
         assert words in out
     assert "w = 1 is kept" not in out
+    folder = trained[0] / "out"
+    assert out.splitlines()[0] == f"train: OMP on {TRAIN} signals, {VAL} to validate on, 20 epochs"
+    assert out.splitlines()[-1] == f"next: greedyjax recover {folder}/model.npz Y.npy --out X.npy"
+    for measure in (
+        "val_loss: ||x_hat - x||^2, mean over the validation signals\n",
+        "val_residual: ||A x_hat - y|| / ||y|| of hidden measurements",
+    ):
+        assert measure in out
 
 
 def test_other_files_stay(trained):

@@ -17,6 +17,7 @@ from greedyjax.operators import (
     Convolution,
     HStack,
     MaskedFFT,
+    MatrixFree,
     Product,
     Steering,
     Sum,
@@ -160,7 +161,20 @@ CASES = {
     ),
     "an image for a vector": (
         lambda: DCT((2, 2)).matvec(np.ones((2, 2))),
-        "ValueError: x: expected shape (4,), got shape (2, 2)",
+        "ValueError: x: expected shape (4,), got shape (2, 2); many vectors, one a row: jax.vmap(",
+    ),
+    "many vectors": (
+        lambda: DCT(4).rmatvec(np.ones((3, 4))),
+        "ValueError: y: expected shape (4,), got shape (3, 4); many vectors, one a row: "
+        "jax.vmap(A.rmatvec)(Y)",
+    ),
+    "@": (lambda: DCT(4) @ np.ones(4), "TypeError: @: expected arrays, got DCT, an operator"),
+    "NumPy @": (lambda: np.ones(4) @ DCT(4), "TypeError: @: expected arrays, got DCT"),
+    "JAX @": (lambda: jnp.ones(4) @ DCT(4), "TypeError: @: expected arrays, got DCT"),
+    "@ of functions": (
+        lambda: np.ones((2, 3)) @ MatrixFree(abs, abs, shape=(3, 3), dtype=jnp.float32),
+        "TypeError: @: expected arrays, got MatrixFree, an operator A; its products are "
+        "A.matvec(x), A.rmatvec(y), or of many vectors, one a row, jax.vmap(A.matvec)(X)",
     ),
     "x for y": (
         lambda: Steering(4, 8).rmatvec(np.ones(8)),
@@ -198,7 +212,7 @@ def test_the_place_of_a_part_is_named():
 @pytest.mark.parametrize(
     ("package", "call", "way_out"),
     [
-        ("pywt", lambda: Wavelet(8, "haar", 1), "pip install greedyjax[wavelets] brings it"),
+        ("pywt", lambda: Wavelet(8, "haar", 1), 'pip install "greedyjax[wavelets]" brings it'),
         ("pylops", lambda: from_pylops(None), "pip install pylops"),
     ],
 )

@@ -305,12 +305,16 @@ def test_memory_does_not_grow_with_the_signals():
 A, Y = np.eye(3, 4), np.ones((2, 3))
 BAD = [
     ({"Y": np.ones(3)}, ValueError, r"Y: expected an array with 2 axes, got shape \(3,\)"),
-    ({"Y": np.ones((2, 4))}, ValueError, r"Y: expected shape \(2, 3\), got shape \(2, 4\)"),
+    ({"Y": np.ones((2, 4))}, ValueError, r"Y: expected shape \(num, 3\), got shape \(2, 4\)"),
     ({"Y": np.ones((2, 3), int)}, TypeError, r"Y: expected floating-point .* got dtype int64"),
     ({"Y": np.nan * Y}, ValueError, r"Y: expected finite numbers, got NaN"),
     ({"A": np.ones(3)}, ValueError, r"A: expected an array with 2 axes, got shape \(3,\)"),
     ({"sparsity": 0}, ValueError, r"sparsity: expected an int between 1 and \d .*, got 0"),
-    ({"sparsity": 5}, ValueError, r"sparsity: expected .* for A of shape \(3, 4\), got 5"),
+    (
+        {"sparsity": 5},
+        ValueError,
+        r"sparsity: expected .* for A of shape \(3, 4\)(, as no more .*)?, got 5",
+    ),
     ({"sparsity": 1.0}, TypeError, r"sparsity: expected an int, got 1.0"),
     ({"weights": np.ones(3)}, ValueError, r"weights: expected shape \(4,\), got shape \(3,\)"),
     ({"batch_size": 0}, ValueError, r"batch_size: expected an int >= 1, got 0"),

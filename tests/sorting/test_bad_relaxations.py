@@ -34,6 +34,24 @@ class PlainRows(Relaxation):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class NoRows(Relaxation):
+    tau: Any
+
+    def first(self, scores, k, chosen=None):
+        return scores, scores
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NotChosen(Relaxation):
+    tau: Any
+
+    def first(self, scores, k):
+        return SoftRows(jnp.tile(scores, (k, 1)))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class TooManyRows(Relaxation):
     tau: Any
 
@@ -68,7 +86,7 @@ BAD = {
     ),
     "no relaxation": (
         lambda: OMPNet(A, sparsity=2, relaxation="neuralsort"),
-        "relaxation: expected a function, got str",
+        "relaxation: expected a class such as greedyjax.sorting.NeuralSort, got 'neuralsort'",
     ),
     "one that JAX does not know": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=NoPytree),
@@ -84,7 +102,17 @@ BAD = {
     ),
     "rows that are plain arrays": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=PlainRows),
-        r"first\(scores, k\): expected greedyjax.sorting.SoftRows, got",
+        r"relaxation: PlainRows.first\(scores, k, chosen\): expected greedyjax.sorting.SoftRows, "
+        r"got an array; wrap it: SoftRows\(array\)$",
+    ),
+    "rows that are something else": (
+        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=NoRows),
+        "expected greedyjax.sorting.SoftRows, got tuple$",
+    ),
+    "first without chosen": (
+        lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=NotChosen),
+        r"^relaxation: NotChosen: expected a function first\(scores, k, chosen=None\), "
+        r"got first\(scores, k\)$",
     ),
     "one that chooses nothing": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=lambda tau: {"tau": tau}),
