@@ -316,4 +316,6 @@ def _initial(initial: Any, Y: Any, num_atoms: int, key: Array) -> Inexact[Array,
 def _summed(seen: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
     """The relative error of the batches of an epoch, and the atoms replaced."""
     error, energy, replaced = (np.sum(np.asarray(each), axis=0) for each in zip(*seen, strict=True))
-    return np.divide(error, energy, out=np.zeros_like(error), where=energy > 0), np.asarray(replaced)
+    return np.divide(error, energy, out=np.zeros_like(error), where=energy > 0), np.asarray(
+        replaced
+    )

@@ -282,7 +282,7 @@ def test_networks_run_and_harden_with_any_relaxation(name, net):
     assert_close(network.layers(Y)[-1], np.asarray(soft))
     hard = NETS[net](SoftSort).harden()(Y)
     np.testing.assert_array_equal(network.harden()(Y), hard)
-    targets = np.abs(X) ** 2 / np.sum(np.abs(X) ** 2)
+    targets = jnp.asarray(np.abs(X) ** 2 / np.sum(np.abs(X) ** 2))
     choices = network.choices(Y)
     made = relaxation(jnp.asarray(0.05))
     next_loss, kept_loss = jit(made.next_loss), jit(lambda *args: made.kept_loss(*args, 3))
@@ -290,10 +290,9 @@ def test_networks_run_and_harden_with_any_relaxation(name, net):
     scores, each = np.asarray(met.scores), []
     for i in range(network.num_layers):
         if met.threshold is None:
-            still = np.flatnonzero(
-                ~np.asarray(met.closed)[i]
-            )  # As if the atoms chosen before did not exist.
-            each.append(next_loss(scores[i][still], targets[still]))
+            # As if the atoms chosen before did not exist.
+            still = np.flatnonzero(~np.asarray(met.closed)[i])
+            each.append(next_loss(scores[i][still], np.asarray(targets)[still]))
         else:
             each.append(kept_loss(scores[i], targets, np.asarray(met.threshold)[i]))
     # Sorting by transport weighs the far-away scores of those atoms a little.
