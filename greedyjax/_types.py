@@ -196,8 +196,8 @@ class Codes(NamedTuple):
         if not isinstance(self.support, Tracer):
             last = int(np.asarray(self.support).max(initial=-1))
             if last >= given.shape[1]:
-                expected, got = f"more than {last} columns, an atom", f"shape {given.shape}"
-                _checks.fail(ValueError, "A", expected, got)
+                expected = f"at least {last + 1} columns, as the support has atom {last}"
+                _checks.fail(ValueError, "A", expected, f"shape {given.shape}")
         products = _sum_of_atoms(widened(self.coefficients), self.support, widened(given).T)
         return as_given(products, given, self.coefficients)
 

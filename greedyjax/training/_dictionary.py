@@ -251,7 +251,10 @@ def _signals(name: str, value: Any, like: Any = None) -> Any:
     if isinstance(value, jax.Array):
         _checks.numbers(name, value, ndim=value.ndim)
     elif not _is_file(value):
-        _check_finite(name, _filled(value)[0])
+        rows, observed = _filled(value)
+        _check_finite(name, rows)
+        if observed is not None and not observed.any():
+            _checks.fail(ValueError, name, "entries that are not masked", "a mask that is all True")
     return value
 
 

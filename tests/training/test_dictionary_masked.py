@@ -174,10 +174,13 @@ def test_signals_without_any_entry_are_coded_as_0(update):
     Y[::2] = np.ma.masked
     found = learn(Y, update, num_epochs=3)
     assert np.all(np.isfinite(found.A))
-    everything = np.ma.array(Y, mask=True)
-    found = learn(everything, update, num_epochs=2)
-    assert np.all(np.isfinite(found.A))
-    assert found.history["error"][1] == 0
+
+
+def test_a_mask_of_everything_is_refused():
+    """Who takes True for an entry that is there gets no dictionary of error 0."""
+    _, Y = masked(num=600)
+    with pytest.raises(ValueError, match="Y: expected entries that are not masked"):
+        learn(np.ma.array(Y, mask=True))
 
 
 def test_infinity_in_an_entry_that_is_there_is_refused():
