@@ -7,7 +7,7 @@ import pytest
 
 import oracles
 from greedyjax.commands.reproduction import _fig2, _published
-from helpers import assert_close
+from helpers import assert_close, configured
 
 # Half a minute of compiling, and nothing that a solver's own tests would not show first.
 pytestmark = pytest.mark.slow
@@ -19,9 +19,8 @@ SETTINGS = dict(vars(_fig2))  # As they are before a test changes them.
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation():
     """Halves the time that XLA takes; the numbers are the same up to rounding."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with configured(disable_most_optimizations=True):
+        yield
 
 
 TINY = {
@@ -57,13 +56,10 @@ def tiny():
 def computed(request, tiny):
     """The algorithm, its result in a process of single precision, and the errors it came from."""
     algorithm = request.param
-    jax.config.update("jax_enable_x64", False)
-    try:
+    with configured(enable_x64=False):
         result = _fig2.fig2(algorithm, SEEDS)
         assert jax.config.jax_enable_x64 is False
         assert jnp.ones(1).dtype == np.float32
-    finally:
-        jax.config.update("jax_enable_x64", True)
     with jax.enable_x64(True):
         repeats = TINY["REPEATS"]
         raw = _fig2._recovery(algorithm, _fig2._keys(SEEDS, 0, repeats["omp"]))

@@ -13,7 +13,7 @@ import oracles
 from greedyjax.commands.reproduction import _fig3, _pictures, _published
 from greedyjax.problems import Levels
 from greedyjax.training import FitResult, losses
-from helpers import assert_close
+from helpers import assert_close, configured
 
 # Half a minute of compiling, and nothing that a solver's own tests would not show first.
 pytestmark = pytest.mark.slow
@@ -46,11 +46,8 @@ METHODS = {"complex": set(COMPLEX), "stacked": set(COMPLEX) - {COMPLEX[2]}}
 @pytest.fixture(scope="module", autouse=True)
 def as_users_run_it():
     """Single precision; and XLA in half the time, with the same numbers up to rounding."""
-    jax.config.update("jax_enable_x64", False)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.config.update("jax_enable_x64", True)
+    with configured(enable_x64=False, disable_most_optimizations=True):
+        yield
 
 
 def sparse_in_levels(key, *, num_measurements, num_signals):

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from greedyjax.commands.reproduction import _fig3
-from helpers import assert_close
+from helpers import assert_close, configured
 
 # Half a minute of compiling, and nothing that a solver's own tests would not show first.
 pytestmark = pytest.mark.slow
@@ -73,17 +73,14 @@ TINY = {
 
 
 @pytest.mark.parametrize("algorithm", ["omp", "iht"])
-def test_tiny_run(algorithm, monkeypatch):
+def test_tiny_run(algorithm, monkeypatch, request):
     for name, value in TINY.items():
         monkeypatch.setattr(_fig3, name, value)
     _fig3._paper_optimizer.cache_clear()
-    jax.config.update("jax_enable_x64", False)
-    try:
+    request.addfinalizer(_fig3._paper_optimizer.cache_clear)
+    with configured(enable_x64=False):
         result = _fig3.fig3(algorithm, [0, 4])
         drawn = [_fig3.draw(algorithm, seed, 40) for seed in (0, 4)]
-    finally:
-        jax.config.update("jax_enable_x64", True)
-        _fig3._paper_optimizer.cache_clear()
     rows = {(row["seed"], row["system"], row["method"]): row for row in result["rows"]}
     num_methods = 15 + 2 * (algorithm == "iht")
     assert len(rows) == len(result["rows"]) == 2 * num_methods

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from greedyjax.sklearn import DictionaryLearning
 from greedyjax.training import KSVD, MOD, OnlineGradient, learn_dictionary
-from helpers import assert_close
+from helpers import assert_close, configured
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +81,10 @@ def test_the_same_random_state_learns_the_same(digits):
 def test_double_where_jax_is_set_to_single(digits):
     X, _ = digits
     expected = learner().fit(X)
-    jax.config.update("jax_enable_x64", False)
-    try:
+    with configured(enable_x64=False):
         model = learner().fit(X)
         assert_close(model.components_, expected.components_)
         assert not jax.config.jax_enable_x64
-    finally:
-        jax.config.update("jax_enable_x64", True)
 
 
 def test_fewer_signals_than_atoms(digits):

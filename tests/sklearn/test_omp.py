@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from greedyjax.sklearn import OrthogonalMatchingPursuit
-from helpers import assert_close, tolerance
+from helpers import assert_close, configured, tolerance
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +108,10 @@ def test_other_numbers_become_double(kind):
 
 def test_double_where_jax_is_set_to_single(targets):
     X, Y = targets
-    jax.config.update("jax_enable_x64", False)
-    try:
+    with configured(enable_x64=False):
         ours, theirs = both(X, Y)
         assert_close(ours.coef_, theirs.coef_)
         assert not jax.config.jax_enable_x64
-    finally:
-        jax.config.update("jax_enable_x64", True)
 
 
 def test_pickle_and_clone(targets):

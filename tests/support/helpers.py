@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -30,6 +31,19 @@ def forget_programs():
     mappings = Path("/proc/self/maps")
     if not mappings.exists() or mappings.read_text().count("\n") > 20_000:
         jax.clear_caches()
+
+
+@contextmanager
+def configured(**settings):
+    """Other settings of JAX, by their names without `jax_`, and then what there was before."""
+    before = {name: jax.config.values[f"jax_{name}"] for name in settings}
+    try:
+        for name, value in settings.items():
+            jax.config.update(f"jax_{name}", value)
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(f"jax_{name}", value)
 
 
 def tolerance(dtype):
