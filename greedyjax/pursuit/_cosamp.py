@@ -32,7 +32,8 @@ def cosamp(
     CoSaMP keeps ``sparsity`` atoms. Each step merges ``2 sparsity`` candidates with them, the
     atoms with the largest ``|w_j a_j* r| / ||a_j||``. It fits ``y`` on all merged atoms by least
     squares, with coefficients ``z``. Then it keeps the ``sparsity`` atoms with the largest
-    ``|w_j z_j| ||a_j||``, and their coefficients. The answer is differentiable in ``A``, ``y`` and
+    ``|w_j z_j| ||a_j||``, and their coefficients. A score that is 0, or no more than rounding,
+    chooses no atom: then fewer atoms are kept. The answer is differentiable in ``A``, ``y`` and
     ``penalty``, on the chosen atoms.
 
     Args:

@@ -31,9 +31,11 @@ def subspace_pursuit(
     Subspace pursuit keeps ``sparsity`` atoms. Each step merges ``sparsity`` candidates with them,
     the atoms with the largest ``|w_j a_j* r| / ||a_j||``. It fits ``y`` on all merged atoms by
     least squares, with coefficients ``z``. Then it keeps the ``sparsity`` atoms with the largest
-    ``|w_j z_j| ||a_j||``, and fits again. Unlike OMP, it can drop an atom that it has chosen. So
-    with weights that know which atoms signals use, it reaches the error of least squares on the
-    true support. The answer is differentiable in ``A``, ``y`` and ``penalty``, on the chosen atoms.
+    ``|w_j z_j| ||a_j||``, and fits again. A score that is 0, or no more than rounding, chooses no
+    atom: then fewer atoms are kept. Unlike OMP, subspace pursuit can drop an atom that it has
+    chosen. So with weights that know which atoms signals use, it reaches the error of least squares
+    on the true support. The answer is differentiable in ``A``, ``y`` and ``penalty``, on the chosen
+    atoms.
 
     Args:
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``

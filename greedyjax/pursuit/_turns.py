@@ -82,25 +82,29 @@ class Turn(NamedTuple):
         k: int,
         known: Known,
         *,
-        again: bool = False,
+        fewer: bool = False,
     ) -> tuple[Rows, Choice]:
         """The rows of the atoms of the ``k`` best candidates, and the choice as it was met.
 
         Args:
             correlations: as for `next`.
             k: how many.
-            known: the atoms of before.
-            again: whether a hard selector may choose those again.
+            known: the atoms of before, which may be chosen again.
+            fewer: whether a hard selector leaves out candidates whose score is 0 or rounding. The
+                first candidate stands in their places.
         """
         choice, weights = self._choice(correlations, known, k)
-        chosen = None if again else self.structure.met(known.chosen())
-        rows = self._selector(weights).first(choice.scores, k, chosen)
-        if self.structure.nonnegative and isinstance(rows, Indices):
-            # No candidate without a positive score is fitted: the first takes its place.
-            positive = self.structure.pool(choice.magnitudes)[rows.index] > 0
-            rows = Indices(jnp.where(positive, rows.index, rows.index[0]))
+        rows = self._selector(weights).first(choice.scores, k)
+        if isinstance(rows, Indices) and (fewer or self.structure.nonnegative):
+            # No candidate without a positive score is fitted where answers are not negative.
+            values, least = self.structure.pool(choice.magnitudes)[rows.index], 0
+            if fewer:
+                values = choice.scores[rows.index]
+                least = (self.error * self.structure.pool(weights))[rows.index]
+            # Not `>`: a NaN must show.
+            rows = Indices(jnp.where(values <= least, rows.index[0], rows.index))
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
-        return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
+        return rows, choice
 
     def keep(
         self, values: Float[Array, "parts *snapshots n"], k: int, known: Known

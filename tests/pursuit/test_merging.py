@@ -68,6 +68,37 @@ def test_unused_slots_are_minus_one(name):
     assert nothing.converged
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_solver
+def test_what_scores_nothing_is_not_merged(name, dtype):
+    """Of fewer atoms with a weight than are kept, these alone are fitted, and no rounding decides.
+
+    Were an atom of weight 0 merged, it would change the coefficients by which others are kept.
+    """
+    weights = np.zeros(N)
+    weights[[4, 9]] = 0.5, 2
+    solve = jax.jit(functools.partial(solver(name), weights=weights))
+    for seed in range(5):
+        A, _, y = random_problem(seed, M, N, 6, dtype, noise=0.3)
+        found = solve(A, y)
+        assert sorted(found.support.tolist()) == [-1, 4, 9]
+        best = np.linalg.lstsq(A[:, [4, 9]], y, rcond=None)[0]
+        assert_close(found.x[np.array([4, 9])], best, dtype)
+        assert np.count_nonzero(found.x) == 2
+
+
+def test_atoms_kept_do_not_hang_on_one_of_weight_zero():
+    """Three atoms have a weight and two are kept: the fourth candidate would be one without."""
+    A = np.eye(6, 5)
+    A[:, 3] = np.array([3.0, 2.9, 0, 0, 0, 1]) / np.linalg.norm([3.0, 2.9, 1])
+    y = np.array([3.0, 2.9, 2.8, 0, 0, 0.9])
+    weights = np.array([1.0, 1, 1, 0, 0])
+    for solve in (gj.subspace_pursuit, gj.cosamp):
+        found = solve(A, y, sparsity=2, num_steps=3, weights=weights)
+        assert sorted(found.support.tolist()) == [0, 1]
+        assert_close(found.x, [3, 2.9, 0, 0, 0])
+
+
 def test_the_answer_is_the_iterate_of_least_residual():
     Y = np.stack([random_problem(seed, M, N, 6, np.float64, noise=0.3)[2] for seed in range(32)])
     A = random_problem(0, M, N, 6, np.float64)[0]

@@ -135,8 +135,9 @@ def soft_htp(
 def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, refits, debias):
     """Each step: merge candidates to the rows kept, fit, keep the best; of least residual.
 
-    A row that is merged twice is one row. One residual is less than another if by more than
-    rounding; the start counts where it is a fit.
+    A row that is merged twice is one row. A hard row joins, and is kept, if its score is more than
+    rounding. One residual is less than another if by more than rounding; the start counts where it
+    is a fit.
     """
     A, y = double(A), double(y)
     atoms = Atoms(A, y, penalty)
@@ -144,15 +145,15 @@ def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, re
     per_step = _weights(weights, num_steps, atoms.n)
     kept, r, best = np.zeros((0, atoms.n)), y, None
     if refits:
-        kept = select(per_step[0] * atoms.scores(y), 0, sparsity)
+        kept = select(atoms, atoms.scores(y), per_step[0], 0, sparsity)
         x, r = atoms.fit(kept)
         best = np.linalg.norm(r), x, kept
     for step in range(num_steps):
         w = per_step[step]
-        joining = select(w * atoms.scores(r), step, num_candidates)
+        joining = select(atoms, atoms.scores(r), w, step, num_candidates)
         new = [row for row in joining if not any(np.array_equal(row, old) for old in kept)]
         v, _ = atoms.fit([*kept, *new])
-        kept = select(w * np.abs(v), step, sparsity)
+        kept = select(atoms, np.abs(v), w, step, sparsity)
         if refits:
             x, r = atoms.fit(kept)
         else:
@@ -167,13 +168,15 @@ def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, re
     return _solution(A, y, atoms.scale * x, np.argmax(kept, axis=1), num_steps)
 
 
-def _hard(scores, step, k):
-    return hardsort(scores, k)
+def _hard(atoms, scores, w, step, k):
+    rows = hardsort(w * scores, k)
+    counts = (rows @ scores > 4 * eps(atoms.y) * np.linalg.norm(atoms.y)) & (rows @ w > 0)
+    return rows[counts] if counts.any() else rows[:1]
 
 
 def _soft(tau, num_steps):
     taus = per_step(tau, num_steps)
-    return lambda scores, step, k: softsort(scores, taus[step], k)
+    return lambda atoms, scores, w, step, k: softsort(w * scores, taus[step], k)
 
 
 def subspace_pursuit(A, y, sparsity, num_steps, weights=None, penalty=None):

@@ -29,11 +29,12 @@ def real(A, y):
     return tuple(above @ each.real + below @ each.imag for each in (A, y))
 
 
-def nnls(B, y):
+def nnls(B, y, first=()):
     """Coefficients >= 0 of least squares over the columns of B.
 
     By SciPy where columns are independent. Where they are not, by the definition: of columns within
-    ``8 sqrt(eps)`` of the span of those that are fitted, none is added.
+    ``8 sqrt(eps)`` of the span of those that are fitted, none is added. The columns ``first`` are
+    fitted before the others, where that makes them positive.
     """
     # Times 1, as that is rounded where everything is; at unit scale, as nnls knows no other.
     shortest = 8 * np.sqrt(eps(B))
@@ -44,12 +45,15 @@ def nnls(B, y):
     singular = np.linalg.svd(B, compute_uv=False)
     if B.shape[1] <= B.shape[0] and singular[-1] > 100 * shortest:
         return np.asarray(size) * scipy.optimize.nnls(B, y, maxiter=30 * B.shape[1])[0]
-    return np.asarray(size) * _lawson_hanson(B, y, shortest)
+    return np.asarray(size) * _lawson_hanson(B, y, shortest, first)
 
 
-def _lawson_hanson(B, y, shortest):
+def _lawson_hanson(B, y, shortest, first):
     """The column of the largest positive correlation enters; those at 0 leave."""
     z, fitted = np.zeros(B.shape[1]), []
+    start = np.linalg.lstsq(B[:, first], y, rcond=None)[0] if len(first) else np.zeros(0)
+    if np.all(start > 0):
+        z[first], fitted = start, list(first)
     for _ in range(3 * len(z) + 3):
         correlations = B.T @ (y - B @ z)
         Q = np.linalg.qr(B[:, fitted])[0]
@@ -90,11 +94,12 @@ class _Atoms:
     def correlations(self, r):
         return self.unit.T @ r
 
-    def fit(self, rows):
-        """``x = P^T z`` over unit columns, and what it leaves."""
+    def fit(self, rows, first=()):
+        """``x = P^T z`` over unit columns, what it leaves, and ``z``."""
         rows = np.asarray(rows).reshape(-1, self.n)
-        x = rows.T @ nnls(self.unit @ rows.T, self.y)
-        return x, self.y - self.unit @ x
+        z = nnls(self.unit @ rows.T, self.y, first)
+        x = rows.T @ z
+        return x, self.y - self.unit @ x, z
 
     def solution(self, x, support, num_steps):
         return Solution(x, support, np.linalg.norm(self.y - self.A @ x), num_steps)
@@ -116,10 +121,10 @@ def _to_fit(values, scores, k, tau):
 def omp(A, y, sparsity, weights=None, tau=None):
     """Each step adds the atom of the largest positive correlation; hard, as long as there is one.
 
-    Every fit is of all atoms so far.
+    Every fit is of all atoms so far, those first that were in the fit before.
     """
     atoms = _Atoms(A, y, weights)
-    x, r, rows, chosen = np.zeros(atoms.n), atoms.y, [], []
+    x, r, z, rows, chosen = np.zeros(atoms.n), atoms.y, np.zeros(0), [], []
     nothing = 8 * eps(atoms.y) * np.linalg.norm(atoms.y)
     for _ in range(sparsity):
         correlations = atoms.correlations(r)
@@ -130,7 +135,7 @@ def omp(A, y, sparsity, weights=None, tau=None):
             scores[chosen] = -1
         rows.append(_rows(scores, 1, tau)[0])
         chosen.append(int(np.argmax(rows[-1])))
-        x, r = atoms.fit(rows)
+        x, r, z = atoms.fit(rows, np.flatnonzero(z > 0))
     return atoms.solution(atoms.scale * x, np.array(chosen, int), len(chosen))
 
 
@@ -184,26 +189,31 @@ def htp(A, y, sparsity, num_steps, step_size=None, weights=None, tau=None):
     return atoms.solution(x, np.argmax(rows, axis=1), num_steps)
 
 
+def _to_merge(atoms, values, k, tau):
+    """Likewise, hard those alone whose scores are more than rounding."""
+    if tau is None:
+        values = np.where(values > 4 * eps(atoms.y) * np.linalg.norm(atoms.y), values, 0)
+    return _to_fit(atoms.w * values, atoms.scores(values), k, tau)
+
+
 def _merging(A, y, sparsity, num_steps, weights, tau, candidates, refits):
     atoms = _Atoms(A, y, weights)
     kept, r, best = np.zeros((0, atoms.n)), atoms.y, None
     nothing = 64 * eps(atoms.y) * np.linalg.norm(atoms.y)
     if refits:
-        c = atoms.correlations(r)
-        kept = _to_fit(c, atoms.scores(c), sparsity, tau)
-        x, r = atoms.fit(kept)
+        kept = _to_merge(atoms, atoms.correlations(r), sparsity, tau)
+        x, r, _ = atoms.fit(kept)
         best = np.linalg.norm(r), x, kept
     for _ in range(num_steps):
         most = min(candidates * sparsity, atoms.n)
-        c = atoms.correlations(r)
-        joining = _to_fit(c, atoms.scores(c), most, tau)
+        joining = _to_merge(atoms, atoms.correlations(r), most, tau)
         new = [row for row in joining if not any(np.array_equal(row, old) for old in kept)]
-        v, _ = atoms.fit([*kept, *new])
-        kept = _to_fit(v, atoms.scores(v), sparsity, tau)
+        v, _, _ = atoms.fit([*kept, *new])
+        kept = _to_merge(atoms, v, sparsity, tau)
         x = kept.sum(axis=0) * v
         r = atoms.y - atoms.unit @ x
         if refits:
-            x, r = atoms.fit(kept)
+            x, r, _ = atoms.fit(kept)
         if best is None or np.linalg.norm(r) < best[0] - nothing:
             best = np.linalg.norm(r), x, kept
     _, x, kept = best
