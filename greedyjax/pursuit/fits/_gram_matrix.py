@@ -142,12 +142,16 @@ class GramMatrix(LeastSquares):
         """The fit on one atom more."""
         j, slot, gram = row.index, state.count, problem.system.gram
         penalty = 0 if self.penalty is None else _entry(self.penalty, j)
-        parts, along = [], jnp.zeros_like(state.correlations)
+        at_j = lambda buffer: buffer.at[:, j].get(mode="promise_in_bounds").conj()
+        h = jnp.concatenate([at_j(buffer) for buffer in state.rows])
+        # Read back from where they are kept, so that XLA takes one thread for them, not all.
+        kept = lax.optimization_barrier(state.h.at[slot, : len(h)].set(h))
+        h = kept[slot, : len(h)]
+        along, start = jnp.zeros_like(state.correlations), 0
         for buffer in state.rows:
-            column = buffer.at[:, j].get(mode="promise_in_bounds")
-            parts.append(column.conj())
-            along += jnp.einsum("l,ln->n", parts[-1], buffer, precision=PRECISION)
-        h = jnp.concatenate(parts)
+            part = h[start : start + len(buffer)]
+            along += jnp.einsum("l,ln->n", part, buffer, precision=PRECISION)
+            start += len(buffer)
         nu_sq = 1 + penalty - jnp.sum(abs_sq(h))
         inverse = jnp.where(active, lax.rsqrt(jnp.maximum(nu_sq, _guard(nu_sq.dtype))), 0)
 
@@ -162,7 +166,7 @@ class GramMatrix(LeastSquares):
             support=state.support.at[slot].set(j),
             projections=state.projections.at[slot].set(projection),
             nu_sq=state.nu_sq.at[slot].set(nu_sq),
-            h=state.h.at[slot, : len(h)].set(h),
+            h=kept,
             taken=state.taken.at[slot].set(active),
             chosen=row.join(state.chosen, active),
             count=slot + 1,
