@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from statistics import median, mode
 
+import coding_tables
 import example_tables
 import reproduction_tables
 from common import load_result
@@ -351,6 +352,7 @@ TABLES = {
     "docs/speed.md": {
         "train step": train_step,
         "batch omp": batch_omp,
+        **coding_tables.TABLES,
         "tolerance": tolerance,
         "snapshots": snapshots,
         "levels": levels,

@@ -31,6 +31,9 @@ from greedyjax.pursuit.fits import GramMatrix, LeastSquares
 from greedyjax.pursuit.fits._nonnegative import NonNegativeGram, NonNegativeLeastSquares
 from greedyjax.structures import NonNegative, Plain
 
+# Nanoseconds of a processor, as benchmarks/plan_grid.py fits them; see `plan`.
+_GRAM_ATOM, _RESIDUAL_STEP, _MULTIPLICATION = 3.72, 694.0, 0.0417
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -268,24 +271,31 @@ def plan(
     gram_serves: bool,
     backend: str,
 ) -> Plan:
-    """The cost rule of OMP.
+    """The cost rule of OMP: the form that takes less time, by a model of both.
 
-    Per signal and step, residuals cost ``2 m n`` operations in a matrix product and four passes
-    over a basis of ``m sparsity`` numbers; the Gram form reads ``n sparsity / 2`` numbers from
-    cache, once it has made ``n^2`` inner products. On a CPU a number from cache takes as long as
-    four operations of a matrix product (``benchmarks/batch_omp.py`` measures both forms on either
-    side of the rule); a GPU multiplies far more per number read. Past half of ``m`` atoms are
-    close to dependent, and rounding would send blocks back to residuals.
+    With ``k`` the sparsity, a signal takes
+
+        gram:       k GRAM_ATOM n  +  MULTIPLICATION m n^2 / num
+        residuals:  k (RESIDUAL_STEP + MULTIPLICATION m n)
+
+    where the last term of the first is the Gram matrix, and is 0 where that is there. Constants are
+    those of a CPU, fitted to a grid of sizes by ``benchmarks/plan_grid.py``, which judges the rule
+    on others. A GPU multiplies far more per number read: there residuals cost ``2 m n`` operations,
+    and the Gram form ``n k / 2`` numbers of 16 operations each. Past half of ``m`` atoms are close
+    to dependent, and rounding would send blocks back to residuals.
 
     A block of the Gram form keeps ``n sparsity`` numbers per signal in reach of a processor's
     cache, but is large enough that starting the operations of a step is not all that it costs.
     """
     by_residuals = Plan(False, block_that_fits(itemsize * (3 * n + 4 * m * sparsity), backend))
-    per_step, saved = 4 * n * sparsity / 2, 2 * m * n
-    if backend != "cpu":
-        per_step *= 4
-    pays = has_gram or num * sparsity * (saved - per_step) > 2 * n * n * m
+    if backend == "cpu":
+        product = _MULTIPLICATION * m * n
+        saved = sparsity * (_RESIDUAL_STEP + product - _GRAM_ATOM * n)
+        matrix = product * n
+    else:
+        saved, matrix = sparsity * (2 * m * n - 8 * n * sparsity), 2 * m * n * n
+    pays = saved > 0 and (has_gram or num * saved > matrix)
     fits = has_gram or n * n * itemsize <= GRAM_BYTES
-    if gram_serves and 2 * sparsity <= m and per_step < saved and pays and fits:
+    if gram_serves and 2 * sparsity <= m and pays and fits:
         return Plan(True, block_of_gram(n * sparsity * itemsize, backend))
     return by_residuals

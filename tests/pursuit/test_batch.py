@@ -284,6 +284,17 @@ def test_plan():
     assert planned(256, 1024, 32, 8, has_gram=True).by_gram, "unless it is there"
     assert not planned(64, 1024, 40, 10**5).by_gram, "too many atoms to be told apart"
     assert not planned(256, 40_000, 32, 10**6).by_gram, "more memory than one should take"
+    for sizes in ((64, 2048, 10, 512), (64, 4096, 16, 4096)):
+        assert not planned(*sizes).by_gram, "many atoms for few measurements"
+        assert not planned(*sizes, has_gram=True).by_gram, "though it is there"
+
+
+def test_plan_of_a_gpu_reads_a_quarter_of_the_numbers_at_most():
+    on_gpu = functools.partial(planned, backend="gpu")
+    assert on_gpu(256, 1024, 32, 2048).by_gram
+    assert not on_gpu(256, 1024, 64, 2048).by_gram
+    assert not on_gpu(256, 1024, 32, 8).by_gram
+    assert on_gpu(256, 1024, 32, 8, has_gram=True).by_gram
 
 
 @pytest.mark.slow
