@@ -20,6 +20,7 @@ Times are those after compilation, and those of coding include all but learning.
 
 import argparse
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
@@ -50,14 +51,17 @@ REGIONS = {  # File, rows from, columns from.
     "flower": ("flower.jpg", 90, 180),
     "trees": ("china.jpg", 171, 384),  # Where settings are chosen.
 }
-SIZE, MOST = 256, 32  # Pixels of a side of a region; atoms of a patch.
+SIZE, NUM_ATOMS, MOST = 256, 256, 32  # Pixels of a side of a region; atoms, and of a patch.
 # Chosen by `choose`, but for the weight, which is the paper's.
 GAIN, WEIGHT, EPOCHS = 1.1, 30.0, 3
 SPARSITY = {10: 16, 25: 8, 50: 4}  # While learning.
 FROM_OTHER = {"sparsity": 8, "patches": 50_000}
 SCIKIT_LEARN = {"alpha_over_sigma": 2.0, "patches": 6144, "batch_size": 256}
 NLM = {"patch_size": 5, "patch_distance": 6}
-STRENGTHS = {"non-local means": 0.8, "total variation": 1.0}  # In units of sigma.
+STRENGTHS = {  # In units of sigma.
+    "non-local means": {10: 0.6, 25: 0.6, 50: 0.5},
+    "total variation": {10: 0.3, 25: 0.5, 50: 0.8},
+}
 
 OWN, OTHER, FIXED = "learned from itself", "learned from the other photograph", "cosines"
 THEIRS = "scikit-learn, learned from itself"
@@ -78,6 +82,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["measure", "draw"])
     parser.add_argument("--sigmas", type=int, nargs="+", default=SIGMAS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--methods", nargs="+", help="measures these, and keeps the other rows")
     parser.add_argument("--quick", action="store_true", help="a small region, and no result")
     options = parser.parse_args()
     if options.quick:
@@ -94,12 +99,15 @@ def main() -> None:
             "sparsity": SPARSITY, "from_other": FROM_OTHER, "scikit_learn": SCIKIT_LEARN,
             "non_local_means": NLM, "strengths": STRENGTHS, "seeds": options.seeds,
         }  # fmt: skip
-        content["compile_s"] = {sigma: compiling(sigma) for sigma in options.sigmas}
         images = {name: region(name) for name in ("temple", "flower")}
-        content["rows"] = []
+        only = options.methods
+        if not only:
+            content["compile_s"] = {sigma: compiling(sigma) for sigma in options.sigmas}
+        content["rows"] = [r for r in content.get("rows", ()) if only and r["method"] not in only]
         for seed in range(options.seeds):  # What is done stays if the run is stopped.
-            content["rows"] += measured(options.sigmas, [seed], images)
-            content["load_average"] = os.getloadavg()  # 2 or less if nothing else computes.
+            content["rows"] += measured(options.sigmas, [seed], images, only)
+            if not only:
+                content["load_average"] = os.getloadavg()  # 2 or less if nothing else computes.
             write_result(NAME, content)
     if "draw" in options.parts:
         draw()
@@ -176,7 +184,7 @@ def denoised(
 def learned(Y: np.ndarray, limit: float, sparsity: int, num_epochs: int = EPOCHS):
     """K-SVD from cosines, with so many atoms a patch."""
     return learn_dictionary(
-        Y, SIDE**2 * 4, sparsity, key=jax.random.key(0), initial=cosines(), num_epochs=num_epochs,
+        Y, NUM_ATOMS, sparsity, key=jax.random.key(0), initial=cosines(), num_epochs=num_epochs,
         update=KSVD(), progress=False,
     ).A  # fmt: skip
 
@@ -214,10 +222,12 @@ def theirs(Y: np.ndarray, limit: float, alpha: float) -> np.ndarray:
     """scikit-learn's dictionary, from cosines, in one pass over some of the patches."""
     num = min(SCIKIT_LEARN["patches"], len(Y))
     model = MiniBatchDictionaryLearning(
-        SIDE**2 * 4, alpha=alpha, max_iter=1, batch_size=SCIKIT_LEARN["batch_size"],
+        NUM_ATOMS, alpha=alpha, max_iter=1, batch_size=SCIKIT_LEARN["batch_size"],
         dict_init=cosines().T, fit_algorithm="cd", random_state=0,
     )  # fmt: skip
-    model.fit(Y[np.random.default_rng(0).choice(len(Y), num, replace=False)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of coordinate descent that stops early.
+        model.fit(Y[np.random.default_rng(0).choice(len(Y), num, replace=False)])
     A = model.components_.T
     norms = np.linalg.norm(A, axis=0)
     return A[:, norms > 0] / norms[norms > 0]
@@ -227,9 +237,11 @@ def coded_by_them(A: np.ndarray, Y: np.ndarray, limit: float) -> tuple[np.ndarra
     """As `coded`, by scikit-learn."""
     squares = np.sum(Y**2, axis=1)
     above = squares > limit**2
-    X = orthogonal_mp_gram(
-        A.T @ A, A.T @ Y[above].T, tol=limit**2, norms_squared=squares[above]
-    ).T.reshape(-1, A.shape[1])  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of atoms that are dependent.
+        X = orthogonal_mp_gram(
+            A.T @ A, A.T @ Y[above].T, tol=limit**2, norms_squared=squares[above]
+        ).T.reshape(-1, A.shape[1])  # fmt: skip
     estimates, atoms = np.zeros_like(Y), np.zeros(len(Y), int)
     estimates[above], atoms[above] = X @ A.T, np.count_nonzero(X, axis=1)
     return estimates, atoms
@@ -258,24 +270,27 @@ def methods(sigma: int, other: str) -> dict[str, Callable[[np.ndarray], Denoised
         THEIRS: by(partial(theirs, alpha=alpha), code=coded_by_them),
     }
     if find_spec("skimage"):
-        for name, strength in STRENGTHS.items():
-            found[name] = partial(smoothed, sigma=sigma, name=name, strength=strength)
+        for name, strengths in STRENGTHS.items():
+            found[name] = partial(smoothed, sigma=sigma, name=name, strength=strengths[sigma])
     return found
 
 
-def measured(sigmas, seeds, images: dict[str, np.ndarray]) -> list[dict]:
-    """A row for each image, noise, seed and method."""
+def measured(sigmas, seeds, images: dict[str, np.ndarray], only=None) -> list[dict]:
+    """A row for each image, noise, seed and method, or those of some methods."""
     rows = []
     files = {name: "china.jpg" if name == "flower" else "flower.jpg" for name in images}
-    for file in files.values():
+    for file in files.values() if not only or OTHER in only else ():
         from_other(file)  # Learned once, and not in the times of an image.
     for seed in seeds:
         for name, image in images.items():
             for sigma in sigmas:
                 noisy = with_noise(image, sigma, seed)
                 case = {"photograph": name, "sigma": sigma, "seed": seed}
-                rows.append({**case, "method": "noisy", "psnr_db": decibels(noisy, image)})
+                if not only:
+                    rows.append({**case, "method": "noisy", "psnr_db": decibels(noisy, image)})
                 for method, run in methods(sigma, files[name]).items():
+                    if only and method not in only:
+                        continue
                     found = run(noisy)
                     rows.append({
                         **case, "method": method, "psnr_db": decibels(found.image, image),
@@ -316,7 +331,7 @@ def choices(sigmas) -> list[dict]:
         for value in (1.0, 2.0, 4.0):
             add("alpha", value, denoised(noisy, sigma, partial(theirs, alpha=value * sigma)))
         for name in STRENGTHS if find_spec("skimage") else ():
-            for value in (0.5, 0.6, 0.7, 0.8, 1.0, 1.2):
+            for value in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0):
                 add(name, value, smoothed(noisy, sigma, name, value))
     return rows
 
