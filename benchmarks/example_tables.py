@@ -165,7 +165,7 @@ def denoising_times() -> str:
 
     def cell(of):
         learn, rest = of("learn_s"), of("code_s")
-        return f"{learn:.1f} + {rest:.1f}" if learn >= 0.05 else f"{rest:.2g}"
+        return f"{learn:.1f} + {rest:.1f}" if learn >= 0.05 else f"{rest:.2f}"
 
     rows = [row for row in load_result("denoising")["rows"] if "code_s" in row]
     return _by_case("seconds", rows, cell)
