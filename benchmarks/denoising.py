@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from common import RESULTS, load_result, write_result
+from common import RESULTS, load_result, versions, write_result
 from sklearn.datasets import load_sample_image
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.feature_extraction.image import extract_patches_2d, reconstruct_from_patches_2d
@@ -98,6 +98,7 @@ def main() -> None:
             "size": SIZE, "gain": GAIN, "weight": WEIGHT, "most_atoms": MOST, "epochs": EPOCHS,
             "sparsity": SPARSITY, "from_other": FROM_OTHER, "scikit_learn": SCIKIT_LEARN,
             "non_local_means": NLM, "strengths": STRENGTHS, "seeds": options.seeds,
+            "versions": versions(("scikit-learn", "scikit-image")),
         }  # fmt: skip
         images = {name: region(name) for name in ("temple", "flower")}
         only = options.methods

@@ -93,3 +93,17 @@ def test_each_method_has_a_row_and_removes_noise(denoising, monkeypatch):
     np.testing.assert_allclose(np.linalg.norm(A, axis=0), 1, rtol=1e-5)
     fewer = [denoising.coded(each, Y, limit)[1].sum() for each in (A, denoising.cosines())]
     assert fewer[0] < fewer[1]
+
+
+@pytest.mark.slow  # It compiles K-SVD several times.
+def test_choices_are_measured_for_each_setting(denoising, monkeypatch):
+    small = denoising.region("trees")[200:232, 200:232]
+    monkeypatch.setattr(denoising, "find_spec", lambda name: None)
+    monkeypatch.setattr(denoising, "SPARSITY", {25: 2})
+    monkeypatch.setattr(denoising, "region", lambda name: small)
+    rows = denoising.choices((25,))
+    whats = [row["what"] for row in rows]
+    assert whats == ["gain, cosines"] * 5 + ["sparsity"] * 3 + ["to the limit"] + ["alpha"] * 3
+    assert len({row["psnr_db"] for row in rows}) == len(rows)
+    noise = denoising.decibels(denoising.with_noise(small, 25, denoising.CHOOSING_SEED), small)
+    assert min(row["psnr_db"] for row in rows) > noise
