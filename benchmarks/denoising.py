@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from common import RESULTS, load_result, versions, write_result
+from PIL import Image
 from sklearn.datasets import load_sample_image
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.feature_extraction.image import extract_patches_2d, reconstruct_from_patches_2d
@@ -196,7 +197,7 @@ def _sweep(A, Y, limit):
     residual = Y - codes.measurements(A)
     batch = Coded(codes.coefficients, codes.support, residual, jnp.sum(Y**2))
     _, A = KSVD().step((), A, batch, jnp.zeros(A.shape[1], bool))
-    return A / jnp.linalg.norm(A, axis=0)
+    return A / jnp.linalg.norm(A, axis=0, keepdims=True)
 
 
 def learned_to_limit(Y: np.ndarray, limit: float, num_epochs: int = 10):
@@ -356,7 +357,9 @@ def draw(sigma: int = 25) -> None:
         row[3].set_title("the 256 learned atoms", fontsize=11)
     for ax in axes.flat:
         ax.set_axis_off()
-    figure.savefig(Path(__file__).parents[1] / "docs" / "images" / f"{NAME}.png", dpi=150)
+    path = Path(__file__).parents[1] / "docs" / "images" / f"{NAME}.png"
+    figure.savefig(path, dpi=150)
+    Image.open(path).convert("L").save(path, optimize=True)  # In grey, half the bytes.
 
 
 def mosaic(A: np.ndarray) -> np.ndarray:
