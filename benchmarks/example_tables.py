@@ -1,7 +1,7 @@
 """Tables of the worked examples: channel, MRI slice, dictionaries, cache, devices, estimator."""
 
 import math
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from common import load_result
 
@@ -154,7 +154,49 @@ def kv_selection() -> str:
     return "\n".join(lines)
 
 
+def denoising() -> str:
+    """Decibels of each method at each noise, medians over the seeds."""
+    rows = load_result("denoising")["rows"]
+    return _by_case("PSNR in dB", rows, lambda of: f"{of('psnr_db'):.2f}")
+
+
+def denoising_times() -> str:
+    """Seconds to learn and to do the rest, medians over the seeds."""
+
+    def cell(of):
+        learn, rest = of("learn_s"), of("code_s")
+        return f"{learn:.1f} + {rest:.1f}" if learn >= 0.05 else f"{rest:.2f}"
+
+    rows = [row for row in load_result("denoising")["rows"] if "code_s" in row]
+    return _by_case("seconds", rows, cell)
+
+
+def denoising_atoms() -> str:
+    """Mean atoms of a patch, medians over the seeds."""
+    rows = [row for row in load_result("denoising")["rows"] if row.get("atoms") is not None]
+    return _by_case("atoms of a patch", rows, lambda of: f"{of('atoms'):.2f}")
+
+
+def _by_case(corner: str, rows: list[dict], cell) -> str:
+    """A line for each method and a column for each photograph and noise.
+
+    ``cell`` gets a function from the name of a number to its median over the seeds.
+    """
+    cases = list(dict.fromkeys((row["photograph"], row["sigma"]) for row in rows))
+    heads = " | ".join(f"{photograph}, {sigma}" for photograph, sigma in cases)
+    lines = [f"| {corner} | {heads} |", "|---" * (len(cases) + 1) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for case in cases:
+            wanted = (method, *case)
+            mine = [r for r in rows if (r["method"], r["photograph"], r["sigma"]) == wanted]
+            cells.append(cell(lambda name, mine=mine: median(row[name] for row in mine)))
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 CHANNEL = {"channel": channel, "noise alone": noise_alone}
+DENOISING = {"denoising": denoising, "times": denoising_times, "atoms": denoising_atoms}
 DEVICES = {"devices": devices}
 ESTIMATOR = {"estimator": estimator}
 KV_CACHE = {"cache": kv_cache, "selection": kv_selection}

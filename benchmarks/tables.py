@@ -345,6 +345,7 @@ TABLES = {
     "docs/reproduction.md": reproduction_tables.TABLES,
     "docs/channel.md": example_tables.CHANNEL,
     "docs/mri.md": example_tables.MRI,
+    "docs/denoising.md": example_tables.DENOISING,
     "docs/devices.md": example_tables.DEVICES,
     "docs/dictionaries.md": example_tables.DICTIONARIES,
     "docs/kv_cache.md": example_tables.KV_CACHE,
