@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import re
 from collections import Counter
 
@@ -24,7 +25,7 @@ from greedyjax.sorting._hardsort import _top_of_spread
 from greedyjax.structures import SharedSupport
 from greedyjax.training import fit, losses
 from greedyjax.training._epochs import Setup, _batches, of_one, start
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K, NUM = 12, 24, 3, 12
 PURSUIT, STEPS, SOFT = {"sparsity": K}, {"num_steps": 2}, {"tau": 0.1}
@@ -107,7 +108,18 @@ ALL = {
     "IHTNet, choices": lambda A, Y: IHT_NET.choices(Y).x,
     **{name: by_operator(operator) for name, operator in READY.items() if name != "stacks"},
 }
-CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL)]
+# On a mesh each is quick over one kind of axes, and that by the Gram matrix over both.
+KINDS = [AxisType.Auto, AxisType.Explicit]
+ON_A_MESH = {
+    ("omp", AxisType.Auto),
+    ("soft_iht", AxisType.Explicit),
+    ("cosamp", AxisType.Explicit),
+    ("omp_batch", AxisType.Auto),
+    ("omp_batch, Gram", AxisType.Auto),
+    ("omp_batch, Gram", AxisType.Explicit),
+    ("OMPNet, layers", AxisType.Explicit),
+    ("stacks", AxisType.Explicit),
+}
 
 
 @functools.cache
@@ -139,8 +151,9 @@ def check_answers(found, name, mesh):
         assert one.sharding.is_equivalent_to(by_signal(mesh), one.ndim)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "kind"), slow_but(ON_A_MESH, itertools.product([*QUICK, *ALL], KINDS))
+)
 def test_answers_on_a_mesh(name, kind):
     mesh = devices(kind)
     found, sent = run({**QUICK, **ALL}[name], mesh, Y)
@@ -154,7 +167,9 @@ def test_answers_on_a_mesh(name, kind):
     assert sent == (Counter({"all-reduce": 1}) if one_predicate else Counter())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", slow_but(["soft_iht", "omp_batch, Gram", "OMPNet, layers"], [*QUICK, *ALL])
+)
 def test_answers_inside_of_shard_map(name):
     mesh = devices(AxisType.Auto)
     solve = {**QUICK, **ALL}[name]
@@ -168,11 +183,15 @@ WIDE = np.random.default_rng(1).standard_normal((16, 2048))
 
 
 @pytest.mark.parametrize(
-    "solve", [gj.omp, functools.partial(gj.iht, num_steps=3)], ids=["omp", "iht"]
+    ("name", "kind"),
+    slow_but(
+        [("iht", AxisType.Auto), ("omp", AxisType.Explicit)],
+        itertools.product(["omp", "iht"], KINDS),
+    ),
 )
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(solve, kind):
+def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(name, kind):
     """What is sent is of the size of a measurement, or of the candidates, and no more."""
+    solve = gj.omp if name == "omp" else functools.partial(gj.iht, num_steps=3)
     mesh, y = devices(kind), WIDE[:, [5, 1700, 2000]] @ np.array([1.0, -3.0, 2.0])
     matrix = jax.device_put(WIDE, NamedSharding(mesh, P(None, "signals")))
     signal = jax.device_put(y, NamedSharding(mesh, P()))
@@ -207,10 +226,12 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize(
-    "name",
-    [n if i < 3 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(LOSSES)],
+    ("name", "kind"),
+    slow_but(
+        [("selection", AxisType.Auto), ("reconstruction", AxisType.Explicit)],
+        itertools.product(LOSSES, KINDS),
+    ),
 )
 def test_gradients_of_losses(name, kind):
     loss, net = LOSSES[name]
@@ -228,7 +249,7 @@ def test_gradients_of_losses(name, kind):
         assert_close(one, other)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("kind", slow_but([AxisType.Auto], KINDS))
 def test_derivatives_of_a_batch(kind):
     def gradient(A, Y):
         total = lambda A, Y: jnp.sum(gj.omp_batch(gram(A), Y, batch_size=2, **PURSUIT).x ** 2)
@@ -241,8 +262,9 @@ def test_derivatives_of_a_batch(kind):
         assert_close(one, other)
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+    ("kind", "shards"), slow_but([(AxisType.Explicit, 2)], itertools.product(KINDS, [1, 2]))
+)
 def test_training_has_the_same_losses(kind, shards):
     settings = {
         "optimizer": optax.sgd(0.1), "num_epochs": 2, "batch_size": 4, "progress": False,

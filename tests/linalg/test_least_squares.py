@@ -7,7 +7,7 @@ import pytest
 
 from greedyjax.linalg.least_squares import least_squares
 from greedyjax.linalg.operators import join, split
-from helpers import DTYPES, assert_close, jit
+from helpers import EACH_DTYPE, assert_close, jit
 from oracles import finite_difference
 
 K, M = 4, 7
@@ -37,7 +37,7 @@ def dependent(dtype):
     return B, np.array([0, 4])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_equals_lstsq(dtype):
     B, y = normal(K, M, dtype=dtype), normal(M, dtype=dtype, seed=1)
     z, residual = jit(fit)(B, y)
@@ -47,7 +47,7 @@ def test_equals_lstsq(dtype):
     assert_close(residual, y - B.T @ expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_a_dependent_row_has_no_coefficient(dtype):
     (B, kept), y = dependent(dtype), normal(M, dtype=dtype, seed=1)
     z, residual = jit(fit)(B, y)
@@ -57,7 +57,7 @@ def test_a_dependent_row_has_no_coefficient(dtype):
     assert_close(residual, y - B.T @ expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_a_row_too_close_to_another_has_no_coefficient(dtype):
     """Its derivative, of the size of the inverse square of the distance, would have no digit."""
     a, d = normal(2, M, dtype=dtype)
