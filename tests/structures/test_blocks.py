@@ -140,7 +140,7 @@ def test_blocks_of_one_atom_are_no_blocks():
 # --- Everything else that a solver gives ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["soft_omp", "soft_iht", "omp"])
+@pytest.mark.parametrize("solver", slow_but(["soft_omp"], ["soft_omp", "soft_iht", "omp"]))
 def test_gradients_are_those_of_the_loop(solver):
     A, y, w = problem(np.float64)
     ids, tau = IDS["unequal"], 0.1

@@ -218,26 +218,29 @@ def test_gradients_are_those_of_finite_differences(name):
     )
 
 
+NETS = {
+    "omp": functools.partial(nets.OMPNet, sparsity=K),
+    "iht": functools.partial(nets.IHTNet, sparsity=K, num_layers=4),
+    "cosamp": functools.partial(nets.CoSaMPNet, sparsity=K, num_layers=2),
+}
+
+
+# Four short steps of IHT find too little to learn from their own answers.
 @pytest.mark.parametrize(
-    "make",
-    [
-        functools.partial(nets.OMPNet, sparsity=K),
-        pytest.param(
-            functools.partial(nets.IHTNet, sparsity=K, num_layers=4), marks=pytest.mark.slow
-        ),
-        pytest.param(
-            functools.partial(nets.CoSaMPNet, sparsity=K, num_layers=2), marks=pytest.mark.slow
-        ),
-    ],
+    ("name", "given"),
+    slow_but(
+        [("omp", False)],
+        [("omp", True), ("omp", False), ("iht", True), ("cosamp", True), ("cosamp", False)],
+    ),
 )
-def test_networks_learn_which_atoms_the_snapshots_share(make):
+def test_networks_learn_which_atoms_the_snapshots_share(name, given):
     rng = np.random.default_rng(0)
     A = problem(np.float64)[0].astype(np.float32)
     X = np.zeros((120, N, L), np.float32)
     for x in X:
         x[rng.choice(10, K, replace=False)] = rng.standard_normal((K, L))
     Y = np.einsum("mn,bnl->bml", A, X) + 0.15 * rng.standard_normal((120, M, L)).astype(np.float32)
-    net = make(A, tau=0.3, structure=SharedSupport())
+    net = NETS[name](A, tau=0.3, structure=SharedSupport())
     assert net(Y[:4]).shape == net.harden()(Y[:4]).shape == (4, N, L)
     assert net(Y[0]).shape == (N, L)
     assert_close(
@@ -246,22 +249,20 @@ def test_networks_learn_which_atoms_the_snapshots_share(make):
         rtol=1e-5,
     )
     before = losses.hard_reconstruction(net, Y[80:], X[80:])
-    # Four short steps of IHT find too little to learn from their own answers.
-    for signals in (X[:80],) if isinstance(net, nets.IHTNet) else (X[:80], None):
-        fitted = training.fit(
-            net,
-            (Y[:80], signals),
-            (Y[80:], X[80:]),
-            optimizer=optax.adam(3e-2),
-            num_epochs=4,
-            batch_size=8,
-            key=jax.random.key(0),
-            val_loss=losses.hard_reconstruction,
-            progress=False,
-        )
-        assert losses.hard_reconstruction(fitted.net, Y[80:], X[80:]) < 0.9 * before
-        weights = np.asarray(fitted.net.atom_weights)
-        assert weights[:10].mean() > 1.2 * weights[10:].mean()
+    fitted = training.fit(
+        net,
+        (Y[:80], X[:80] if given else None),
+        (Y[80:], X[80:]),
+        optimizer=optax.adam(3e-2),
+        num_epochs=4,
+        batch_size=8,
+        key=jax.random.key(0),
+        val_loss=losses.hard_reconstruction,
+        progress=False,
+    )
+    assert losses.hard_reconstruction(fitted.net, Y[80:], X[80:]) < 0.9 * before
+    weights = np.asarray(fitted.net.atom_weights)
+    assert weights[:10].mean() > 1.2 * weights[10:].mean()
     assert losses.hidden_rows(folds=4)(fitted.net, Y[80:]) < losses.hidden_rows(folds=4)(
         net, Y[80:]
     )
