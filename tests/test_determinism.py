@@ -16,7 +16,7 @@ import oracles
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.pursuit import OMP, GramMatrix
 from greedyjax.sorting import HardSort
-from helpers import DTYPES
+from helpers import DTYPES, slow_but
 
 # --- Ties ----------------------------------------------------------------------------------------
 
@@ -54,10 +54,7 @@ def first_of_largest(scores, k):
     return sorted(range(len(scores)), key=lambda j: -scores[j])[:k]
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [np.complex64, *(pytest.param(d, marks=pytest.mark.slow) for d in DTYPES if d != np.complex64)],
-)
+@pytest.mark.parametrize("dtype", slow_but([np.complex64], DTYPES))
 def test_ties_go_to_the_lowest_index(dtype):
     A = TWICE.astype(dtype)
     turned = Y * (1j if np.dtype(dtype).kind == "c" else -1)

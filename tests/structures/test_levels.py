@@ -15,7 +15,7 @@ from greedyjax.pursuit import OMP, GramMatrix
 from greedyjax.sorting import BoundaryGate, NeuralSort
 from greedyjax.structures import Levels, Plain, SharedSupport
 from greedyjax.training import losses
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 from oracles import softmax
 
 M, N = 14, 18
@@ -39,13 +39,7 @@ SOLVERS = {
     ),
     "cosamp": (gj.cosamp, gj.soft_cosamp, level_oracles.cosamp, MERGES),
 }
-every_solver = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("omp", "iht") else pytest.mark.slow)
-        for name in SOLVERS
-    ],
-)
+every_solver = pytest.mark.parametrize("name", slow_but(["omp", "iht"], SOLVERS))
 
 
 def problem(dtype, seed=0):

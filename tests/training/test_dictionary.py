@@ -53,7 +53,7 @@ def learn(Y, update=KSVD(), **changes):  # noqa: B008
     return learn_dictionary(Y, N, K, update=update, **settings)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.complex128, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.complex128]))
 @EACH
 def test_a_planted_dictionary_is_found(update, dtype):
     A, Y = planted(dtype=dtype)
