@@ -49,7 +49,8 @@ def batch(solve, prepare=lambda A: A, **settings):
 
 
 OMP_NET = OMPNet(A, **PURSUIT, **SOFT)
-IHT_NET = IHTNet(A, num_layers=2, **PURSUIT, **SOFT)
+LENGTH = 1 / np.linalg.norm(A, 2) ** 2  # By default JAX works it out, operation by operation.
+IHT_NET = IHTNet(A, num_layers=2, step_size=LENGTH, **PURSUIT, **SOFT)
 SPARSE = OMPNet(A, relaxation=SparseSort, **PURSUIT, **SOFT)
 gram = functools.partial(gj.dictionary, gram=True)
 READY = {
