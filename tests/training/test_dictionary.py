@@ -65,7 +65,7 @@ def test_a_planted_dictionary_is_found(update, dtype):
     assert_close(np.linalg.norm(found.A, axis=0), np.ones(N))
 
 
-@mostly_slow("MOD", "gradient")
+@mostly_slow("MOD")
 def test_history_has_the_errors(update):
     Y, val = planted()[1], planted(1, num=50)[1]
     found = learn(Y, update, val=val)
@@ -174,7 +174,7 @@ def test_no_array_has_a_number_for_each_signal_and_atom(update, observed):
 
 
 @pytest.mark.parametrize("dtype", slow_but([np.complex64], [np.float32, np.complex64]))
-@mostly_slow("K-SVD", "gradient")
+@mostly_slow("gradient")
 def test_no_dtype_is_promoted_in_silence(update, dtype):
     Y = planted(dtype=dtype)[1]
     with jax.numpy_dtype_promotion("strict"):
