@@ -82,7 +82,6 @@ ALL = {
     "omp_batch": batch(gj.omp_batch, rtol=0.01),
     "omp_batch, Gram": batch(gj.omp_batch, gram),
     "OMPNet, layers": lambda A, Y: OMP_NET.layers(Y),
-    "stacks": by_operator(READY["stacks"]),
     "soft_omp": each(gj.soft_omp, **SOFT),
     "iht": each(gj.iht, **STEPS),
     "iht, debias": each(gj.iht, debias=True, **STEPS),
@@ -104,7 +103,7 @@ ALL = {
     "OMPNet, hardened": lambda A, Y: OMP_NET.harden()(Y),
     "IHTNet, hardened": lambda A, Y: IHT_NET.harden()(Y),
     "IHTNet, choices": lambda A, Y: IHT_NET.choices(Y).x,
-    **{name: by_operator(operator) for name, operator in READY.items() if name != "stacks"},
+    **{name: by_operator(operator) for name, operator in READY.items()},
 }
 # On a mesh each is quick over one kind of axes, and that by the Gram matrix over both.
 KINDS = [AxisType.Auto, AxisType.Explicit]
