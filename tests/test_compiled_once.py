@@ -129,7 +129,7 @@ def assert_second_call_compiles_nothing(call):
 
 # All are checked and compiled by the same function; the quick ones differ in what they bring to it.
 QUICK = [
-    "omp", "soft_cosamp", "htp_batch", "softsort", "hardsort", "soft_topk_mask", "topk_mask",
+    "omp", "soft_cosamp", "softsort", "hardsort", "soft_topk_mask", "topk_mask",
     "OMPNet", "IHTNet, hardened", "operator", "operator, prepared", "MatrixFree", "MatrixFree, net",
     "MatrixFree, prepared", "BCOO", "SciPy", "check_adjoint", "relative_tau", "same_path",
     "selection", "weights", "newtonised_omp", "stops",

@@ -182,7 +182,9 @@ def test_derivatives_in_vectors_are_products(name):
     assert_close(hessian, gram, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", [name for name, each in READY.items() if each.arrays])
+@pytest.mark.parametrize(
+    "name", slow_but(FEW, [name for name, each in READY.items() if each.arrays])
+)
 def test_derivatives_in_arrays_are_finite_differences(name):
     ready = READY[name]
     M = matrix_of(name)
