@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import greedyjax as gj
-from helpers import EACH_DTYPE, assert_close, random_problem
+from helpers import EACH_DTYPE, assert_close, random_problem, slow_but
 from oracles import finite_difference
 from oracles import iht as iht_oracle
 from oracles import soft_iht as soft_iht_oracle
@@ -243,7 +243,7 @@ def test_vmap_over_signals_and_over_matrices_equals_a_loop():
 # --- Derivatives ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 def test_soft_gradients_equal_finite_differences_of_the_oracle(dtype):
     A, x, y = random_problem(3, 6, 9, 2, dtype, noise=0.3)
     rng = np.random.default_rng(5)

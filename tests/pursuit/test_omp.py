@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import orthogonal_mp
 
 import greedyjax as gj
-from helpers import EACH_DTYPE, assert_close, random_problem
+from helpers import EACH_DTYPE, assert_close, random_problem, slow_but
 from oracles import finite_difference
 from oracles import omp as omp_oracle
 from oracles import soft_omp as soft_omp_oracle
@@ -272,7 +272,7 @@ def directional(gradients, tangents):
 FINITE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 def test_soft_gradients_equal_finite_differences_of_the_oracle(dtype):
     A, y, w, c = small_problem(dtype)
     tau = np.array([0.3, 0.2, 0.1])
@@ -296,7 +296,7 @@ def test_soft_gradients_equal_finite_differences_of_the_oracle(dtype):
     assert_close(forward, directional(gradients, tangents), rtol=1e-8)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 def test_hard_gradients_are_those_of_the_fit(dtype):
     A, y, w, c = small_problem(dtype)
 

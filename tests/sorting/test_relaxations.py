@@ -293,14 +293,14 @@ def test_networks_run_and_harden_with_any_relaxation(name, net):
     # Sorting by transport weighs the far-away scores of those atoms a little.
     rtol = 1e-5 if name == "transport" else None
     assert_close(network.choice_loss(choices, targets), np.mean(each), rtol=rtol)
-    assert np.isfinite(losses.selection(network, Y[None], X[None]))
+    assert np.isfinite(jit(losses.selection)(network, Y[None], X[None]))
 
 
 def test_a_gate_serves_the_network_of_iht():
     network = NETS["IHTNet"](BoundaryGate)
     expected = gj.soft_iht(A, Y, sparsity=3, tau=0.05, num_steps=4, relaxation=BoundaryGate).x
     assert_close(network(Y), np.asarray(expected))
-    assert np.isfinite(losses.selection(network, Y[None], X[None]))
+    assert np.isfinite(jit(losses.selection)(network, Y[None], X[None]))
 
 
 # --- Protocols -----------------------------------------------------------------------------------

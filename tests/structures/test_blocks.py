@@ -201,7 +201,7 @@ def test_the_selection_loss_counts_the_energy_of_blocks():
         each.append(-np.log(softmax(scores[still] / tau) @ (energy[still] + 1e-6)))
         closed.append(int(np.argmax(np.where(np.isin(np.arange(8), closed), -1, scores))))
         r = y - A @ block_oracles.block_omp(A, y, members(ids), step + 1, w).x
-    assert_close(losses.selection(net, y[None], x[None]), np.mean(each))
+    assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(each))
 
 
 def test_a_policy_sees_atoms_and_multiplies_them_before_the_pool():

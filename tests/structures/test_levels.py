@@ -257,7 +257,7 @@ def test_the_selection_loss_of_iht_is_that_of_each_level():
             wanted[np.argsort(-t)[:count]] = True
             total += count * np.sum(np.where(wanted, t, 1 / len(v)) * plus(z * (1 - 2 * wanted)))
         expected.append(total)
-    assert_close(losses.selection(net, y[None], x[None]), np.mean(expected))
+    assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(expected))
 
 
 def test_the_selection_loss_of_omp_leaves_full_levels_out():
@@ -273,7 +273,7 @@ def test_the_selection_loss_of_omp_leaves_full_levels_out():
         z = np.linalg.lstsq(A[:, met], y, rcond=None)[0]
         scores = w * np.abs(A.T @ (y - A[:, met] @ z)) / norms
         expected.append(-np.log(softmax(scores[open_] / tau) @ (energy[open_] + 1e-6)))
-    assert_close(losses.selection(net, y[None], x[None]), np.mean(expected))
+    assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(expected))
 
 
 # --- What it is for ------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from greedyjax.pursuit import (
 )
 from greedyjax.structures import Blocks, SharedSupport
 from greedyjax.training import losses
-from helpers import assert_close, slow_but
+from helpers import assert_close, jit, slow_but
 from oracles import finite_difference
 
 M, N, L, K, STEPS, ETA = 16, 30, 3, 3, 5, 0.3
@@ -244,11 +244,12 @@ def test_networks_learn_which_atoms_the_snapshots_share(name, given):
     assert net(Y[:4]).shape == net.harden()(Y[:4]).shape == (4, N, L)
     assert net(Y[0]).shape == (N, L)
     assert_close(
-        losses.reconstruction(net, Y[:9], X[:9]),
+        jit(losses.reconstruction)(net, Y[:9], X[:9]),
         np.mean(np.sum((np.asarray(net(Y[:9])) - X[:9]) ** 2, axis=(1, 2))),
         rtol=1e-5,
     )
-    before = losses.hard_reconstruction(net, Y[80:], X[80:])
+    hard_error = jit(losses.hard_reconstruction)
+    before = hard_error(net, Y[80:], X[80:])
     fitted = training.fit(
         net,
         (Y[:80], X[:80] if given else None),
@@ -260,12 +261,11 @@ def test_networks_learn_which_atoms_the_snapshots_share(name, given):
         val_loss=losses.hard_reconstruction,
         progress=False,
     )
-    assert losses.hard_reconstruction(fitted.net, Y[80:], X[80:]) < 0.9 * before
+    assert hard_error(fitted.net, Y[80:], X[80:]) < 0.9 * before
     weights = np.asarray(fitted.net.atom_weights)
     assert weights[:10].mean() > 1.2 * weights[10:].mean()
-    assert losses.hidden_rows(folds=4)(fitted.net, Y[80:]) < losses.hidden_rows(folds=4)(
-        net, Y[80:]
-    )
+    hidden_error = jit(losses.hidden_rows(folds=4))
+    assert hidden_error(fitted.net, Y[80:]) < hidden_error(net, Y[80:])
 
 
 # --- Order-recursive least squares ---------------------------------------------------------------
