@@ -106,5 +106,5 @@ _ended = itertools.count(1)
 
 
 def pytest_runtest_teardown():
-    if next(_ended) % 10 == 0:  # Counting mappings takes a while, and ten tests add few.
+    if next(_ended) % 25 == 0:  # Counting mappings takes a while, and as many tests add few.
         forget_programs()

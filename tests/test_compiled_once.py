@@ -11,7 +11,7 @@ import scipy.sparse
 
 import greedyjax as gj
 from greedyjax import certificates, nets, training
-from helpers import random_problem
+from helpers import random_problem, slow_but
 from operator_kinds import Duck, bcoo, matrix_free
 
 M, N, K = 8, 12, 2
@@ -127,15 +127,21 @@ def assert_second_call_compiles_nothing(call):
     assert not events
 
 
-@pytest.mark.parametrize("name", CALLS)
+# All are checked and compiled by the same function; the quick ones differ in what they bring to it.
+QUICK = [
+    "omp", "soft_cosamp", "softsort", "hardsort", "soft_topk_mask", "topk_mask",
+    "OMPNet", "IHTNet, hardened", "operator", "operator, prepared", "MatrixFree", "MatrixFree, net",
+    "MatrixFree, prepared", "BCOO", "SciPy", "check_adjoint", "relative_tau", "same_path",
+    "selection", "weights", "newtonised_omp", "stops",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", slow_but(QUICK, CALLS))
 def test_a_second_call_compiles_nothing(name):
     assert_second_call_compiles_nothing(CALLS[name])
 
 
-KINDS = [
-    pytest.param(name, marks=() if name in ("soft_omp", "iht") else pytest.mark.slow)
-    for name in [*SOLVERS, *(f"soft_{name}" for name in SOLVERS)]
-]
+KINDS = slow_but(["soft_omp", "iht"], [*SOLVERS, *(f"soft_{name}" for name in SOLVERS)])
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -150,7 +156,7 @@ def test_a_second_gradient_compiles_nothing(name):
     assert_second_call_compiles_nothing(jax.grad(loss, argnums=(0, 1)))
 
 
-@pytest.mark.parametrize("update", [training.KSVD(), training.MOD()])
+@pytest.mark.parametrize("update", slow_but([training.MOD()], [training.KSVD(), training.MOD()]))
 def test_learning_a_second_dictionary_compiles_nothing(update):
     settings = {"key": KEY, "update": update, "num_epochs": 2, "batch_size": 16, "progress": False}
 

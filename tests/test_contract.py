@@ -30,7 +30,7 @@ from contract import (
     tangents,
 )
 from degenerate import N, cases
-from helpers import DTYPES, assert_close, tolerance
+from helpers import DTYPES, assert_close, slow_but, tolerance
 from rounding import double
 
 # --- Values --------------------------------------------------------------------------------------
@@ -93,10 +93,7 @@ def test_units_do_not_matter(row):
     assert not failing(row, same)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in SOLVERS],
-)
+@pytest.mark.parametrize("name", slow_but(KINDS, SOLVERS))
 def test_compiled_one_by_one_equals_batched(name):
     """Not their supports: where the residual is rounding error, so is what is chosen next."""
     row = Row(name, np.complex128)
@@ -110,10 +107,7 @@ def test_compiled_one_by_one_equals_batched(name):
     assert agreed.counted.mean() > 0.8
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in ALGORITHMS],
-)
+@pytest.mark.parametrize("name", slow_but(KINDS, ALGORITHMS))
 def test_as_it_is_equals_compiled(name):
     row = Row(name, np.complex128)
     args = problem_of(cases(row.dtype, row.m)["generic"], row)
@@ -325,9 +319,12 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
 
 @pytest.mark.parametrize(
     ("A_dtype", "y_dtype"),
-    [(dtype, dtype) for dtype in DTYPES]
-    + [(np.float32, np.complex64), (np.complex64, np.float32)]
-    + [(np.float32, np.float64), (np.complex64, np.float64), (np.float64, np.complex64)],
+    slow_but(
+        [(np.float32, np.float32), (np.float32, np.complex64), (np.complex64, np.float64)],
+        [(dtype, dtype) for dtype in DTYPES]
+        + [(np.float32, np.complex64), (np.complex64, np.float32)]
+        + [(np.float32, np.float64), (np.complex64, np.float64), (np.float64, np.complex64)],
+    ),
 )
 @pytest.mark.parametrize("name", SOLVERS)
 def test_dtypes_are_promoted_and_kept(name, A_dtype, y_dtype):

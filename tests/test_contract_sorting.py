@@ -1,6 +1,7 @@
 """The same table for sorting: every function, on ties and at every scale, through every promise."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import pytest
 
 import greedyjax as gj
 import oracles
-from helpers import assert_close, jit, tolerance
+from helpers import assert_close, jit, slow_but, tolerance
 
 N = 6
 
@@ -54,8 +55,13 @@ SCORES = {
 TAUS = [*10.0 ** np.arange(-8, 4), 1e-21, 1e20]
 
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
-every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-every_k = pytest.mark.parametrize("k", [1, 3, N])
+every_setting = pytest.mark.parametrize(
+    ("dtype", "k"),
+    slow_but(
+        [(np.float64, 1), (np.float64, 3), (np.float32, N)],
+        itertools.product([np.float32, np.float64], [1, 3, N]),
+    ),
+)
 
 
 @functools.cache
@@ -82,8 +88,7 @@ def results(name, dtype, k):
     return jax.tree.map(np.asarray, jit(jax.vmap(everything))(*grid(dtype)))
 
 
-@every_k
-@every_dtype
+@every_setting
 @every_function
 def test_values_are_those_of_the_oracle(name, dtype, k):
     scores, taus = grid(dtype)
@@ -98,8 +103,7 @@ def test_values_are_those_of_the_oracle(name, dtype, k):
     assert_close(values, np.stack(expected))
 
 
-@every_k
-@every_dtype
+@every_setting
 @every_function
 def test_derivatives_are_finite_and_forward_is_reverse(name, dtype, k):
     scores, taus = grid(dtype)

@@ -12,7 +12,7 @@ import pytest
 import greedyjax as gj
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import fit, losses
-from helpers import jit
+from helpers import jit, slow_but
 
 
 def single(*shape):
@@ -44,6 +44,10 @@ SOLVERS = {
     ),
 }
 every_solver = pytest.mark.parametrize("name", SOLVERS)
+# One of each kind of code.
+some_solvers = pytest.mark.parametrize(
+    "name", slow_but(["omp", "soft_iht", "soft_cosamp"], SOLVERS)
+)
 
 
 def solver_and_gradient(name, steps):
@@ -63,7 +67,7 @@ def num_equations(jaxpr):
     return total
 
 
-@every_solver
+@some_solvers
 def test_what_is_compiled_does_not_grow_with_the_steps(name):
     args = single(256, 256), single(256), single(256), single()
 
@@ -107,15 +111,7 @@ def values(seed, m=6, n=8):
     return rng.standard_normal((m, n)), rng.standard_normal(m), rng.random(n), np.array(0.1 + seed)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name, marks=() if name in ("omp", "soft_iht", "soft_cosamp") else pytest.mark.slow
-        )
-        for name in SOLVERS
-    ],
-)
+@some_solvers
 def test_new_values_do_not_compile_a_solver_again(name):
     chex.clear_trace_counter()
     solve = traced_once(lambda *args: SOLVERS[name](*args, 2))
@@ -146,7 +142,7 @@ def test_new_values_do_not_compile_a_network_or_a_loss_again(family):
         assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("family", NETS)
+@pytest.mark.parametrize("family", slow_but(["omp"], NETS))
 def test_new_values_do_not_compile_a_training_again(family):
     traces = []
 

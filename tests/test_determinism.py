@@ -1,5 +1,6 @@
 """What decides a choice: the scores alone, and the lowest index where they tie."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import oracles
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.pursuit import OMP, GramMatrix
 from greedyjax.sorting import HardSort
-from helpers import DTYPES
+from helpers import DTYPES, slow_but
 
 # --- Ties ----------------------------------------------------------------------------------------
 
@@ -54,10 +55,7 @@ def first_of_largest(scores, k):
     return sorted(range(len(scores)), key=lambda j: -scores[j])[:k]
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [np.complex64, *(pytest.param(d, marks=pytest.mark.slow) for d in DTYPES if d != np.complex64)],
-)
+@pytest.mark.parametrize("dtype", slow_but([np.complex64], DTYPES))
 def test_ties_go_to_the_lowest_index(dtype):
     A = TWICE.astype(dtype)
     turned = Y * (1j if np.dtype(dtype).kind == "c" else -1)
@@ -79,7 +77,7 @@ def test_ties_go_to_the_lowest_index(dtype):
                 assert exact.tolist() == atoms, name
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float32, np.complex128]))
 def test_networks_choose_as_their_solvers_do(dtype):
     A, signals = TWICE.astype(dtype), Y.astype(dtype)
     omp_net = OMPNet(A, sparsity=2, tau=1e-3)
@@ -189,8 +187,13 @@ def test_scores_tie_by_the_rounding_of_the_measurements(dtype, weight):
         assert gj.omp_batch(A, y[None], **options).support.tolist() == [expected]
 
 
-@pytest.mark.parametrize("weight", [None, 1e-6, 1e6])
-@pytest.mark.parametrize("solve", [gj.htp, gj.subspace_pursuit, gj.cosamp])
+@pytest.mark.parametrize(
+    ("solve", "weight"),
+    slow_but(
+        [(gj.htp, None), (gj.subspace_pursuit, 1e-6), (gj.cosamp, 1e6)],
+        itertools.product([gj.htp, gj.subspace_pursuit, gj.cosamp], [None, 1e-6, 1e6]),
+    ),
+)
 def test_of_many_that_are_chosen_the_first_of_those_that_tie_by_rounding(solve, weight):
     """On paper three entries of an orthonormal matrix tie for the third place; here no two do."""
     x = np.zeros(16)
@@ -203,6 +206,7 @@ def test_of_many_that_are_chosen_the_first_of_those_that_tie_by_rounding(solve, 
     np.testing.assert_array_equal(np.sort(supports), np.tile([1, 4, 5], (40, 1)))
 
 
+@pytest.mark.slow  # Each process compiles seven solvers.
 def test_the_number_of_threads_changes_no_choice():
     """XLA's pool for CPUs takes its size from NPROC, and splits products and sums by it."""
     tests = str(Path(__file__).parent)
@@ -213,7 +217,7 @@ def test_the_number_of_threads_changes_no_choice():
             stdout=subprocess.PIPE,
             text=True,
         )
-        for number in (1, 2, 3)
+        for number in (1, 3)
     ]
     one, *more = (json.loads(child.communicate(timeout=300)[0]) for child in children)
     assert min(one["right"].values()) > 0.99, one["right"]

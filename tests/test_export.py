@@ -12,7 +12,7 @@ import greedyjax as gj
 from algorithms import x_of
 from greedyjax import nets
 from greedyjax.policies import Interactions
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K = 8, 12, 2
 A, _, _ = random_problem(0, M, N, K, np.float64)
@@ -75,7 +75,7 @@ QUICK = ["omp_batch, Gram matrix", "OMPNet, hardened, prior"]
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CALLS],
+    slow_but(QUICK, CALLS),
 )
 def test_a_loaded_program_gives_the_answers_for_any_number_of_signals(name):
     f, same = CALLS[name]()

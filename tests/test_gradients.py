@@ -14,19 +14,14 @@ import pytest
 import greedyjax as gj
 from algorithms import ALGORITHMS, KINDS, Problem, x_of
 from degenerate import N, cases
-from helpers import assert_close, jit
+from helpers import assert_close, jit, slow_but
 
 M, K = 8, 3
 # Where the answer has a second derivative: no ties, no zeros.
 SMOOTH = ("generic", "no weights", "column norms 0.1 to 10")
 
 soft_algorithms = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
-        for name, algorithm in ALGORITHMS.items()
-        if not algorithm.hard
-    ],
+    "name", slow_but(KINDS, [name for name, algorithm in ALGORITHMS.items() if not algorithm.hard])
 )
 
 

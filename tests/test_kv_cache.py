@@ -236,6 +236,7 @@ def test_a_cache_turns_keys_once_and_counts_bytes(coders, model, rotated_first):
     assert cache.share == pytest.approx(1.5)
 
 
+@pytest.mark.slow  # Each kind compiles a learning of its own.
 def test_dictionaries_of_all_layers_are_learned_in_one_call(script, model):
     """They code what they were learned from better than where learning started."""
     _, settings, params = model

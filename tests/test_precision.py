@@ -3,6 +3,8 @@
 The oracle is the same call with the same rounded numbers in float32, whose answer is then rounded.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,23 +12,23 @@ import pytest
 
 import greedyjax as gj
 from greedyjax import streaming
+from helpers import slow_but
 from public_calls import CALLS, COMPLEX, A, K, N, Y, floating, given
 
 QUICK = ["omp", "soft_iht", "softsort", "squared_error", "relative_tau", "OMPNet, hardened"]
-HALVES = pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16])
+# Every public function by one of its calls; what a network does beside its answer is of all kinds.
+ONCE = [name for name in CALLS if "," not in name or name.startswith("OMPNet,")]
+HALF = [jnp.float16, jnp.bfloat16]
+HALVES = pytest.mark.parametrize("half", HALF)
 
 
 @pytest.mark.parametrize(
     ("name", "half"),
-    [
-        # Both halves become float32 in the same place: of one, a call of each kind is enough.
-        pytest.param(
-            name, half, marks=pytest.mark.slow if half is jnp.bfloat16 and name not in QUICK else ()
-        )
-        for name in CALLS
-        if name not in COMPLEX
-        for half in (jnp.float16, jnp.bfloat16)
-    ],
+    # Both halves become float32 in the same place, and a call of each kind is enough.
+    slow_but(
+        [*itertools.product(ONCE, [jnp.float16]), *itertools.product(QUICK, [jnp.bfloat16])],
+        itertools.product([name for name in CALLS if name not in COMPLEX], HALF),
+    ),
 )
 def test_results_have_the_dtype_of_what_was_given(name, half):
     found = floating(jax.eval_shape(CALLS[name], *given(half)))
@@ -42,10 +44,7 @@ def test_beside_single_precision_results_are_single(name, half):
     assert {leaf.dtype for leaf in floating(found)} == {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CALLS],
-)
+@pytest.mark.parametrize("name", slow_but(QUICK, CALLS))
 def test_results_are_those_of_single_precision_rounded(name):
     half = jnp.bfloat16
     found = CALLS[name](*given(half))

@@ -4,6 +4,7 @@ Promotion of ranks raises in all tests; see `conftest.py`.
 """
 
 import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -15,24 +16,23 @@ import greedyjax as gj
 from greedyjax import certificates, metrics, nets, operators, training
 from greedyjax._numerics import abs_sq
 from greedyjax.training import losses
+from helpers import slow_but
 from public_calls import CALLS, LEFT_OUT, K, floating, given, net_of
 
-# In the quick tests, one of each kind of code.
+BOTH = [np.float32, np.complex64]
+# In the quick tests, one of each kind of code, in one of the two.
 QUICK = [
     "omp", "soft_omp", "niht", "soft_subspace_pursuit", "iht_batch", "cosamp, penalty",
     "HTPNet, hardened", "straight_through", "hardsort", "nmse", "NeuralSort", "SparseSort",
     "BoundaryGate", "Convolution", "HStack", "SharedSupport", "Blocks, soft", "Interactions",
     "selection", "GaussianPrior", "dictionary", "BCOO", "same_path", "complete", "sparse_bayes",
 ]  # fmt: skip
+TRACED = set(zip(QUICK, itertools.cycle(BOTH), strict=False))
 # Products of the user's, which get real vectors beside a complex matrix.
 MIXED = ["MatrixFree", "MatrixFree, prepared"]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CALLS],
-)
+@pytest.mark.parametrize(("name", "dtype"), slow_but(TRACED, itertools.product(CALLS, BOTH)))
 def test_values_and_gradients_mix_no_dtypes(name, dtype):
     """Tracing tells."""
     if name in MIXED and dtype == np.complex64:
@@ -46,7 +46,7 @@ def test_values_and_gradients_mix_no_dtypes(name, dtype):
         jax.eval_shape(jax.grad(size), given(dtype))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize("dtype", slow_but([np.complex64], BOTH))
 def test_calls_from_outside_of_jit_mix_none(dtype):
     """Checks of values, and what a training does between its steps; Adam itself mixes some."""
     A, Y, X = given(dtype)

@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import re
 from collections import Counter
 
@@ -24,7 +25,7 @@ from greedyjax.sorting._hardsort import _top_of_spread
 from greedyjax.structures import SharedSupport
 from greedyjax.training import fit, losses
 from greedyjax.training._epochs import Setup, _batches, of_one, start
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K, NUM = 12, 24, 3, 12
 PURSUIT, STEPS, SOFT = {"sparsity": K}, {"num_steps": 2}, {"tau": 0.1}
@@ -48,7 +49,8 @@ def batch(solve, prepare=lambda A: A, **settings):
 
 
 OMP_NET = OMPNet(A, **PURSUIT, **SOFT)
-IHT_NET = IHTNet(A, num_layers=2, **PURSUIT, **SOFT)
+LENGTH = 1 / np.linalg.norm(A, 2) ** 2  # By default JAX works it out, operation by operation.
+IHT_NET = IHTNet(A, num_layers=2, step_size=LENGTH, **PURSUIT, **SOFT)
 SPARSE = OMPNet(A, relaxation=SparseSort, **PURSUIT, **SOFT)
 gram = functools.partial(gj.dictionary, gram=True)
 READY = {
@@ -73,17 +75,13 @@ def by_operator(operator):
     return lambda A, Y: gj.iht_batch(operator, Y, batch_size=2, **PURSUIT, **STEPS)
 
 
-# One of each kind of code in the quick tests.
-QUICK = {
+ALL = {
     "omp": each(gj.omp, rtol=0.01),
     "soft_iht": each(gj.soft_iht, **STEPS, **SOFT),
     "cosamp": each(gj.cosamp, **STEPS),
     "omp_batch": batch(gj.omp_batch, rtol=0.01),
     "omp_batch, Gram": batch(gj.omp_batch, gram),
     "OMPNet, layers": lambda A, Y: OMP_NET.layers(Y),
-    "stacks": by_operator(READY["stacks"]),
-}
-ALL = {
     "soft_omp": each(gj.soft_omp, **SOFT),
     "iht": each(gj.iht, **STEPS),
     "iht, debias": each(gj.iht, debias=True, **STEPS),
@@ -105,14 +103,25 @@ ALL = {
     "OMPNet, hardened": lambda A, Y: OMP_NET.harden()(Y),
     "IHTNet, hardened": lambda A, Y: IHT_NET.harden()(Y),
     "IHTNet, choices": lambda A, Y: IHT_NET.choices(Y).x,
-    **{name: by_operator(operator) for name, operator in READY.items() if name != "stacks"},
+    **{name: by_operator(operator) for name, operator in READY.items()},
 }
-CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL)]
+# On a mesh each is quick over one kind of axes, and that by the Gram matrix over both.
+KINDS = [AxisType.Auto, AxisType.Explicit]
+ON_A_MESH = {
+    ("omp", AxisType.Auto),
+    ("soft_iht", AxisType.Explicit),
+    ("cosamp", AxisType.Explicit),
+    ("omp_batch", AxisType.Auto),
+    ("omp_batch, Gram", AxisType.Auto),
+    ("omp_batch, Gram", AxisType.Explicit),
+    ("OMPNet, layers", AxisType.Explicit),
+    ("MaskedFFT", AxisType.Explicit),
+}
 
 
 @functools.cache
 def on_one_device(name):
-    return jax.jit({**QUICK, **ALL}[name])(A, Y)
+    return jax.jit(ALL[name])(A, Y)
 
 
 def collectives(compiled):
@@ -139,11 +148,10 @@ def check_answers(found, name, mesh):
         assert one.sharding.is_equivalent_to(by_signal(mesh), one.ndim)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "kind"), slow_but(ON_A_MESH, itertools.product(ALL, KINDS)))
 def test_answers_on_a_mesh(name, kind):
     mesh = devices(kind)
-    found, sent = run({**QUICK, **ALL}[name], mesh, Y)
+    found, sent = run(ALL[name], mesh, Y)
     check_answers(found, name, mesh)
     if kind == AxisType.Auto and name in FOURIER:
         assert set(sent) <= {"all-gather"}
@@ -154,10 +162,10 @@ def test_answers_on_a_mesh(name, kind):
     assert sent == (Counter({"all-reduce": 1}) if one_predicate else Counter())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(["soft_iht", "omp_batch, Gram", "OMPNet, layers"], ALL))
 def test_answers_inside_of_shard_map(name):
     mesh = devices(AxisType.Auto)
-    solve = {**QUICK, **ALL}[name]
+    solve = ALL[name]
     specs = {"in_specs": (P(), P("signals")), "out_specs": P("signals")}
     found, sent = run(jax.shard_map(solve, mesh=mesh, **specs), mesh, Y)
     check_answers(found, name, mesh)
@@ -168,11 +176,15 @@ WIDE = np.random.default_rng(1).standard_normal((16, 2048))
 
 
 @pytest.mark.parametrize(
-    "solve", [gj.omp, functools.partial(gj.iht, num_steps=3)], ids=["omp", "iht"]
+    ("name", "kind"),
+    slow_but(
+        [("iht", AxisType.Auto), ("omp", AxisType.Explicit)],
+        itertools.product(["omp", "iht"], KINDS),
+    ),
 )
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(solve, kind):
+def test_a_matrix_spread_over_its_atoms_stays_where_it_lies(name, kind):
     """What is sent is of the size of a measurement, or of the candidates, and no more."""
+    solve = gj.omp if name == "omp" else functools.partial(gj.iht, num_steps=3)
     mesh, y = devices(kind), WIDE[:, [5, 1700, 2000]] @ np.array([1.0, -3.0, 2.0])
     matrix = jax.device_put(WIDE, NamedSharding(mesh, P(None, "signals")))
     signal = jax.device_put(y, NamedSharding(mesh, P()))
@@ -207,10 +219,12 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize(
-    "name",
-    [n if i < 3 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(LOSSES)],
+    ("name", "kind"),
+    slow_but(
+        [("selection", AxisType.Auto), ("reconstruction", AxisType.Explicit)],
+        itertools.product(LOSSES, KINDS),
+    ),
 )
 def test_gradients_of_losses(name, kind):
     loss, net = LOSSES[name]
@@ -228,7 +242,7 @@ def test_gradients_of_losses(name, kind):
         assert_close(one, other)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("kind", slow_but([AxisType.Auto], KINDS))
 def test_derivatives_of_a_batch(kind):
     def gradient(A, Y):
         total = lambda A, Y: jnp.sum(gj.omp_batch(gram(A), Y, batch_size=2, **PURSUIT).x ** 2)
@@ -241,8 +255,9 @@ def test_derivatives_of_a_batch(kind):
         assert_close(one, other)
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+    ("kind", "shards"), slow_but([(AxisType.Explicit, 2)], itertools.product(KINDS, [1, 2]))
+)
 def test_training_has_the_same_losses(kind, shards):
     settings = {
         "optimizer": optax.sgd(0.1), "num_epochs": 2, "batch_size": 4, "progress": False,
@@ -258,7 +273,9 @@ def test_training_has_the_same_losses(kind, shards):
 
 
 @pytest.mark.parametrize(
-    ("loss", "sums"), [(losses.selection, 1), (losses.reconstruction, 2)], ids=["selection", "x"]
+    ("loss", "sums"),
+    slow_but([(losses.selection, 1)], [(losses.selection, 1), (losses.reconstruction, 2)]),
+    ids=["selection", "x"],
 )
 def test_a_step_of_training_on_shards_sends_gradients_alone(loss, sums):
     graph, params, rest = nnx.split(OMP_NET, nnx.Param, ...)
@@ -282,9 +299,13 @@ def test_parts_are_shuffled_apart_and_batches_take_as_many_of_each():
         np.testing.assert_array_equal(places[:, part].ravel(), mine)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("k", [1, 5, 40])
-@pytest.mark.parametrize("parts", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("parts", "k", "dtype"),
+    slow_but(
+        [(1, 5, np.float64), (2, 40, np.float64), (2, 1, np.float32), (5, 5, np.float32)],
+        itertools.product([1, 2, 5], [1, 5, 40], [np.float32, np.float64]),
+    ),
+)
 def test_the_largest_of_spread_scores(k, dtype, parts):
     """Many ties, which go to the lowest index; a NaN comes first."""
     scores = np.random.default_rng(k).integers(-1, 4, (30, 40)).astype(dtype)

@@ -11,6 +11,7 @@ import pytest
 
 import greedyjax
 from greedyjax import cli
+from helpers import slow_but
 
 ROOT = Path(greedyjax.__file__).parents[1]
 (ACTION,) = (
@@ -97,7 +98,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"{greedyjax.__version__}\n"
 
 
-@pytest.mark.parametrize("missing", ["matplotlib", "pydicom", "pywt"])
+@pytest.mark.parametrize("missing", slow_but(["pydicom"], ["matplotlib", "pydicom", "pywt"]))
 def test_demo_names_its_extra_in_one_line(missing, tmp_path):
     ran = run(
         "import sys\n"

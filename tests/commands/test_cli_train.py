@@ -349,12 +349,9 @@ def test_as_a_program(tmp_path):
 # --- Interactions ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("names", "kept"),
-    [
-        ("AYX", "interactions, last fit"),
-        pytest.param("AY", "w = 1, last fit", marks=pytest.mark.slow),
-    ],
+    ("names", "kept"), [("AYX", "interactions, last fit"), ("AY", "w = 1, last fit")]
 )
 def test_interactions_are_kept_where_they_pay(tmp_path, names, kept):
     """Half of the atoms at random, each with its partner: weights per atom say nothing.

@@ -42,6 +42,7 @@ def kept(folder):
     return {path.name: path.stat().st_mtime_ns for path in files}
 
 
+@pytest.mark.slow  # Six processes.
 def test_a_second_run_compiles_nothing(start, tmp_path):
     on = {"JAX_ENABLE_COMPILATION_CACHE": "1"}
     first = start("kept", "first.npy", **on)

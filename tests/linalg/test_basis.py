@@ -7,7 +7,7 @@ import pytest
 
 from greedyjax.linalg.basis import empty_basis, extend
 from greedyjax.linalg.operators import join, split
-from helpers import DTYPES, assert_close
+from helpers import EACH_DTYPE, assert_close
 from oracles import finite_difference
 
 
@@ -49,7 +49,7 @@ def coefficients(atoms, y, active):
 ALL = np.ones(5, bool)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_rows_are_orthonormal_combinations_of_the_atoms(dtype):
     atoms = normal(5, 8, dtype=dtype)
     Q, T, rows = (np.asarray(field) for field in grow(atoms, ALL))
@@ -60,7 +60,7 @@ def test_rows_are_orthonormal_combinations_of_the_atoms(dtype):
     assert_close(rows, Q, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_projections_give_least_squares(dtype):
     atoms, y = normal(5, 8, dtype=dtype), normal(8, dtype=dtype, seed=1)
     expected = np.linalg.lstsq(atoms.T, y, rcond=None)[0]
@@ -83,7 +83,7 @@ def dependent_atoms(dtype):
     return atoms
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_a_dependent_atom_adds_a_row_of_zeros(dtype):
     atoms, y = dependent_atoms(dtype), normal(8, dtype=dtype, seed=1)
     for field in grow(atoms, ALL):
@@ -93,7 +93,7 @@ def test_a_dependent_atom_adds_a_row_of_zeros(dtype):
     assert_close(coefficients(atoms, y, ALL), z)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_an_atom_that_has_cancelled_adds_a_row_of_zeros(dtype):
     """What a mean of unit columns leaves where they cancel is rounding, however well it divides."""
     atoms = normal(5, 8, dtype=dtype)
@@ -103,7 +103,7 @@ def test_an_atom_that_has_cancelled_adds_a_row_of_zeros(dtype):
         assert np.all(np.asarray(field)[[0, 2, 4]].any(axis=1))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_what_uncertain_rows_leave_of_an_atom_is_no_direction(dtype):
     """The second atom tells d to a relative eps^0.6, so that is what is left of a + d."""
     a, d, b = normal(3, 8, dtype=dtype)

@@ -7,7 +7,7 @@ import pytest
 
 from greedyjax.linalg.norms import operator_norm_sq, step_size_of
 from greedyjax.linalg.operators import dense
-from helpers import DTYPES, assert_close
+from helpers import EACH_DTYPE, assert_close
 from oracles import finite_difference
 
 # The estimate stops once stationary to eps^(2/3); slow convergence multiplies that by 1 / gap.
@@ -32,7 +32,7 @@ def with_singular_values(values, n, dtype=np.float64):
     return ((U * values) @ V[: len(values)]).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_values_equal_numpy(dtype):
     for seed in range(8):
         A = normal(8, 20, dtype=dtype, seed=seed)
@@ -43,7 +43,7 @@ def test_values_equal_numpy(dtype):
     assert_close(norm_sq(A), np.linalg.norm(A, 2) ** 2, rtol=RTOL[dtype], atol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_close_and_repeated_singular_values(dtype):
     """Directions that power iteration cannot tell apart have nearly the same norm."""
     for second in (1.0, 1 - 1e-6, 1 - 1e-3, 0.99):

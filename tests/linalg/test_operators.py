@@ -9,7 +9,7 @@ import greedyjax as gj
 from greedyjax.linalg import operators
 from greedyjax.linalg.checked import as_operator, operator_dtype
 from greedyjax.linalg.operators import dense, unit_columns
-from helpers import DTYPES, assert_close, jit
+from helpers import EACH_DTYPE, assert_close, jit
 from operator_kinds import Duck
 from oracles import finite_difference
 
@@ -40,7 +40,7 @@ def columns(matrix):
 
 
 @pytest.mark.parametrize("vector_kind", ["real", "complex"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_products_equal_numpy(dtype, vector_kind):
     vector_dtype = np.finfo(dtype).dtype.type
     if vector_kind == "complex":
@@ -66,7 +66,7 @@ def test_batches_of_products_equal_numpy(dtype):
     assert_close(jax.vmap(A.rmatvec)(Y), Y @ matrix.conj())
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_columns_and_their_scale(dtype):
     matrix, scale = normal(5, 7, dtype=dtype), np.arange(1, 8).astype(np.finfo(dtype).dtype)
     A = dense(jnp.asarray(matrix))
@@ -78,7 +78,7 @@ def test_columns_and_their_scale(dtype):
 # --- Column norms --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_unit_columns(dtype):
     matrix = normal(5, 7, dtype=dtype) * np.logspace(-3, 3, 7)
     matrix[:, [1, 4]] = 0
@@ -136,7 +136,7 @@ def test_arrays_are_wrapped():
         assert_close(as_operator(given).matrix, matrix, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_the_dtype_of_an_array_is_that_of_its_operator(dtype):
     assert operator_dtype(as_operator(normal(5, 7, dtype=dtype))) == dtype
 

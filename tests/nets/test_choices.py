@@ -9,7 +9,7 @@ from flax import nnx
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import SoftSort, threshold_of
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K, LAYERS, STEP = 10, 16, 3, 4, 0.3
 FLOOR = 1e-6
@@ -166,7 +166,7 @@ def choices_and_gradients(net, Y):
     return choices, gradients
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_choices_are_those_of_the_hard_solver(family, dtype):
     make, magnitudes = FAMILIES[family]

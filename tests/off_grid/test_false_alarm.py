@@ -1,5 +1,7 @@
 """How many paths there are: thresholds against SciPy's, rates against noise, and bad calls."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from greedyjax.off_grid import newtonised_omp, newtonised_omp_batch, noise_norm
 from greedyjax.off_grid._false_alarm import length_of, thresholds
 from greedyjax.operators import Steering
 from greedyjax.structures import Blocks, SharedSupport
-from helpers import assert_close
+from helpers import assert_close, slow_but
 
 M, N = 16, 64
 A = Steering(M, N, jnp.complex128)
@@ -46,7 +48,10 @@ def test_the_length_of_a_line_of_antennas_is_that_of_the_formula():
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("is_complex", [True, False])
-@pytest.mark.parametrize(("snapshots", "false_alarm"), [(1, 0.3), (1, 1e-6), (8, 0.01)])
+@pytest.mark.parametrize(
+    ("snapshots", "false_alarm"),
+    slow_but([(1, 1e-6), (8, 0.01)], [(1, 0.3), (1, 1e-6), (8, 0.01)]),
+)
 def test_thresholds_are_those_of_scipy(known, is_complex, snapshots, false_alarm):
     if is_complex:
         atoms = jax.vmap(A.atom, out_axes=1)(A.frequencies)
@@ -91,8 +96,10 @@ def test_nothing_is_found_once_no_degrees_of_freedom_are_left():
 # --- Rates ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("snapshots", [1, 4])
+@pytest.mark.parametrize(
+    ("snapshots", "known"),
+    slow_but([(1, True), (4, False)], itertools.product([1, 4], [True, False])),
+)
 def test_noise_is_given_a_path_as_often_as_stated(known, snapshots):
     num, rate = 4000, 0.1
     frames = 3 * noise(snapshots, num, M, snapshots)
@@ -104,7 +111,7 @@ def test_noise_is_given_a_path_as_often_as_stated(known, snapshots):
     assert abs(np.mean(found.count) - rate) < 4 * (rate * (1 - rate) / num) ** 0.5 + 0.1 * rate
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", slow_but([False], [True, False]))
 def test_real_noise_too(known):
     num, rate = 4000, 0.1
     signals = 3 * noise(5, num, M, is_complex=False)
@@ -115,7 +122,7 @@ def test_real_noise_too(known):
     assert abs(np.mean(found.count) - rate) < 4 * (rate * (1 - rate) / num) ** 0.5 + 0.1 * rate
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", slow_but([True], [True, False]))
 def test_the_number_of_paths_is_found_and_few_more(known):
     num, rate, true = 500, 0.05, jnp.array([[-0.331], [0.062], [0.287]])
     gains = noise(0, num, 3, 4)

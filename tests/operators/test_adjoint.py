@@ -9,14 +9,14 @@ import scipy.sparse
 import greedyjax as gj
 import oracles
 from greedyjax.operators import check_adjoint
-from helpers import DTYPES, assert_close
+from helpers import EACH_DTYPE, assert_close
 from masked_fft import masked_fft
 from operator_kinds import TRACED, Duck
 
 KEY = jax.random.key(0)
 M, N = 5, 7
 COMPLEX = [np.complex64, np.complex128]
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_dtype = pytest.mark.parametrize("dtype", EACH_DTYPE)
 
 
 def matrix(dtype):

@@ -10,7 +10,7 @@ import pytest
 import greedyjax as gj
 import oracles
 from greedyjax.operators import DCT, Convolution, HStack, MaskedFFT, Steering, Wavelet
-from helpers import assert_close, jit, tolerance
+from helpers import assert_close, jit, slow_but, tolerance
 from ready_operators import (
     KEPT,
     PYLOPS,
@@ -25,6 +25,9 @@ from ready_operators import (
 
 KEY = jax.random.key(0)
 every_operator = pytest.mark.parametrize("name", READY)
+# One of each kind of code, where products have been compared and more takes long.
+FEW = ["MaskedFFT", "Wavelet", "Convolution", "HStack", "from PyLops"]
+few_operators = pytest.mark.parametrize("name", slow_but(FEW, READY))
 
 
 def vectors(length, seed=0, num=3):
@@ -59,13 +62,7 @@ def test_products_are_those_of_the_matrix(name):
 
 
 # Each operation is a program then.
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("MaskedFFT", "HStack") else pytest.mark.slow)
-        for name in READY
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(["MaskedFFT"], READY))
 def test_products_of_arrays_of_numpy_need_not_be_compiled(name):
     A, M = made(name), matrix_of(name)
     X, Y = vectors(M.shape[1]), vectors(M.shape[0])
@@ -74,7 +71,7 @@ def test_products_of_arrays_of_numpy_need_not_be_compiled(name):
         is_close(A.rmatvec(y), M.conj().T @ y, np.result_type(M, y))
 
 
-@every_operator
+@few_operators
 def test_products_in_a_loop_are_those_of_the_matrix(name):
     """XLA reuses memory there, and JAX 0.10 may write over what is still to be read."""
     A, M = made(name), matrix_of(name)
@@ -92,20 +89,24 @@ def test_columns_and_their_norms_are_those_of_the_matrix(name):
     A, M = made(name), matrix_of(name)
     operator = gj.operators.as_operator(A)
     assert operator.has_norms == READY[name].norms
-    norms = operator.column_norms
-    if READY[name].norms:
-        assert norms.dtype == np.float64
-        assert_close(norms, np.linalg.norm(M, axis=0))
-    else:
-        assert norms is None
-        norms = gj.dictionary(operator).column_norms
-        assert_close(norms, np.linalg.norm(M, axis=0))
-    for j in (0, M.shape[1] // 2, M.shape[1] - 1):
-        assert_close(operator.column(jnp.asarray(j)), M[:, j], atol=1e-10)
+    places = (0, M.shape[1] // 2, M.shape[1] - 1)
+
+    @jit  # One program instead of one for each operation.
+    def norms_and_columns(A):
+        prepared = A if READY[name].norms else gj.dictionary(A)
+        return prepared.column_norms, [A.column(jnp.asarray(j)) for j in places]
+
+    norms, columns = norms_and_columns(operator)
+    assert norms.dtype == np.float64
+    assert_close(norms, np.linalg.norm(M, axis=0))
+    for j, column in zip(places, columns, strict=True):
+        assert_close(column, M[:, j], atol=1e-10)
+    if not READY[name].norms:
+        assert operator.column_norms is None
 
 
-@every_operator
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@few_operators
+@pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float32, np.float64]))
 def test_adjoints_pass_their_test(name, dtype):
     A = made(name, dtype)
     if name != "from PyLops":
@@ -113,7 +114,7 @@ def test_adjoints_pass_their_test(name, dtype):
     gj.operators.check_adjoint(A, KEY)
 
 
-@every_operator
+@few_operators
 def test_half_precision_is_computed_in_single(name):
     A, M = made(name, np.float16), matrix_of(name)
     x = np.linspace(-1, 1, M.shape[1], dtype=np.float16)
@@ -156,7 +157,7 @@ def test_frequencies_of_steering_vectors():
 # --- Derivatives ---------------------------------------------------------------------------------
 
 
-@every_operator
+@few_operators
 def test_derivatives_in_vectors_are_products(name):
     """In both modes, one after the other, and over a batch."""
     A, M = made(name), matrix_of(name)
@@ -181,7 +182,9 @@ def test_derivatives_in_vectors_are_products(name):
     assert_close(hessian, gram, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", [name for name, each in READY.items() if each.arrays])
+@pytest.mark.parametrize(
+    "name", slow_but(FEW, [name for name, each in READY.items() if each.arrays])
+)
 def test_derivatives_in_arrays_are_finite_differences(name):
     ready = READY[name]
     M = matrix_of(name)
@@ -199,8 +202,8 @@ def test_derivatives_in_arrays_are_finite_differences(name):
         products = np.real(np.vdot(y, M @ x)) + np.sum(np.abs(M.conj().T @ y) ** 2)
         return products + np.sum(norms**3)
 
-    assert_close(loss(ready.arrays), oracle(ready.arrays), np.float64)
-    gradients = jit(jax.grad(loss))(in_precision(ready.arrays, np.float64))
+    value, gradients = jit(jax.value_and_grad(loss))(in_precision(ready.arrays, np.float64))
+    assert_close(value, oracle(ready.arrays), np.float64)
     h = 1e-6
     for i, (array, gradient) in enumerate(zip(ready.arrays, gradients, strict=True)):
         direction = vectors(array.size, 2 + i)[0].reshape(array.shape)
@@ -276,12 +279,7 @@ def test_a_real_operator_of_pylops_keeps_imaginary_parts():
 
 
 # Each compiles three solvers.
-few = ["MaskedFFT", "Wavelet", "Convolution", "HStack", "from PyLops"]
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in few else pytest.mark.slow) for name in READY]
-)
+@pytest.mark.parametrize("name", slow_but(["MaskedFFT", "HStack"], READY))
 def test_solvers_find_what_they_find_with_the_matrix(name):
     M = matrix_of(name)
     A = made(name) if READY[name].norms else gj.dictionary(made(name))

@@ -11,7 +11,7 @@ import fitting_oracles
 import greedyjax as gj
 import oracles
 from greedyjax import certificates, metrics
-from helpers import assert_close, jit
+from helpers import assert_close, jit, slow_but
 from operator_kinds import KNOWN, PAIRS, TRACED, Duck, K, N, matrix_free, problem
 
 STEPS, MERGES = 4, 2
@@ -103,17 +103,18 @@ def assert_solves(make, pair, names=tuple(SOLVERS), *, traced=True):
             np.testing.assert_array_equal(support[support >= 0], used)
 
 
-def test_every_solver_takes_an_operator():
-    assert_solves(TRACED["MatrixFree"], "complex")
+# One for each way to use an operator.
+FEW = ("omp", "soft_omp", "iht", "soft_htp", "cosamp")
+
+
+@pytest.mark.parametrize("names", slow_but(["few"], ["few", "all"]))
+def test_every_solver_takes_an_operator(names):
+    assert_solves(TRACED["MatrixFree"], "complex", FEW if names == "few" else tuple(SOLVERS))
 
 
 @pytest.mark.parametrize("name", ["BCOO", "a duck with columns, prepared"])
 def test_solvers_take_operators_of_other_kinds(name):
     assert_solves(TRACED[name], "real A, complex y", ("omp", "soft_iht"))
-
-
-# One for each way to use an operator.
-FEW = ("omp", "soft_omp", "iht", "soft_htp", "cosamp")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pickle
 from typing import Any
 
@@ -18,7 +19,7 @@ from greedyjax import nets, streaming
 from greedyjax.policies import PerAtom, PerStep
 from greedyjax.pursuit import GramMatrix
 from greedyjax.training import fit, losses
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 from policy_oracles import omp_oracle
 
 M, N, K, STEPS, NUM, TAU = 10, 16, 4, 3, 5, 0.1
@@ -70,7 +71,7 @@ def numpy_of(policy):
     return lambda step, c, z: np.asarray(policy(gj.policies.Context(step, c, z)))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 @pytest.mark.parametrize("name", POLICIES)
 def test_omp_follows_the_policy(name, dtype):
     A, Y = problems(dtype)
@@ -93,8 +94,12 @@ def test_the_gram_fit_follows_the_policy(name, monkeypatch):
     assert_close(found.x, expected)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize(
+    ("name", "remat"),
+    slow_but(
+        [("mixed", False), ("after neighbour", True)], itertools.product(POLICIES, [False, True])
+    ),
+)
 def test_soft_omp_follows_it_and_so_do_gradients(name, remat):
     """In the policy's arrays, in y and in A, against differences of the oracle."""
     y, policy = Y[0], POLICIES[name]
@@ -188,7 +193,8 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+# Of CoSaMP that the policy changes something, and no more: see below.
+@pytest.mark.parametrize("name", slow_but(["iht", "htp", "subspace_pursuit"], SOLVERS))
 def test_every_solver_follows_the_policy(name):
     policy = mixed()
     # Five merged atoms at most, of ten equations: fits on more are not determined.

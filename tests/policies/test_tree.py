@@ -75,6 +75,7 @@ def test_how_closed_an_atom_is_can_be_learned():
     X = rooted_signals(rng, 64, 6)
     Y = X @ A.T + 0.02 * rng.standard_normal((64, 14))
 
+    @jax.jit
     def loss(closed):
         net = nets.OMPNet(A, sparsity=6, tau=0.1, weights=Tree(jnp.asarray(PARENTS), closed))
         return losses.selection(net, Y, X)

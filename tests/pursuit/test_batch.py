@@ -11,7 +11,7 @@ import greedyjax as gj
 import oracles
 from greedyjax.pursuit import GramMatrix, plan
 from greedyjax.pursuit.fits import _gram_matrix
-from helpers import DTYPES, assert_close, random_problem
+from helpers import DTYPES, assert_close, random_problem, slow_but
 
 M, N, K, NUM = 24, 50, 4, 11  # N fills no whole block of scores, NUM no whole block of signals.
 
@@ -90,7 +90,7 @@ def test_equals_the_oracle(form, dtype, weighted):
     assert found.support.dtype == found.num_steps.dtype == np.int32
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 4, 1000])
+@pytest.mark.parametrize("batch_size", slow_but([4], [None, 1, 4, 1000]))
 def test_blocks_of_any_size(batch_size):
     A, Y = signals(2, np.float64)
     found = by_gram(A, Y, sparsity=K, batch_size=batch_size)

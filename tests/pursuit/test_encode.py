@@ -11,7 +11,7 @@ import greedyjax as gj
 from greedyjax import streaming
 from greedyjax.pursuit import HTP, IHT, OMP, CoSaMP, OrderRecursive, SubspacePursuit
 from greedyjax.structures import Blocks, SharedSupport
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 
 M, N, K, NUM = 24, 50, 6, 37
 
@@ -53,7 +53,14 @@ METHODS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, np.float64) for name in METHODS), ("OMP", np.complex64)]
+    ("name", "dtype"),
+    slow_but(
+        [
+            *((name, np.float64) for name in ("OMP, tolerance", "OMP, blocks", "HTP")),
+            ("OMP", np.complex64),
+        ],
+        [*((name, np.float64) for name in METHODS), ("OMP", np.complex64)],
+    ),
 )
 def test_codes_are_the_nonzeros_of_the_dense_answers(name, dtype):
     method, (A, Y) = METHODS[name], signals(dtype)
@@ -75,8 +82,9 @@ def test_codes_by_the_gram_matrix_have_the_derivatives_of_the_dense_answers():
     def total(Y, solve):
         return jnp.sum(weights * solve(OMP(K), gj.dictionary(A), Y))
 
-    by_codes = jax.grad(total)(Y, lambda *args: gj.encode(*args).dense(N))
-    by_dense = jax.grad(total)(Y, lambda *args: gj.recover_batch(*args).x)
+    gradient = jit(jax.grad(total), static_argnums=1)
+    by_codes = gradient(Y, lambda *args: gj.encode(*args).dense(N))
+    by_dense = gradient(Y, lambda *args: gj.recover_batch(*args).x)
     np.testing.assert_allclose(by_codes, by_dense, rtol=0, atol=1e-12)
     assert np.abs(by_dense).max() > 0.1
 
@@ -117,7 +125,7 @@ def test_streams_of_signals_are_stored_as_codes():
     assert_close(codes.dense(N), gj.omp_batch(A, Y, sparsity=K).x)
 
 
-@pytest.mark.parametrize("method", [OMP(8), OMP(30, atol=0.1)])
+@pytest.mark.parametrize("method", slow_but([OMP(8)], [OMP(8), OMP(30, atol=0.1)]))
 def test_nothing_has_the_shape_of_all_dense_answers(method):
     num, m, n = 65_536, 64, 2048
     shapes = jax.ShapeDtypeStruct((m, n), jnp.float32), jax.ShapeDtypeStruct((num, m), jnp.float32)
@@ -145,7 +153,7 @@ def test_one_signal_is_sent_to_recover():
 # --- Bad signals ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["OMP", "OMP, tolerance", "IHT, debiased"])
+@pytest.mark.parametrize("name", slow_but(["OMP"], ["OMP", "OMP, tolerance", "IHT, debiased"]))
 @pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 def test_a_bad_signal_is_listed_and_the_others_are_coded(name, wrap):
     A, Y = signals(np.float32)

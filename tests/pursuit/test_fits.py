@@ -12,7 +12,7 @@ import greedyjax as gj
 import oracles
 from generalised_omp import GeneralisedOMP
 from greedyjax.pursuit import OMP, Answer, Fit, GramMatrix, Known, LeastSquares
-from helpers import DTYPES, assert_close, jit, random_problem
+from helpers import EACH_DTYPE, assert_close, jit, random_problem
 
 M, N, K, TAU = 10, 16, 4, 0.1
 
@@ -62,7 +62,7 @@ class SolvedAgain:
         return Answer(problem.system.column_scale * x, residual[None], state[0].support, len(z))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 @pytest.mark.parametrize("penalised", [False, True], ids=["plain", "ridge"])
 def test_the_gram_matrix_fits_as_least_squares_does(dtype, penalised):
     A, _, y = random_problem(0, M, N, K, dtype, noise=0.2)

@@ -8,13 +8,13 @@ import pytest
 
 import fitting_oracles
 import greedyjax as gj
-from helpers import DTYPES, assert_close, random_problem
+from helpers import EACH_DTYPE, assert_close, random_problem
 
 M, N, K, STEPS, STEP = 16, 24, 3, 4, 0.3
 htp = jax.jit(functools.partial(gj.htp, sparsity=K, num_steps=STEPS, step_size=STEP))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_equals_the_oracle(dtype):
     weights = np.random.default_rng(0).uniform(0.5, 1.5, N)
     for seed in range(4):

@@ -29,7 +29,7 @@ from greedyjax.pursuit import (
     system_for,
     turns_of,
 )
-from helpers import assert_close, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 
 M, N, K, STEPS = 8, 12, 3, 3
 METHODS = {
@@ -40,6 +40,8 @@ METHODS = {
     "cosamp": CoSaMP(K, STEPS),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
+# One of each kind of code, where all of them would take too long.
+some_methods = pytest.mark.parametrize("name", slow_but(["omp", "iht", "cosamp"], METHODS))
 A, X, Y = random_problem(0, M, N, K, np.float64, noise=0.1)
 
 
@@ -58,7 +60,7 @@ def test_two_of_the_same_settings_are_equal_and_survive_pickling(name):
     assert f"{type(method).__name__}(sparsity=3" in repr(method)
 
 
-@every_method
+@some_methods
 def test_a_method_has_the_doors_of_its_functions(name):
     for found, expected in zip(gj.recover(METHODS[name], A, Y), door(name, A, Y), strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -82,15 +84,18 @@ def by_hand(method):
     return method.prepared(system), problem, turns_of(problem, weighting, None, method)
 
 
-@every_method
+@some_methods
 def test_init_step_and_answer_can_be_called_by_hand(name):
-    method, problem, turns = by_hand(METHODS[name])
-    state = method.init(problem, turns.first)
-    for step in range(method.num_steps):
-        state, choices = method.step(problem, state, turns.turn(jnp.asarray(step), turns.each))
-        assert all(choice.scores.shape == (N,) for choice in choices)
-    answer = method.answer(problem, state)
-    assert_close(problem.unit * answer.x, door(name, A, Y).x)
+    @jit  # One program instead of one for each operation.
+    def solved():
+        method, problem, turns = by_hand(METHODS[name])
+        state = method.init(problem, turns.first)
+        for step in range(method.num_steps):
+            state, choices = method.step(problem, state, turns.turn(jnp.asarray(step), turns.each))
+            assert all(choice.scores.shape == (N,) for choice in choices)
+        return problem.unit * method.answer(problem, state).x
+
+    assert_close(solved(), door(name, A, Y).x)
 
 
 def test_run_records_what_it_is_asked_for():

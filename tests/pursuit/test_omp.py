@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import orthogonal_mp
 
 import greedyjax as gj
-from helpers import DTYPES, assert_close, random_problem
+from helpers import EACH_DTYPE, assert_close, random_problem, slow_but
 from oracles import finite_difference
 from oracles import omp as omp_oracle
 from oracles import soft_omp as soft_omp_oracle
@@ -57,7 +57,7 @@ def assert_recoveries_close(actual, expected, dtype):
 # --- Hard ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_hard_equals_the_oracle(dtype):
     for seed in range(6):
         A, _, y = random_problem(seed, M, N, 4, dtype, noise=0.2)
@@ -73,7 +73,7 @@ def test_hard_equals_scikit_learn():
         assert_close(omp(A, y).x, orthogonal_mp(A, y, n_nonzero_coefs=K))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_hard_recovers_sparse_signals(dtype):
     A, x, y = random_problem(0, M, N, 2, dtype)
     found = omp(A, y)
@@ -180,7 +180,7 @@ def test_ties_take_the_lowest_index():
 # --- Soft ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_soft_equals_the_oracle(dtype):
     scale = np.linspace(0.5, 2, N)
     for seed in range(4):
@@ -202,7 +202,7 @@ def test_one_temperature_per_step():
     assert_close(soft_omp(A, y, taus).x, soft_omp_oracle(A, y, K, taus).x, rtol=1e-8)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_soft_tends_to_hard(dtype):
     A, _, y = random_problem(1, M, N, 4, dtype, noise=0.2)
     w = weights_of()
@@ -272,7 +272,7 @@ def directional(gradients, tangents):
 FINITE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 def test_soft_gradients_equal_finite_differences_of_the_oracle(dtype):
     A, y, w, c = small_problem(dtype)
     tau = np.array([0.3, 0.2, 0.1])
@@ -296,7 +296,7 @@ def test_soft_gradients_equal_finite_differences_of_the_oracle(dtype):
     assert_close(forward, directional(gradients, tangents), rtol=1e-8)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 def test_hard_gradients_are_those_of_the_fit(dtype):
     A, y, w, c = small_problem(dtype)
 

@@ -1,6 +1,7 @@
 """The derivative of the steps of OMP, against that of the loop that takes them."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from greedyjax.policies import as_weighting
 from greedyjax.pursuit import OMP, problem_of, relaxed_of, system_for, turns_of
 from greedyjax.pursuit._orthogonal import _take_steps
 from greedyjax.sorting import SoftSort
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 
 M, N, K = 6, 9, 3
 
@@ -26,8 +27,13 @@ def arguments(seed, dtype):
     return args, tuple(rng.standard_normal(a.shape).astype(a.dtype) for a in args)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
-@pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
+@pytest.mark.parametrize(
+    ("soft", "dtype"),
+    slow_but(
+        [(True, np.complex128), (False, np.float64)],
+        itertools.product([True, False], [np.float64, np.complex128]),
+    ),
+)
 def test_every_output_moves_as_the_loop_says(soft, dtype):
     """`_take_steps.fun` is the loop as it stands, which JAX differentiates by its own rules."""
     make = functools.partial(steps, K, soft)

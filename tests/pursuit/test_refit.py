@@ -12,7 +12,7 @@ import greedyjax as gj
 from greedyjax.nets import OMPNet
 from greedyjax.pursuit import IHT
 from greedyjax.structures import SharedSupport
-from helpers import DTYPES, assert_close, tolerance
+from helpers import EACH_DTYPE, assert_close, tolerance
 from operator_kinds import matrix_free
 
 M, N, K, NUM = 8, 14, 3, 6
@@ -45,7 +45,7 @@ def formula(A, C, Y, support, elsewhere, noise):
     return np.stack(X)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
 def test_equals_the_formula(dtype):
     A, C, Y = problem(dtype)
     found = gj.GaussianPrior(C, 0.2, 0.05).refit(A, Y, SUPPORT)

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 import greedyjax as gj
 from greedyjax.pursuit._rounds import sizes_of_rounds
 from greedyjax.structures import Blocks
-from helpers import assert_close
+from helpers import assert_close, slow_but
 
 M, N, K, NUM = 56, 80, 48, 50
 RNG = np.random.default_rng(0)
@@ -38,17 +38,17 @@ def one_by_one(**settings):
 PLAIN = one_by_one()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"weights": np.linspace(0.5, 2, N)},
-        {"weights": np.linspace(0.5, 2, K * N).reshape(K, N)},
-        {"penalty": np.linspace(0, 1e-3, N)},
-    ],
-    ids=["plain", "weights", "weights of steps", "penalty"],
-)
-def test_answers_are_those_of_each_signal_alone(settings):
+SETTINGS = {
+    "plain": {},
+    "weights": {"weights": np.linspace(0.5, 2, N)},
+    "weights of steps": {"weights": np.linspace(0.5, 2, K * N).reshape(K, N)},
+    "penalty": {"penalty": np.linspace(0, 1e-3, N)},
+}
+
+
+@pytest.mark.parametrize("name", slow_but(["plain", "weights of steps"], SETTINGS))
+def test_answers_are_those_of_each_signal_alone(name):
+    settings = SETTINGS[name]
     expected = (one_by_one(**settings) if settings else PLAIN)(Y, ATOL)
     found = gj.omp_batch(A, Y, sparsity=K, atol=ATOL, batch_size=8, **settings)
     counts = np.asarray(found.num_steps)
@@ -98,7 +98,7 @@ def test_a_signal_that_is_not_finite_shows():
     assert np.isfinite(found.residual_norm[rest]).all()
 
 
-@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("kind", slow_but([AxisType.Explicit], [AxisType.Explicit, AxisType.Auto]))
 def test_signals_on_two_devices_have_the_same_answers_where_they_lie(kind):
     mesh = jax.make_mesh((2,), ("signals",), axis_types=(kind,), devices=jax.devices("cpu")[:2])
     by_signal, everywhere = (NamedSharding(mesh, spec) for spec in (P("signals"), P()))

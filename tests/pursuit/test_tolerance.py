@@ -9,7 +9,7 @@ from sklearn.linear_model import orthogonal_mp
 
 import greedyjax as gj
 from greedyjax import streaming
-from helpers import assert_close
+from helpers import assert_close, slow_but
 from oracles import omp as omp_oracle
 
 M, N, K, NUM = 16, 32, 8, 12
@@ -23,7 +23,11 @@ omp = jax.jit(functools.partial(gj.omp, sparsity=K))
 batch = jax.jit(functools.partial(gj.omp_batch, sparsity=K))
 
 
-@pytest.mark.parametrize("settings", [{"atol": 0.5}, {"rtol": 0.3}, {"rtol": 0.1, "atol": 0.5}])
+ALONE = [{"atol": 0.5}, {"rtol": 0.3}, {"rtol": 0.1, "atol": 0.5}]
+OF_EACH = [{"rtol": RTOL}, {"atol": ATOL}, {"rtol": RTOL, "atol": 0.5}]
+
+
+@pytest.mark.parametrize("settings", slow_but(ALONE[2:], ALONE))
 @pytest.mark.parametrize("batched", [False, True])
 def test_the_larger_tolerance_stops_each_signal(settings, batched):
     found = batch(A, Y, **settings) if batched else jax.vmap(lambda y: omp(A, y, **settings))(Y)
@@ -39,8 +43,9 @@ def test_the_larger_tolerance_stops_each_signal(settings, batched):
     assert len(counts) > 2, "signals stop at different steps"
 
 
-@pytest.mark.parametrize("settings", [{"rtol": RTOL}, {"atol": ATOL}, {"rtol": RTOL, "atol": 0.5}])
-def test_each_signal_of_a_batch_may_have_its_own(settings):
+@pytest.mark.parametrize("which", slow_but([2], range(3)), ids=["rtol", "atol", "both"])
+def test_each_signal_of_a_batch_may_have_its_own(which):
+    settings = OF_EACH[which]
     compiled, eager = batch(A, Y, **settings), gj.omp_batch(A, Y, sparsity=K, **settings)
     alone = [
         omp(A, y, **{name: np.broadcast_to(value, NUM)[i] for name, value in settings.items()})

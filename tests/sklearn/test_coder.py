@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from greedyjax.sklearn import SparseCoder
-from helpers import assert_close
+from helpers import assert_close, slow_but
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def digits():
     return atoms, (X - X.mean(axis=0))[:300] / 16, labels[:300]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float32, np.float64]))
 @pytest.mark.parametrize(
     "parameters",
     [{}, {"transform_n_nonzero_coefs": 10}, {"split_sign": True}, {"n_jobs": -1}, {"n_jobs": -9}],

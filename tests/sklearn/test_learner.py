@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from greedyjax.sklearn import DictionaryLearning
 from greedyjax.training import KSVD, MOD, OnlineGradient, learn_dictionary
-from helpers import assert_close, configured
+from helpers import assert_close, configured, slow_but
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def learner(**changes):
     return DictionaryLearning(24, **settings)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float32, np.float64]))
 @pytest.mark.parametrize("update", [None, MOD(), OnlineGradient(optax.adam(1e-2))])
 def test_it_learns_what_the_function_learns(digits, dtype, update):
     X = digits[0].astype(dtype)

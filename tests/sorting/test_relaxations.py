@@ -1,6 +1,7 @@
 """Every relaxation against its definition: values, hard limits, ties, gradients, losses."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from greedyjax.sorting import (
     SparseSort,
 )
 from greedyjax.training import losses
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 from optimal_transport import OptimalTransport
 from oracles import finite_difference, hardsort, topk_mask
 from oracles import softsort as softsort_oracle
@@ -44,8 +45,7 @@ TAUS = np.array([1e-6, 1e-2, 0.1, 0.5, 3.0, 1e3])
 
 every_relaxation = pytest.mark.parametrize("name", ALL)
 by_rows = pytest.mark.parametrize("name", BY_ROWS)
-some_k = [pytest.param(k, marks=() if k == 3 else pytest.mark.slow) for k in (1, 3, N)]
-every_k = pytest.mark.parametrize("k", some_k)
+every_k = pytest.mark.parametrize("k", slow_but([3], [1, 3, N]))
 
 
 @functools.cache
@@ -186,7 +186,7 @@ def test_derivatives_are_finite_and_units_cancel(name, dtype, k):
     assert np.all(np.abs(forward) <= allowed)
 
 
-@pytest.mark.parametrize("tau", [0.1, 0.5])
+@pytest.mark.parametrize("tau", slow_but([0.5], [0.1, 0.5]))
 @every_relaxation
 def test_gradients_are_those_of_the_definition(name, tau):
     relaxation, oracle = ALL[name]
@@ -265,13 +265,8 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(each, marks=() if each == "SparseSort" else pytest.mark.slow)
-        for each in BY_ROWS
-    ],
+    ("name", "net"), slow_but([("SparseSort", "OMPNet")], itertools.product(BY_ROWS, NETS))
 )
 def test_networks_run_and_harden_with_any_relaxation(name, net):
     relaxation = BY_ROWS[name][0]
@@ -298,14 +293,14 @@ def test_networks_run_and_harden_with_any_relaxation(name, net):
     # Sorting by transport weighs the far-away scores of those atoms a little.
     rtol = 1e-5 if name == "transport" else None
     assert_close(network.choice_loss(choices, targets), np.mean(each), rtol=rtol)
-    assert np.isfinite(losses.selection(network, Y[None], X[None]))
+    assert np.isfinite(jit(losses.selection)(network, Y[None], X[None]))
 
 
 def test_a_gate_serves_the_network_of_iht():
     network = NETS["IHTNet"](BoundaryGate)
     expected = gj.soft_iht(A, Y, sparsity=3, tau=0.05, num_steps=4, relaxation=BoundaryGate).x
     assert_close(network(Y), np.asarray(expected))
-    assert np.isfinite(losses.selection(network, Y[None], X[None]))
+    assert np.isfinite(jit(losses.selection)(network, Y[None], X[None]))
 
 
 # --- Protocols -----------------------------------------------------------------------------------

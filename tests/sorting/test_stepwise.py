@@ -11,7 +11,7 @@ import greedyjax as gj
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.sorting import BoundaryGate, NeuralSort, SoftSort, SparseSort, Stepwise
 from greedyjax.training.losses import selection
-from helpers import assert_close
+from helpers import assert_close, slow_but
 
 M, N, K, STEPS, ETA, TAU = 12, 20, 4, 5, 0.4, 0.3
 
@@ -32,14 +32,17 @@ def soft_iht(A, y, weights, relaxation):
     ).x  # fmt: skip
 
 
-@pytest.mark.parametrize("relaxation", [SoftSort, NeuralSort, SparseSort, BoundaryGate])
+RELAXATIONS = [SoftSort, NeuralSort, SparseSort, BoundaryGate]
+
+
+@pytest.mark.parametrize("relaxation", slow_but([SoftSort, BoundaryGate], RELAXATIONS))
 def test_choices_are_those_of_the_relaxation(relaxation):
     A, y, _ = problem()
     w = np.linspace(0.5, 2, N)
     assert_close(soft_iht(A, y, w, Stepwise(relaxation)), soft_iht(A, y, w, relaxation))
 
 
-@pytest.mark.parametrize("relaxation", [SoftSort, BoundaryGate])
+@pytest.mark.parametrize("relaxation", slow_but([BoundaryGate], [SoftSort, BoundaryGate]))
 def test_of_several_steps_it_is_the_derivative_with_all_other_masks_held_fixed(relaxation):
     """In the weights of each step by differences of that step's mask alone; in y by masks alone."""
     A, y, _ = problem()
@@ -88,6 +91,7 @@ def test_passes_through_the_fits_of_omp():
     assert np.abs(within[0] - through[0]).max() > 1e-3, "earlier choices reach later ones"
 
 
+@pytest.mark.slow  # Ten problems of thirty steps.
 def test_thirty_cold_steps_lower_the_loss_where_the_whole_derivative_explodes():
     """Signals that decay slowly: many entries lie at the boundary, and each step asks for it."""
     m, n, num = 128, 512, 8
@@ -136,7 +140,7 @@ def test_has_the_losses_of_the_relaxation():
         net, again = (
             make(A, sparsity=K, tau=TAU, relaxation=each) for each in (SoftSort, Stepwise(SoftSort))
         )
-        both = jax.value_and_grad(lambda net: selection(net, Y, X))
+        both = jax.jit(jax.value_and_grad(lambda net: selection(net, Y, X)))
         for got, expected in zip(*map(jax.tree.leaves, (both(again), both(net))), strict=True):
             assert_close(got, np.asarray(expected))
 

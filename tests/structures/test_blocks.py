@@ -10,7 +10,7 @@ import greedyjax as gj
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.structures import Blocks, Plain
 from greedyjax.training import losses
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 from oracles import finite_difference, softmax
 
 M, N, K = 14, 18, 2
@@ -19,10 +19,10 @@ IDS = {
     "equal, not side by side": np.arange(N) % 9,
     "unequal": np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5, 2, 4, 6, 7, 7, 1]),
 }
-every_ids = pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
-every_dtype = pytest.mark.parametrize(
-    "dtype", [np.float64, pytest.param(np.complex128, marks=pytest.mark.slow)]
-)
+every_ids = pytest.mark.parametrize("name", IDS)
+# Blocks of equal sizes are the easier case: in most tests they are slow.
+unequal_ids = pytest.mark.parametrize("name", slow_but(["unequal"], IDS))
+every_dtype = pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.complex128]))
 
 
 def members(ids):
@@ -40,7 +40,8 @@ def problem(dtype, seed=0):
 
 @every_dtype
 @every_ids
-def test_omp_chooses_and_fits_whole_blocks(ids, dtype):
+def test_omp_chooses_and_fits_whole_blocks(name, dtype):
+    ids = IDS[name]
     A, y, w = problem(dtype)
     found = gj.omp(A, y, sparsity=K, weights=w, structure=Blocks(ids))
     expected = block_oracles.block_omp(A, y, members(ids), K, w)
@@ -53,8 +54,9 @@ def test_omp_chooses_and_fits_whole_blocks(ids, dtype):
 
 
 @every_dtype
-@every_ids
-def test_soft_omp_adds_the_mean_atoms_of_each_place_in_a_block(ids, dtype):
+@unequal_ids
+def test_soft_omp_adds_the_mean_atoms_of_each_place_in_a_block(name, dtype):
+    ids = IDS[name]
     A, y, w = problem(dtype)
     solve = jit(
         lambda tau: gj.soft_omp(A, y, sparsity=K, tau=tau, weights=w, structure=Blocks(ids))
@@ -67,8 +69,9 @@ def test_soft_omp_adds_the_mean_atoms_of_each_place_in_a_block(ids, dtype):
 
 
 @every_dtype
-@every_ids
-def test_iht_keeps_whole_blocks(ids, dtype):
+@unequal_ids
+def test_iht_keeps_whole_blocks(name, dtype):
+    ids = IDS[name]
     A, y, w = problem(dtype)
     blocks, step = Blocks(ids), 0.3
     settings = {"sparsity": K, "num_steps": 5, "step_size": step, "weights": w}
@@ -95,10 +98,10 @@ def test_a_debiased_answer_fits_the_blocks_that_are_kept():
         assert_close(cold.x, expected)
 
 
-@every_ids
-def test_the_soft_solvers_tend_to_the_hard_ones(ids):
+@unequal_ids
+def test_the_soft_solvers_tend_to_the_hard_ones(name):
     A, y, w = problem(np.float64)
-    settings = {"sparsity": K, "weights": w, "structure": Blocks(ids)}
+    settings = {"sparsity": K, "weights": w, "structure": Blocks(IDS[name])}
     cold = gj.soft_omp(A, y, tau=1e-5, **settings)
     hard = gj.omp(A, y, **settings)
     assert_close(cold.x, np.asarray(hard.x))
@@ -137,7 +140,7 @@ def test_blocks_of_one_atom_are_no_blocks():
 # --- Everything else that a solver gives ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["soft_omp", "soft_iht", "omp"])
+@pytest.mark.parametrize("solver", slow_but(["soft_omp"], ["soft_omp", "soft_iht", "omp"]))
 def test_gradients_are_those_of_the_loop(solver):
     A, y, w = problem(np.float64)
     ids, tau = IDS["unequal"], 0.1
@@ -198,7 +201,7 @@ def test_the_selection_loss_counts_the_energy_of_blocks():
         each.append(-np.log(softmax(scores[still] / tau) @ (energy[still] + 1e-6)))
         closed.append(int(np.argmax(np.where(np.isin(np.arange(8), closed), -1, scores))))
         r = y - A @ block_oracles.block_omp(A, y, members(ids), step + 1, w).x
-    assert_close(losses.selection(net, y[None], x[None]), np.mean(each))
+    assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(each))
 
 
 def test_a_policy_sees_atoms_and_multiplies_them_before_the_pool():

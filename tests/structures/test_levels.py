@@ -15,7 +15,7 @@ from greedyjax.pursuit import OMP, GramMatrix
 from greedyjax.sorting import BoundaryGate, NeuralSort
 from greedyjax.structures import Levels, Plain, SharedSupport
 from greedyjax.training import losses
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 from oracles import softmax
 
 M, N = 14, 18
@@ -39,13 +39,7 @@ SOLVERS = {
     ),
     "cosamp": (gj.cosamp, gj.soft_cosamp, level_oracles.cosamp, MERGES),
 }
-every_solver = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("omp", "iht") else pytest.mark.slow)
-        for name in SOLVERS
-    ],
-)
+every_solver = pytest.mark.parametrize("name", slow_but(["omp", "iht"], SOLVERS))
 
 
 def problem(dtype, seed=0):
@@ -263,7 +257,7 @@ def test_the_selection_loss_of_iht_is_that_of_each_level():
             wanted[np.argsort(-t)[:count]] = True
             total += count * np.sum(np.where(wanted, t, 1 / len(v)) * plus(z * (1 - 2 * wanted)))
         expected.append(total)
-    assert_close(losses.selection(net, y[None], x[None]), np.mean(expected))
+    assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(expected))
 
 
 def test_the_selection_loss_of_omp_leaves_full_levels_out():
@@ -279,7 +273,7 @@ def test_the_selection_loss_of_omp_leaves_full_levels_out():
         z = np.linalg.lstsq(A[:, met], y, rcond=None)[0]
         scores = w * np.abs(A.T @ (y - A[:, met] @ z)) / norms
         expected.append(-np.log(softmax(scores[open_] / tau) @ (energy[open_] + 1e-6)))
-    assert_close(losses.selection(net, y[None], x[None]), np.mean(expected))
+    assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(expected))
 
 
 # --- What it is for ------------------------------------------------------------------------------

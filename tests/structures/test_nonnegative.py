@@ -17,7 +17,7 @@ from greedyjax.pursuit._blocks import _plan_for
 from greedyjax.pursuit._problem import EXACT
 from greedyjax.structures import Blocks, NonNegative, Plain, SharedSupport
 from greedyjax.training import losses
-from helpers import assert_close, jit
+from helpers import assert_close, jit, slow_but
 from oracles import finite_difference
 
 M, N, K, STEPS, ETA = 16, 30, 4, 5, 0.3
@@ -31,15 +31,8 @@ SOLVERS = {
     "cosamp": {"num_steps": STEPS},
     "subspace_pursuit": {"num_steps": STEPS},
 }
-every_solver = pytest.mark.parametrize("name", SOLVERS)
 # One of each kind of code, where all of them would take too long.
-some_solvers = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("omp", "iht", "htp") else pytest.mark.slow)
-        for name in SOLVERS
-    ],
-)
+some_solvers = pytest.mark.parametrize("name", slow_but(["omp", "iht", "htp"], SOLVERS))
 
 
 def problem(seed=0, num=None, m=M, n=N, noise=0.3):
@@ -79,10 +72,11 @@ def _by_residuals(A, Y, **settings):
 @pytest.mark.parametrize(
     ("form", "m", "n", "k"), [(_by_gram, 20, 50, 8), (_by_residuals, 20, 30, 10)]
 )
-def test_omp_is_greedy_non_negative_least_squares(form, m, n, k):
-    """500 problems of each form: the same atoms in the same order, the same coefficients."""
+@pytest.mark.parametrize("hundreds", slow_but([1], [1, 5]))
+def test_omp_is_greedy_non_negative_least_squares(form, m, n, k, hundreds):
+    """The same atoms in the same order, the same coefficients."""
     zeros = 0
-    for seed in range(5):
+    for seed in range(hundreds):
         A, Y, _ = problem(seed, num=100, m=m, n=n, noise=1.0)
         found = form(A, Y, sparsity=k, structure=POSITIVE)
         for i, y in enumerate(Y):
@@ -95,7 +89,7 @@ def test_omp_is_greedy_non_negative_least_squares(form, m, n, k):
     assert zeros > 10, "no atom ever ends at 0"
 
 
-@every_solver
+@pytest.mark.parametrize("name", slow_but(["omp", "iht", "subspace_pursuit"], SOLVERS))
 def test_hard_solvers_are_those_of_the_definition(name):
     differ = 0
     for seed in range(4):
@@ -264,7 +258,11 @@ def _last_by_gram(A, y, **settings):
     return gj.omp_batch(gj.dictionary(A), y[None], **settings).x[0]
 
 
-@pytest.mark.parametrize("solved", [lambda A, y, **more: gj.omp(A, y, **more).x, _last_by_gram])
+def _of_one(A, y, **settings):
+    return gj.omp(A, y, **settings).x
+
+
+@pytest.mark.parametrize("solved", slow_but([_last_by_gram], [_of_one, _last_by_gram]))
 def test_the_gradient_of_omp_is_that_of_least_squares_on_the_positive_atoms(solved):
     A, y, _ = problem(2)
     settings = {"sparsity": 2 * K, "structure": POSITIVE}
@@ -294,7 +292,8 @@ def test_networks_learn_which_atoms_are_used(make):
         x[rng.choice(10, 3, replace=False)] = rng.uniform(0.5, 2, 3)
     Y = X @ A.T + 0.1 * rng.standard_normal((120, M)).astype(np.float32)
     net = make(A)
-    before = losses.hard_reconstruction(net, Y[80:], X[80:])
+    hard_error = jit(losses.hard_reconstruction)
+    before = hard_error(net, Y[80:], X[80:])
     fitted = training.fit(
         net,
         (Y[:80], X[:80]),
@@ -306,7 +305,7 @@ def test_networks_learn_which_atoms_are_used(make):
         val_loss=losses.hard_reconstruction,
         progress=False,
     )
-    assert losses.hard_reconstruction(fitted.net, Y[80:], X[80:]) < 0.9 * before
+    assert hard_error(fitted.net, Y[80:], X[80:]) < 0.9 * before
     weights = np.asarray(fitted.net.atom_weights)
     assert weights[:10].mean() > 1.1 * weights[10:].mean()
     assert np.all(fitted.net(Y) >= 0)

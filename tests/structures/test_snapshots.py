@@ -23,14 +23,14 @@ from greedyjax.pursuit import (
 )
 from greedyjax.structures import Blocks, SharedSupport
 from greedyjax.training import losses
-from helpers import assert_close
+from helpers import assert_close, jit, slow_but
 from oracles import finite_difference
 
 M, N, L, K, STEPS, ETA = 16, 30, 3, 3, 5, 0.3
 IDS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 2, 6, 7, 7, *range(8, 23)])
 GROUPS = [np.flatnonzero(i == IDS).tolist() for i in range(IDS.max() + 1)]
 every_dtype = pytest.mark.parametrize(
-    "dtype", [np.complex128, pytest.param(np.float64, marks=pytest.mark.slow)]
+    "dtype", slow_but([np.complex128], [np.complex128, np.float64])
 )
 
 
@@ -79,6 +79,8 @@ SOLVERS = {
     ),
 }
 every_solver = pytest.mark.parametrize("name", SOLVERS)
+# One of each kind of code, where all of them would take too long.
+some_solvers = pytest.mark.parametrize("name", slow_but(["omp", "iht"], SOLVERS))
 
 
 def atoms_of(found):
@@ -100,7 +102,7 @@ def test_snapshots_share_the_support_that_numpy_finds(name, dtype):
         assert_close(found.residual_norm, np.linalg.norm(Y - A @ X))
 
 
-@every_solver
+@some_solvers
 def test_blocks_are_chosen_together_in_every_solver(name):
     solve, oracle = SOLVERS[name]
     A, Y, w = problem(np.float64)
@@ -109,7 +111,7 @@ def test_blocks_are_chosen_together_in_every_solver(name):
     assert atoms_of(found) == sorted(atoms)
 
 
-@every_solver
+@pytest.mark.parametrize("name", slow_but(["omp", "cosamp"], SOLVERS))
 def test_snapshots_choose_blocks_together(name):
     solve, oracle = SOLVERS[name]
     A, Y, w = problem(np.float64, seed=1)
@@ -139,7 +141,7 @@ def test_columns_of_y_are_snapshots_only_if_asked_for():
         gj.omp(A, Y, sparsity=K, structure=SharedSupport(SharedSupport()))
 
 
-@pytest.mark.parametrize("rtol", [0.0, 0.3])
+@pytest.mark.parametrize("rtol", slow_but([0.3], [0.0, 0.3]))
 def test_frames_in_a_batch_equal_frames_alone(rtol):
     frames = [problem(np.complex128, seed)[1] for seed in range(5)]
     A = problem(np.complex128)[0]
@@ -171,7 +173,7 @@ def test_a_start_for_other_snapshots_is_refused():
 # --- Soft ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tau", [0.02, 0.2])
+@pytest.mark.parametrize("tau", slow_but([0.2], [0.02, 0.2]))
 def test_soft_solvers_are_those_of_blocks_over_a_repeated_matrix(tau):
     """``vec(Y) = (I kron A) vec(X)``, where a block has one atom of each snapshot."""
     A, Y, w = problem(np.float64)
@@ -191,7 +193,7 @@ def _soft(name, A, Y, tau, w=None):
     return soft(A, Y, sparsity=K, tau=tau, weights=w, structure=SharedSupport(), **family).x
 
 
-@every_solver
+@some_solvers
 def test_soft_solvers_tend_to_the_hard_ones(name):
     A, Y, _ = problem(np.complex128)
     family = {} if name == "omp" else {"num_steps": 3}
@@ -200,7 +202,7 @@ def test_soft_solvers_tend_to_the_hard_ones(name):
     assert_close(_soft(name, A, Y, 1e-6), np.asarray(hard.x))
 
 
-@every_solver
+@some_solvers
 def test_gradients_are_those_of_finite_differences(name):
     A, Y, w = problem(np.float64)
     loss = lambda A, Y, w: jnp.sum(
@@ -216,53 +218,54 @@ def test_gradients_are_those_of_finite_differences(name):
     )
 
 
+NETS = {
+    "omp": functools.partial(nets.OMPNet, sparsity=K),
+    "iht": functools.partial(nets.IHTNet, sparsity=K, num_layers=4),
+    "cosamp": functools.partial(nets.CoSaMPNet, sparsity=K, num_layers=2),
+}
+
+
+# Four short steps of IHT find too little to learn from their own answers.
 @pytest.mark.parametrize(
-    "make",
-    [
-        functools.partial(nets.OMPNet, sparsity=K),
-        pytest.param(
-            functools.partial(nets.IHTNet, sparsity=K, num_layers=4), marks=pytest.mark.slow
-        ),
-        pytest.param(
-            functools.partial(nets.CoSaMPNet, sparsity=K, num_layers=2), marks=pytest.mark.slow
-        ),
-    ],
+    ("name", "given"),
+    slow_but(
+        [("omp", False)],
+        [("omp", True), ("omp", False), ("iht", True), ("cosamp", True), ("cosamp", False)],
+    ),
 )
-def test_networks_learn_which_atoms_the_snapshots_share(make):
+def test_networks_learn_which_atoms_the_snapshots_share(name, given):
     rng = np.random.default_rng(0)
     A = problem(np.float64)[0].astype(np.float32)
     X = np.zeros((120, N, L), np.float32)
     for x in X:
         x[rng.choice(10, K, replace=False)] = rng.standard_normal((K, L))
     Y = np.einsum("mn,bnl->bml", A, X) + 0.15 * rng.standard_normal((120, M, L)).astype(np.float32)
-    net = make(A, tau=0.3, structure=SharedSupport())
+    net = NETS[name](A, tau=0.3, structure=SharedSupport())
     assert net(Y[:4]).shape == net.harden()(Y[:4]).shape == (4, N, L)
     assert net(Y[0]).shape == (N, L)
     assert_close(
-        losses.reconstruction(net, Y[:9], X[:9]),
+        jit(losses.reconstruction)(net, Y[:9], X[:9]),
         np.mean(np.sum((np.asarray(net(Y[:9])) - X[:9]) ** 2, axis=(1, 2))),
         rtol=1e-5,
     )
-    before = losses.hard_reconstruction(net, Y[80:], X[80:])
-    # Four short steps of IHT find too little to learn from their own answers.
-    for signals in (X[:80],) if isinstance(net, nets.IHTNet) else (X[:80], None):
-        fitted = training.fit(
-            net,
-            (Y[:80], signals),
-            (Y[80:], X[80:]),
-            optimizer=optax.adam(3e-2),
-            num_epochs=4,
-            batch_size=8,
-            key=jax.random.key(0),
-            val_loss=losses.hard_reconstruction,
-            progress=False,
-        )
-        assert losses.hard_reconstruction(fitted.net, Y[80:], X[80:]) < 0.9 * before
-        weights = np.asarray(fitted.net.atom_weights)
-        assert weights[:10].mean() > 1.2 * weights[10:].mean()
-    assert losses.hidden_rows(folds=4)(fitted.net, Y[80:]) < losses.hidden_rows(folds=4)(
-        net, Y[80:]
+    hard_error = jit(losses.hard_reconstruction)
+    before = hard_error(net, Y[80:], X[80:])
+    fitted = training.fit(
+        net,
+        (Y[:80], X[:80] if given else None),
+        (Y[80:], X[80:]),
+        optimizer=optax.adam(3e-2),
+        num_epochs=4,
+        batch_size=8,
+        key=jax.random.key(0),
+        val_loss=losses.hard_reconstruction,
+        progress=False,
     )
+    assert hard_error(fitted.net, Y[80:], X[80:]) < 0.9 * before
+    weights = np.asarray(fitted.net.atom_weights)
+    assert weights[:10].mean() > 1.2 * weights[10:].mean()
+    hidden_error = jit(losses.hidden_rows(folds=4))
+    assert hidden_error(fitted.net, Y[80:]) < hidden_error(net, Y[80:])
 
 
 # --- Order-recursive least squares ---------------------------------------------------------------

@@ -8,12 +8,24 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 # Compiling is nearly all the time of the tests. The passes left out come after those that choose
 # the order of operations, and cost more than they win on arrays of this size.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
+
+
+def slow_but(quick, every):
+    """Values of a parametrised test, tuples where it takes several: all but the quick are slow."""
+    values = lambda each: each if isinstance(each, tuple) else (each,)
+    marks = lambda each: () if each in quick else pytest.mark.slow
+    return [pytest.param(*values(each), marks=marks(each)) for each in every]
+
+
+# The quick two have nothing in common: one is real and single, the other complex and double.
+EACH_DTYPE = slow_but((np.float32, np.complex128), DTYPES)
 
 # dtype -> (rtol, atol) for a few dozen steps on a well-conditioned problem of unit scale: about a
 # thousand roundings, and atol a tenth of that for the entries that should be zero. A test that
@@ -29,7 +41,7 @@ _TOLERANCES = {
 def forget_programs():
     """Before there are too many: each keeps memory mappings, and a process may have 65,530."""
     mappings = Path("/proc/self/maps")
-    if not mappings.exists() or mappings.read_text().count("\n") > 20_000:
+    if not mappings.exists() or mappings.read_bytes().count(b"\n") > 30_000:
         jax.clear_caches()
 
 

@@ -11,7 +11,7 @@ import greedyjax as gj
 import learning_oracles
 from greedyjax.problems import sparse_in_levels
 from greedyjax.training import count_weights, sparse_bayes
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K, NUM = 10, 16, 3, 7
 
@@ -35,7 +35,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 def test_equals_the_loop(dtype, settings):
     A, Y = measurements(dtype)
     got = compiled(A, Y, **settings)

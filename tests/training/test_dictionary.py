@@ -13,7 +13,7 @@ from dictionary_oracles import relative_error
 from greedyjax.pursuit import OMP
 from greedyjax.training import KSVD, MOD, OnlineGradient, _dictionary_steps, learn_dictionary
 from greedyjax.training._dictionary_coding import Batch
-from helpers import assert_close
+from helpers import assert_close, slow_but
 
 M, N, K, NUM = 16, 20, 2, 1500
 KEY = jax.random.key(0)
@@ -24,6 +24,12 @@ UPDATES = {
     "gradient": OnlineGradient(optax.adam(3e-2)),
 }
 EACH = pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
+
+
+def mostly_slow(*quick):
+    """Each update, of which the `quick` ones differ most where one takes long to compile."""
+    some = [UPDATES[name] for name in quick]
+    return pytest.mark.parametrize("update", slow_but(some, UPDATES.values()), ids=UPDATES)
 
 
 def planted(seed=0, num=NUM, dtype=np.float64, noise=0.02):
@@ -47,7 +53,7 @@ def learn(Y, update=KSVD(), **changes):  # noqa: B008
     return learn_dictionary(Y, N, K, update=update, **settings)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.complex128, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.complex128]))
 @EACH
 def test_a_planted_dictionary_is_found(update, dtype):
     A, Y = planted(dtype=dtype)
@@ -59,7 +65,7 @@ def test_a_planted_dictionary_is_found(update, dtype):
     assert_close(np.linalg.norm(found.A, axis=0), np.ones(N))
 
 
-@EACH
+@mostly_slow("MOD")
 def test_history_has_the_errors(update):
     Y, val = planted()[1], planted(1, num=50)[1]
     found = learn(Y, update, val=val)
@@ -147,15 +153,15 @@ def test_units_do_not_matter(update, scale):
 
 @EACH
 def test_degenerate_signals_give_finite_dictionaries(update):
-    for Y in (np.zeros((40, M)), np.ones((40, M)), np.eye(M)[np.arange(40) % 3]):
-        found = learn(Y, update, batch_size=40)
+    for Y in (np.zeros((NUM, M)), np.ones((NUM, M)), np.eye(M)[np.arange(NUM) % 3]):
+        found = learn(Y, update)
         assert np.all(np.isfinite(found.A))
         assert np.all(np.isfinite(found.history["error"][1:]))
         assert_close(np.linalg.norm(found.A, axis=0), np.ones(N))
 
 
 @pytest.mark.parametrize("observed", [None, jax.ShapeDtypeStruct((20_000, 8), bool)])
-@EACH
+@mostly_slow("MOD")
 def test_no_array_has_a_number_for_each_signal_and_atom(update, observed):
     num, m, n = 20_000, 8, 1024
     struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -167,8 +173,8 @@ def test_no_array_has_a_number_for_each_signal_and_atom(update, observed):
     assert memory < num * n * 4 / 2
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
-@EACH
+@pytest.mark.parametrize("dtype", slow_but([np.complex64], [np.float32, np.complex64]))
+@mostly_slow("gradient")
 def test_no_dtype_is_promoted_in_silence(update, dtype):
     Y = planted(dtype=dtype)[1]
     with jax.numpy_dtype_promotion("strict"):

@@ -9,14 +9,16 @@ import pytest
 from dictionary_oracles import ksvd_sweep, masked_ksvd_sweep, masked_omp, mod
 from greedyjax.training import KSVD, MOD, OnlineGradient, learn_dictionary
 from greedyjax.training._dictionary_coding import Batch, coded
-from helpers import assert_close
+from helpers import assert_close, slow_but
 from oracles import finite_difference
 
 M, N, K, NUM = 8, 12, 2, 300
 NONE = np.zeros(N, bool)
-BOTH = pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+BOTH = pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 UPDATES = {"K-SVD": KSVD(), "MOD": MOD(), "gradient": OnlineGradient(optax.adam(3e-2))}
 EACH = pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
+# Without a mask each finds a dictionary in the quick tests.
+KSVD_ALONE = pytest.mark.parametrize("update", slow_but([KSVD()], UPDATES.values()), ids=UPDATES)
 
 
 def signals(dtype=np.float64, num=NUM, missing=0.3, noise=0.3, m=M, n=N):
@@ -122,8 +124,8 @@ def masked(num=3000, missing=0.3, **settings):
     return A, np.ma.array(np.where(observed, Y, np.nan), mask=~observed)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.complex128, marks=pytest.mark.slow)])
-@EACH
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.complex128]))
+@KSVD_ALONE
 def test_a_planted_dictionary_is_found(update, dtype):
     A, Y = masked(noise=0.02, dtype=dtype, m=16, n=20)
     settings = {"batch_size": 100 if isinstance(update, OnlineGradient) else 500}

@@ -10,12 +10,12 @@ import greedyjax as gj
 from dictionary_oracles import ksvd_sweep, mod, relative_error
 from greedyjax.pursuit import OMP
 from greedyjax.training import KSVD, MOD, Coded, OnlineGradient
-from helpers import assert_close
+from helpers import assert_close, slow_but
 from oracles import finite_difference
 
 M, N, K, NUM = 6, 9, 2, 400
 NONE = np.zeros(N, bool)
-BOTH = pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+BOTH = pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 
 
 def coded(dtype, num=NUM):

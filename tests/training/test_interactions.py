@@ -75,6 +75,7 @@ def test_errors_are_those_of_the_signals_held_out(learned):
     assert 0.5 * found.errors[found.kept] < error(found.solver, held) < found.errors[found.kept]
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_learned_from_all_pairs():
     A, (Y, X), _ = problem(paired=True, num=300)
     split = (Y[:200], X[:200]), (Y[200:], X[200:])

@@ -10,7 +10,7 @@ import learning_oracles
 import oracles
 from greedyjax.nets import IHTNet, OMPNet
 from greedyjax.training import losses
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K, LAYERS, STEP, NUM = 10, 16, 3, 4, 0.3, 4
 TAU = 0.2
@@ -75,11 +75,10 @@ hard_reconstruction = jax.jit(losses.hard_reconstruction)
 
 @pytest.mark.parametrize(
     ("dtype", "signals"),
-    [
-        (np.complex128, np.float64),
-        (np.float64, np.float64),
-        (np.complex128, None),
-    ],
+    slow_but(
+        [(np.complex128, np.float64), (np.complex128, None)],
+        [(np.complex128, np.float64), (np.float64, np.float64), (np.complex128, None)],
+    ),
 )
 @both_families
 def test_selection_and_its_gradient(family, dtype, signals):
@@ -252,7 +251,11 @@ def hidden_rows_oracle(family, A, Y, weights):
 
 
 @pytest.mark.parametrize(
-    ("family", "dtype"), [("omp", np.complex128), ("omp", np.float64), ("iht", np.complex128)]
+    ("family", "dtype"),
+    slow_but(
+        [("omp", np.complex128), ("iht", np.complex128)],
+        [("omp", np.complex128), ("omp", np.float64), ("iht", np.complex128)],
+    ),
 )
 def test_hidden_rows_and_its_gradient(family, dtype):
     A, Y, _, weights = problem(dtype, np.float64)  # Four signals, so one fold is met twice.
@@ -266,7 +269,7 @@ def test_hidden_rows_and_its_gradient(family, dtype):
 
 
 def test_hidden_rows_sees_neither_units_nor_signals():
-    A, Y, X, weights = problem(np.float64, np.float64)
+    A, Y, X, weights = problem(np.complex128, np.float64)
     net = make("omp", A, weights)
     net.tau = net.tau * 1000
     value, gradient = hidden_rows(net, 1000 * Y, X)
