@@ -52,7 +52,7 @@ def _lawson_hanson(B, y, shortest, first):
     """The column of the largest positive correlation enters; those at 0 leave."""
     z, fitted = np.zeros(B.shape[1]), []
     start = np.linalg.lstsq(B[:, first], y, rcond=None)[0] if len(first) else np.zeros(0)
-    if np.all(start > 0):
+    if len(first) and np.all(start > 0):
         z[first], fitted = start, list(first)
     for _ in range(3 * len(z) + 3):
         correlations = B.T @ (y - B @ z)
