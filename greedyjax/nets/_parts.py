@@ -28,7 +28,8 @@ class Atoms:
     A learned column keeps its norm, and only its direction is trained: column ``j`` of the matrix
     is ``d_j p_j / ||p_j||``, where ``p_j`` is trained and ``d_j`` is the norm at the start. So
     columns that start at norm 1 stay there, and a column of zeros stays 0. The derivative is that
-    of this formula. It is orthogonal to the column, so a step never shortens ``p_j``.
+    of this formula. It is orthogonal to the column, so steps along it make ``p_j`` longer, and
+    later steps turn it less.
 
     `greedyjax.training.losses.selection` has no derivative in the matrix. From measurements alone,
     train with `greedyjax.training.losses.residual`.
