@@ -2,12 +2,13 @@
 
 A planted dictionary of 128 Gaussian atoms with 64 entries, as in `dictionary_learning.py`: signals
 of 4 atoms with normal coefficients, at 20 dB. `fit` trains a network with learned atoms by the loss
-`losses.residual`, at one of three temperatures, or at one that falls. Beside it stand the same
-training through hard OMP, and `learn_dictionary` with `OnlineGradient` and with `KSVD`, which also
-replace useless atoms. All start from the same signals, and make as many passes over the data.
+`losses.residual`, at one of three temperatures, or at one that falls; and with derivatives through
+one choice at a time, by the relaxation `Stepwise(SoftSort)`. Beside it stand the same training
+through hard OMP, and `learn_dictionary` with `OnlineGradient` and with `KSVD`, which also replace
+useless atoms. All start from the same signals, and make as many passes over the data.
 
-Gradients follow Adam with a learning rate that falls to 0. Each of two rates is tried, and the one
-with the lower error of validation signals is shown. Dictionaries are judged on other signals by
+Gradients follow Adam with a learning rate that falls to 0. Each of three rates is tried, and the
+one with the lower error of validation signals is shown. Dictionaries are judged on other signals by
 their relative squared error, coded by hard OMP with all weights 1, and by the share of planted
 atoms with which an atom has an inner product of 0.99.
 
@@ -27,11 +28,12 @@ from common import write_result
 import greedyjax as gj
 from greedyjax import nets
 from greedyjax.pursuit import OMP
+from greedyjax.sorting import SoftSort, Stepwise
 from greedyjax.training import KSVD, OnlineGradient, fit, learn_dictionary, losses
 
 SETTING = {"m": 64, "num_atoms": 128, "sparsity": 4, "snr_db": 20.0, "batch_size": 250}
 SETTING |= {"validation": 1_000, "test": 2_000, "found": 0.99}
-RATES = (5e-3, 2e-2)
+RATES = (1e-3, 5e-3, 2e-2)
 # In the units of the scores: the coefficients have a deviation of 1.
 FIXED, FALLING = (0.1, 0.03, 0.01), (0.3, 0.01)
 
@@ -98,6 +100,8 @@ def ways(num_steps: int, num_epochs: int):
         falling = optax.exponential_decay(first, num_steps, last / first)
         name = f"`fit`, Soft-OMP from {first:g} to {last:g}"
         yield name, rate, partial(train, losses.residual, falling, first)
+        stepwise = partial(train, losses.residual, falling, first, relaxation=Stepwise(SoftSort))
+        yield f"{name}, `Stepwise`", rate, stepwise
 
 
 def names(params):
@@ -113,9 +117,12 @@ def by_codes(update, batch_size, num_epochs, start, Y, key):
     ).A  # fmt: skip
 
 
-def by_fit(optimizer, num_epochs, loss, schedule, tau, start, Y, key):
+def by_fit(optimizer, num_epochs, loss, schedule, tau, start, Y, key, relaxation=SoftSort):
     """The atoms of a network, after the last epoch."""
-    net = nets.OMPNet(nets.Atoms(start, learned=True), sparsity=SETTING["sparsity"], tau=tau)
+    net = nets.OMPNet(
+        nets.Atoms(start, learned=True), sparsity=SETTING["sparsity"], tau=tau,
+        relaxation=relaxation,
+    )  # fmt: skip
     few = Y[: SETTING["batch_size"]]  # No epoch is chosen: each validates equally well.
     return fit(
         net, (Y, None), (few, None), optimizer=optimizer, num_epochs=num_epochs, key=key, loss=loss,
