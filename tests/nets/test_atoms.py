@@ -302,7 +302,7 @@ def test_a_copy_by_split_and_merge_and_a_file_have_the_same_answers():
     expected = np.asarray(net(Y))
     graph, state = nnx.split(net)
     stored = pickle.dumps(jax.tree.map(np.asarray, nnx.to_pure_dict(state)))
-    nnx.replace_by_pure_dict(state, pickle.loads(stored))
+    nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, pickle.loads(stored)))
     np.testing.assert_array_equal(nnx.merge(graph, state)(Y), expected)
     file = io.BytesIO()
     np.savez(file, A=net.A, weights=net.atom_weights)
