@@ -226,4 +226,20 @@ def missing() -> str:
     return "\n".join(lines)
 
 
-DICTIONARIES = {"planted": planted, "patches": patches, "missing": missing}
+def soft() -> str:
+    """Each way to learn a dictionary, at the rate with the lower error of validation signals."""
+    rows = load_result("soft_dictionary")["rows"]
+    of = lambda row, name: [each[name] for each in row["seeds"]]
+    head = "| dictionary by | learning rate | atoms found, mean | least of the seeds |"
+    lines = [f"{head} error, test |", "|---" * 5 + "|"]
+    for way in dict.fromkeys(row["way"] for row in rows):
+        mine = [row for row in rows if row["way"] == way]
+        best = min(mine, key=lambda row: mean(of(row, "val_error")))
+        found = [100 * share for share in of(best, "share_found")]
+        cells = [f"{best['rate']:g}" if best["rate"] else "–"]
+        cells += [f"{mean(found):.1f} %", f"{min(found):.1f} %"]
+        lines.append(f"| {way} | {' | '.join(cells)} | {mean(of(best, 'test_error')):.4f} |")
+    return "\n".join(lines)
+
+
+DICTIONARIES = {"planted": planted, "patches": patches, "missing": missing, "soft": soft}

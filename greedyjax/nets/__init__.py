@@ -8,10 +8,11 @@ from greedyjax.nets._networks import (
     OMPNet,
     SubspacePursuitNet,
 )
-from greedyjax.nets._parts import StepSize, Temperature, Weights
+from greedyjax.nets._parts import Atoms, StepSize, Temperature, Weights
 from greedyjax.nets._unrolled import Unrolled
 
 __all__ = [
+    "Atoms",
     "CoSaMPNet",
     "HTPNet",
     "IHTNet",

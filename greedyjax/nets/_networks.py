@@ -13,7 +13,7 @@ from greedyjax._types import Matrix
 from greedyjax.linalg.checked import as_operator, operator_dtype
 from greedyjax.linalg.norms import step_size_of
 from greedyjax.linalg.operators import Dense
-from greedyjax.nets._parts import StepSize
+from greedyjax.nets._parts import Atoms, StepSize
 from greedyjax.nets._unrolled import Unrolled
 from greedyjax.pursuit import HTP, IHT, NIHT, OMP, CoSaMP, LeastSquares, Method, SubspacePursuit
 from greedyjax.sorting import SoftSort
@@ -24,7 +24,7 @@ class OMPNet(Unrolled):
     """Soft-OMP unrolled into ``sparsity`` layers, with trainable weights.
 
     Args:
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: number of layers, static, between 1 and ``min(m, n)``.
         weights: `Weights`, an array or a policy, as in `Unrolled`.
         tau: a `Temperature`, or a number > 0 in the units of the measurements; one, or one per
@@ -50,7 +50,7 @@ class OMPNet(Unrolled):
 
     def __init__(
         self,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         sparsity: int,
         weights: Any = None,
@@ -106,14 +106,18 @@ class _Stepping(Unrolled):
     def method(self) -> Method:
         """The method, with the step size of now."""
         method: Any = self._method
-        return method.at_unit_scale(self.unit_step)
+        step = self.unit_step
+        if self.learn_atoms:  # A solver divides by the power of two of the matrix of now.
+            ratio = power_of_two(self.A).astype(step.dtype) / self.unit
+            step = step * ratio * ratio
+        return method.at_unit_scale(step)
 
 
 class IHTNet(_Stepping):
     """Soft-IHT unrolled into ``num_layers`` layers, with trainable weights.
 
     Args:
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_layers: number of layers, static, at least 1.
         weights: `Weights`, an array or a policy, as in `Unrolled`.
@@ -148,7 +152,7 @@ class IHTNet(_Stepping):
 
     def __init__(
         self,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         sparsity: int,
         num_layers: int,
@@ -174,7 +178,7 @@ class NIHTNet(Unrolled):
     Like `IHTNet`, but each layer computes its own step size.
 
     Args:
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_layers: number of layers, static, at least 1.
         weights: as in `IHTNet`, and so are the arguments below.
@@ -196,7 +200,7 @@ class NIHTNet(Unrolled):
 
     def __init__(
         self,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         sparsity: int,
         num_layers: int,
@@ -216,7 +220,7 @@ class HTPNet(_Stepping):
     Like `IHTNet`, with least squares at the end of every layer. So a few layers are enough.
 
     Args:
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: number of entries, static, between 1 and ``n``.
         num_layers: number of layers, static, at least 1.
         weights: as in `IHTNet`, and so are the arguments below.
@@ -240,7 +244,7 @@ class HTPNet(_Stepping):
 
     def __init__(
         self,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         sparsity: int,
         num_layers: int,
@@ -265,7 +269,7 @@ class SubspacePursuitNet(Unrolled):
     Weights enter both choices.
 
     Args:
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: atoms of a signal, static, between 1 and ``min(m, n)``.
         num_layers: number of layers, static, at least 1.
         weights: as in `OMPNet`, and so are the arguments below.
@@ -288,7 +292,7 @@ class SubspacePursuitNet(Unrolled):
 
     def __init__(
         self,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         sparsity: int,
         num_layers: int,
@@ -310,7 +314,7 @@ class CoSaMPNet(Unrolled):
     all. Weights enter both choices.
 
     Args:
-        A: matrix, shape ``(m, n)``.
+        A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: atoms of a signal, static, between 1 and ``min(m, n)``.
         num_layers: number of layers, static, at least 1.
         weights: as in `OMPNet`, and so is the temperature.
@@ -334,7 +338,7 @@ class CoSaMPNet(Unrolled):
 
     def __init__(
         self,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         sparsity: int,
         num_layers: int,

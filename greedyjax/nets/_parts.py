@@ -1,4 +1,4 @@
-"""The parts of a network: weights, temperature, step size.
+"""The parts of a network: atoms, weights, temperature, step size.
 
 Temperatures and step sizes are positive, and only their ratios matter. So their logarithms are
 learned.
@@ -10,10 +10,75 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from greedyjax import _checks
+from greedyjax._meshes import on_any_mesh
+from greedyjax._numerics import safe_inverse
+from greedyjax._precision import widened
 from greedyjax._types import static
+from greedyjax.linalg.checked import checked_matrix
+from greedyjax.linalg.operators import Dense, dense, in_memory, unit_columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Atoms:
+    """The matrix of a network, whose columns may be learned.
+
+    A learned column keeps its norm, and only its direction is trained: column ``j`` of the matrix
+    is ``d_j p_j / ||p_j||``, where ``p_j`` is trained and ``d_j`` is the norm at the start. So
+    columns that start at norm 1 stay there, and a column of zeros stays 0. The derivative is that
+    of this formula. It is orthogonal to the column, so steps along it make ``p_j`` longer, and
+    later steps turn it less.
+
+    `greedyjax.training.losses.selection` has no derivative in the matrix. From measurements alone,
+    train with `greedyjax.training.losses.residual`.
+
+    Attributes:
+        value: matrix, shape ``(m, n)``. An operator cannot be learned.
+        learned: whether the directions of the columns are trained.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax.nets import Atoms, OMPNet
+        >>> net = OMPNet(Atoms(2 * jnp.eye(3), learned=True), sparsity=1)
+        >>> net.A.tolist(), net.atoms.shape
+        ([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]], (3, 3))
+    """
+
+    value: Any
+    learned: bool = False
+
+
+def taken_apart(A: Any) -> tuple[Float[Array, "*parts m n"], Float[Array, " n"], Any]:
+    """The directions of the columns, which are trained, their norms, and the dtype of the matrix.
+
+    Complex directions are held by real and imaginary part: optimizers step against the gradient of
+    real numbers.
+    """
+    matrix = checked_matrix(A)
+    if not isinstance(matrix, jax.Array):
+        expected = "an array, as atoms are learned; of an operator only the weights can be"
+        _checks.fail(TypeError, "A", expected, type(A).__name__)
+    parts, norms = _taken_apart(matrix)
+    return (parts if len(parts) == 2 else parts[0]), norms, matrix.dtype
+
+
+@jax.jit
+@on_any_mesh()
+def _taken_apart(A: Inexact[Array, "m n"]) -> tuple[Float[Array, "parts m n"], Float[Array, " n"]]:
+    unit, scale = unit_columns(dense(widened(A)))
+    return in_memory(unit).parts, safe_inverse(scale)
+
+
+@jax.jit
+@on_any_mesh()
+def put_together(
+    directions: Float[Array, "*parts m n"], norms: Float[Array, " n"]
+) -> Inexact[Array, "m n"]:
+    """The matrix with columns of these directions, of any length, and of these norms."""
+    parts = directions if directions.ndim == 3 else directions[None]
+    return in_memory(unit_columns(Dense(parts))[0]).scale_columns(norms).matrix
 
 
 @jax.tree_util.register_dataclass
@@ -97,7 +162,8 @@ class StepSize:
     """The step size of a network with gradient steps.
 
     Attributes:
-        value: > 0; None means ``1 / ||A||^2`` by power iteration, computed once.
+        value: > 0; None means ``1 / ||A||^2`` by power iteration, computed once, of the matrix
+            given. If the atoms are learned, this step size remains.
         learned: whether the logarithm of the step size is trained.
     """
 

@@ -16,7 +16,7 @@ from greedyjax._numerics import real_dtype
 from greedyjax._precision import as_given
 from greedyjax._types import ByIdentity, Matrix, Recovery
 from greedyjax.linalg.checked import operator_dtype
-from greedyjax.nets._parts import Temperature, Weights
+from greedyjax.nets._parts import Atoms, Temperature, Weights, put_together, taken_apart
 from greedyjax.policies import as_weighting
 from greedyjax.pursuit import (
     Choices,
@@ -42,14 +42,15 @@ _CLOSED = -50.0  # Temperatures below any score of an atom that may be chosen.
 class Unrolled(nnx.Module):
     """A soft solver unrolled into layers, with trainable weights.
 
-    A network maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix is fixed. The
-    temperature is fixed too, unless it is learned. Train with `greedyjax.training.fit`, or take
+    A network maps measurements ``(..., m)`` to signals ``(..., n)``. The matrix and the temperature
+    are fixed, unless they are learned. Train with `greedyjax.training.fit`, or take
     gradients with respect to ``nnx.Param``. `OMPNet` and the other networks are `Unrolled` with a
     given method.
 
     Args:
         method: a `greedyjax.pursuit.Method`; each of its steps is a layer.
-        A: matrix, shape ``(m, n)``, or an operator, as in `greedyjax.recover`.
+        A: matrix, shape ``(m, n)``, or an operator, as in `greedyjax.recover`; or `Atoms`, which
+            may be learned.
         weights: `Weights`, or an array of weights to start from, or a `greedyjax.policies.Policy`,
             whose arrays are then trained. None means one weight per atom, starting at 1.
         tau: a `Temperature`, or one number > 0, or one per layer.
@@ -57,6 +58,9 @@ class Unrolled(nnx.Module):
             `greedyjax.sorting`. It also has the losses that `choice_loss` uses.
 
     Attributes:
+        A: the matrix, with its learned atoms, or the operator.
+        atoms: the trained ``nnx.Param`` if atoms are learned: directions of the columns, shape
+            ``(m, n)``, or ``(2, m, n)`` of a complex matrix, by real and imaginary part.
         weights: the trained ``nnx.Param``, shape ``(n,)`` or ``(G,)``, with a leading axis if each
             layer has its own weights; logarithms if ``positive``. For a policy, a tuple of arrays.
         atom_weights: the weights as solvers take them, shape ``(n,)`` or ``(num_layers, n)``.
@@ -79,7 +83,7 @@ class Unrolled(nnx.Module):
     def __init__(
         self,
         method: Method,
-        A: Matrix,
+        A: Matrix | Atoms,
         *,
         weights: Any = None,
         tau: Any = 1e-3,
@@ -101,6 +105,13 @@ class Unrolled(nnx.Module):
             self.log_tau = nnx.Param(jnp.log(jnp.asarray(tau.value, self._real)))
         else:
             self._tau = taus
+
+    @property
+    def A(self) -> Any:
+        """The matrix, with its learned atoms, or the operator."""
+        if not self.learn_atoms:
+            return self._A
+        return put_together(self.atoms[...], self._norms).astype(self._dtype)
 
     @property
     def method(self) -> Method:
@@ -224,12 +235,13 @@ class Unrolled(nnx.Module):
 
         return mean(self._method.structure, taus, choices, targets)
 
-    def rebuild(self: Own, *, A: Matrix | None = None, weights: Any = None) -> Own:
+    def rebuild(self: Own, *, A: Matrix | Atoms | None = None, weights: Any = None) -> Own:
         """The same network with another matrix or other weights.
 
         Args:
             A: shape ``(m, n)``; if the matrix is too small for the sparsity, the sparsity is
-                lowered.
+                lowered. If atoms are learned, this matrix is where they start, unless it is given
+                as `Atoms`.
             weights: as in the constructor. None keeps the present weights.
         """
         net = nnx.clone(self)
@@ -271,8 +283,19 @@ class Unrolled(nnx.Module):
         return real_dtype(operator_dtype(self.A))
 
     def _set_matrix(self, A: Any, method: Method) -> None:
-        """Takes an array as it is, and an operator as a pytree."""
-        self.A: Any = nnx.data(checked_operator(A, uses_columns=method.uses_columns))
+        """Takes an array as it is, or apart if it is learned, and an operator as a pytree."""
+        learned = getattr(self, "learn_atoms", False)
+        if isinstance(A, Atoms):
+            learned, A = _checks.flag("A.learned", A.learned), A.value
+        self.learn_atoms = learned
+        if learned:
+            self._A: Any = nnx.data(None)
+            directions, self._norms, self._dtype = taken_apart(A)
+            self.atoms = nnx.Param(directions)
+            return
+        self._A = nnx.data(checked_operator(A, uses_columns=method.uses_columns))
+        for name in ("atoms", "_norms", "_dtype"):  # Of a network that did learn them.
+            vars(self).pop(name, None)
 
     def _set_weights(self, weights: Any) -> None:
         """Takes weights apart into what is trained and what that means."""
@@ -314,14 +337,12 @@ class Unrolled(nnx.Module):
         self, solve: Callable[..., Any], Y: Inexact[ArrayLike, "..."], *relaxed: Relaxed
     ):
         """Applies a compiled function of many signals to a batch of any shape."""
-        snapshots = self._method.structure.snapshots
-        given, Y = Y, _checks.batch("Y", Y, self.A.shape[0], snapshots=snapshots)
-        weighting = as_weighting(
-            self.policy, self.A.shape[1], self.num_layers, operator_dtype(self.A)
-        )
+        A, snapshots = self.A, self._method.structure.snapshots
+        given, Y = Y, _checks.batch("Y", Y, A.shape[0], snapshots=snapshots)
+        weighting = as_weighting(self.policy, A.shape[1], self.num_layers, operator_dtype(A))
         rows, lead = in_rows(Y, snapshots)
         rows = rows if lead else Y
-        found = as_given(solve(self.method, self.A, rows, weighting, *relaxed), self.A, given)
+        found = as_given(solve(self.method, A, rows, weighting, *relaxed), A, given)
         if len(lead) <= 1:
             return found
         return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), found)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Inexact
 
 from greedyjax import _checks
 from greedyjax.nets import Unrolled
+from greedyjax.training import losses
 from greedyjax.training._loop import Plan
 
 # Two of them in one call have different numbers of signals, which `_` leaves open.
@@ -40,6 +41,9 @@ def check_functions(loss, val_loss, tau, net: nnx.Module) -> None:
     """Checks what `fit` calls. Of a schedule it looks at the first temperature alone."""
     for name, value in (("loss", loss), ("val_loss", val_loss or loss), ("tau", tau or loss)):
         _checks.function(name, value)
+    if loss is losses.selection and isinstance(net, Unrolled) and net.learn_atoms:
+        expected = "a loss with a derivative in the matrix, such as losses.residual, as atoms are"
+        _checks.fail(ValueError, "loss", f"{expected} learned", "losses.selection, which has none")
     if tau is None:
         return
     if not isinstance(net, Unrolled):

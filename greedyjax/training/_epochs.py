@@ -70,7 +70,7 @@ class Learned(NamedTuple):
         train_loss: mean over the steps that were taken.
         gradient_norm: the same, of all parameters.
         skipped_steps: how many were not taken.
-        slope: as ``gradient_norm``, of the weights alone.
+        slope: as ``gradient_norm``, of the weights and atoms alone.
         bad_losses: steps that were skipped, and whose loss was not finite either.
     """
 
@@ -151,7 +151,7 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
         assert isinstance(now, optax.ApplyIfFiniteState)
         params = optax.apply_updates(state.params, updates)
         # A temperature or a step size may learn where the weights do not.
-        slope = optax.tree.norm(gradient["weights"] if unrolled else gradient)
+        slope = optax.tree.norm(_of_choices(gradient) if unrolled else gradient)
         met = value, optax.tree.norm(gradient), slope, ~now.last_finite, ~jnp.isfinite(value)
         return State(params, now, state.step + 1), met
 
@@ -228,6 +228,13 @@ def _batches(setup: Setup, order: Array) -> Array:
     size = setup.batch_size // setup.shards
     whole = each // size * size
     return places[:, :whole].reshape(setup.shards, -1, size).swapaxes(0, 1)
+
+
+def _of_choices(gradient: Any) -> Any:
+    """The part for the weights, and for the atoms where they are learned."""
+    if "atoms" not in gradient:
+        return gradient["weights"]
+    return gradient["weights"], gradient["atoms"]
 
 
 def _finite_steps_only(setup: Setup) -> optax.GradientTransformation:

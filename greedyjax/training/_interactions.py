@@ -122,6 +122,9 @@ def learn_interactions(
     key = _checks.prng_key("key", key)
     if not isinstance(net, Unrolled):
         _checks.fail(TypeError, "net", "a network of greedyjax.nets", type(net).__name__)
+    if net.learn_atoms:
+        expected = "a network with a fixed matrix, such as net.rebuild(A=nets.Atoms(net.A))"
+        _checks.fail(ValueError, "net", expected, "one that learns its atoms")
     num_rounds = _checks.static_int("num_rounds", num_rounds, minimum=1)
     num_epochs = _checks.static_int("num_epochs", num_epochs, minimum=1)
     data = _arguments.data("train", train, net)

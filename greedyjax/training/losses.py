@@ -29,6 +29,7 @@ __all__ = [
     "hard_reconstruction",
     "hidden_rows",
     "reconstruction",
+    "residual",
     "selection",
     "straight_through",
 ]
@@ -69,6 +70,35 @@ def reconstruction(
     """
     X = _signals(X)
     return _error(net(Y), X)
+
+
+@_in_single
+def residual(
+    net: Unrolled, Y: Inexact[ArrayLike, "batch m *snapshots"], X: Any = None
+) -> Float[Array, ""]:
+    """Batch mean of ``||y - A x_hat||_2^2``, which needs no true signal.
+
+    It is the loss of a learned dictionary, `greedyjax.nets.Atoms`. If the matrix is fixed, the loss
+    teaches little: on almost any atoms least squares has a small residual.
+
+    Args:
+        net: maps ``Y`` to recovered signals.
+        Y: measurements, shape ``(batch, m)``.
+        X: ignored.
+
+    Returns:
+        A scalar in the squared units of ``Y``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from greedyjax import nets
+        >>> from greedyjax.training import losses
+        >>> net = nets.OMPNet(nets.Atoms(jnp.eye(2), learned=True), sparsity=1, tau=1e-3)
+        >>> float(losses.residual(net, jnp.array([[3.0, 1.0]])))
+        1.0
+    """
+    residuals = jnp.asarray(Y) - _measured(net.A, net(Y))
+    return jnp.mean(jnp.sum(abs_sq(residuals.reshape(len(residuals), -1)), axis=1))
 
 
 @_in_single
@@ -233,16 +263,22 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
 
         def one_fold(net, hidden, kept, Y):
             X_hat = net.rebuild(A=restrict(net.A, kept))(Y[:, kept])
-            matvec = as_operator(restrict(net.A, hidden)).matvec
-            if Y.ndim == 3:
-                matvec = jax.vmap(matvec, 1, 1)
             energy = lambda Z: jnp.sum(abs_sq(Z.reshape(len(Z), -1)), axis=1)
-            errors = energy(Y[:, hidden] - jax.vmap(matvec)(X_hat))
+            errors = energy(Y[:, hidden] - _measured(restrict(net.A, hidden), X_hat))
             return errors * safe_inverse(len(hidden) / m * energy(Y))
 
         return mean(state, jnp.asarray(Y))
 
     return loss
+
+
+@on_any_mesh(rows=(1,))
+def _measured(
+    A: Any, X: Inexact[Array, "batch n *snapshots"]
+) -> Inexact[Array, "batch m *snapshots"]:
+    """``A x`` of each signal."""
+    matvec = as_operator(A).matvec
+    return jax.vmap(matvec if X.ndim == 2 else jax.vmap(matvec, 1, 1))(X)
 
 
 def _error(X_hat: Array, X: Any) -> Float[Array, ""]:

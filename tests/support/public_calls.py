@@ -193,6 +193,10 @@ CALLS = dict(_solvers()) | dict(_nets()) | dict(_functions()) | dict(_operators(
     ),
     "selection": lambda A, Y, X: losses.selection(net_of(A), Y),
     "selection, IHTNet": lambda A, Y, X: losses.selection(net_of(A, "IHTNet"), Y, X),
+    "residual": lambda A, Y, X: losses.residual(net_of(A), Y),
+    "residual, Atoms": lambda A, Y, X: losses.residual(
+        net_of(nets.Atoms(A, learned=True), "IHTNet"), Y
+    ),
     "hidden_rows": lambda A, Y, X: losses.hidden_rows(folds=3)(net_of(A), Y),
     "prior": lambda A, Y, X: net_of(A).harden(prior=prior_of(A, jnp.float64))(Y),
     "GaussianPrior": lambda A, Y, X: prior_of(A).refit(A, Y, jnp.array([[1, 2]] * 3)),
@@ -233,7 +237,7 @@ LEFT_OUT = {
         "Learned",
         "Loss",
     ),
-    *("Temperature", "StepSize", "Weights"),
+    *("Atoms", "Temperature", "StepSize", "Weights"),
     # They run by themselves, and cannot be traced; `test_promotion.py` trains.
     *("fit", "fit_many", "learn_interactions", "learn_dictionary"),
     # What the last of them takes and returns; `training/test_dictionary.py` runs it.
