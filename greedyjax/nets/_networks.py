@@ -1,6 +1,6 @@
 """Networks made of the solvers of this library."""
 
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -75,12 +75,7 @@ class _Stepping(Unrolled):
         step_size = step_size if isinstance(step_size, StepSize) else StepSize(step_size)
         self.learn_step_size = _checks.flag("step_size.learned", step_size.learned)
         # Marked as data, because flax does not recognise a constant under jit as an array.
-        dtype = operator_dtype(self.A)
-        operator = as_operator(getattr(self.A, "A", self.A)).astype(real_dtype(dtype))
-        scale = jnp.ones((), real_dtype(dtype))
-        if isinstance(operator, Dense):
-            scale = power_of_two(operator.parts)
-            operator = Dense(operator.parts / scale)
+        dtype, (operator, scale) = operator_dtype(self.A), _in_units(self.A)
         self.unit = nnx.data(scale)
         if step_size.value is None:
             unit_step = step_size_of(operator, dtype)
@@ -91,6 +86,17 @@ class _Stepping(Unrolled):
             self.log_step = nnx.Param(jnp.log(unit_step))
         else:
             self._unit_step = nnx.data(unit_step)
+
+    def rebuild(self, *, A: Matrix | Atoms | None = None, weights: Any = None) -> Self:
+        """As in `Unrolled`; the step size stays, in the units of the matrices given."""
+        net = super().rebuild(A=A, weights=weights)
+        net.unit = nnx.data(_in_units(net.A)[1].astype(self.unit.dtype))
+        ratio = net.unit / self.unit
+        if self.learn_step_size:
+            net.log_step = nnx.Param(self.log_step[...] + 2 * jnp.log(ratio))
+        else:
+            net._unit_step = nnx.data(self._unit_step * ratio * ratio)
+        return net
 
     @property
     def unit_step(self) -> Float[Array, ""]:
@@ -111,6 +117,16 @@ class _Stepping(Unrolled):
             ratio = power_of_two(self.A).astype(step.dtype) / self.unit
             step = step * ratio * ratio
         return method.at_unit_scale(step)
+
+
+def _in_units(A: Any) -> tuple[Any, Float[Array, ""]]:
+    """The operator by its power of two, and that, as solvers divide a matrix in memory by it."""
+    dtype = real_dtype(operator_dtype(A))
+    operator = as_operator(getattr(A, "A", A)).astype(dtype)
+    if not isinstance(operator, Dense):
+        return operator, jnp.ones((), dtype)
+    scale = power_of_two(operator.parts)
+    return Dense(operator.parts / scale), scale
 
 
 class IHTNet(_Stepping):
