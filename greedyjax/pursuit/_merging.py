@@ -78,7 +78,7 @@ class _Merging(Method):
         n, x = problem.shape[1], problem.zeros()
         known = Known(lambda: jnp.zeros(n, x.dtype), lambda: problem.sizes(x))
         correlations = problem.correlations(problem.y)
-        rows, _ = turn.first(correlations, self.sparsity, known, fewer=True)
+        rows, _ = turn.first(correlations, self.sparsity, known, again=True, fewer=True)
         start = Iterate(x, problem.y, rows)
         if self.refits:
             start = Iterate(*self.fit.solve(problem, rows), rows)
@@ -91,11 +91,11 @@ class _Merging(Method):
         known = Known(lambda: now.rows.union(n, dtype), lambda: problem.sizes(now.x))
         candidates = min(self.candidates * self.sparsity, self.structure.shape(n)[0])
         correlations = problem.correlations(now.residual)
-        found, merging = turn.first(correlations, candidates, known, fewer=True)
+        found, merging = turn.first(correlations, candidates, known, again=True, fewer=True)
         merged = jax.tree.map(lambda *rows: jnp.concatenate(rows), now.rows, found)
         z, _ = self.fit.solve(problem, merged)
         known = Known(lambda: merged.union(n, dtype), lambda: problem.sizes(z))
-        rows, keeping = turn.first(z, self.sparsity, known, fewer=True)
+        rows, keeping = turn.first(z, self.sparsity, known, again=True, fewer=True)
         if self.refits:
             x, residual = self.fit.solve(problem, rows)
         else:

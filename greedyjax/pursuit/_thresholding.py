@@ -188,7 +188,7 @@ class FixedSteps(Thresholding):
         known = Known(lambda: state.chosen, lambda: problem.sizes(state.x))
         # For a step size of 1 / ||A||^2 no column is longer than the inverse of its root.
         turn = turn._replace(error=turn.error * lax.stop_gradient(self.step_size) ** 0.5)
-        rows, choice = turn.first(u, self.sparsity, known)
+        rows, choice = turn.first(u, self.sparsity, known, again=True)
         x, _ = self.fit.solve(problem, rows)
         mask = rows.mask(problem.shape[1], problem.y.dtype)
         support = rows.support

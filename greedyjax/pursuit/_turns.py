@@ -82,6 +82,7 @@ class Turn(NamedTuple):
         k: int,
         known: Known,
         *,
+        again: bool = False,
         fewer: bool = False,
     ) -> tuple[Rows, Choice]:
         """The rows of the atoms of the ``k`` best candidates, and the choice as it was met.
@@ -89,12 +90,14 @@ class Turn(NamedTuple):
         Args:
             correlations: as for `next`.
             k: how many.
-            known: the atoms of before, which may be chosen again.
+            known: the atoms of before.
+            again: whether a hard selector may choose those again.
             fewer: whether a hard selector leaves out candidates whose score is 0 or rounding. The
                 first candidate stands in their places.
         """
         choice, weights = self._choice(correlations, known, k)
-        rows = self._selector(weights).first(choice.scores, k)
+        chosen = None if again else self.structure.met(known.chosen())
+        rows = self._selector(weights).first(choice.scores, k, chosen)
         if isinstance(rows, Indices) and (fewer or self.structure.nonnegative):
             # No candidate without a positive score is fitted where answers are not negative.
             values, least = self.structure.pool(choice.magnitudes)[rows.index], 0
@@ -104,7 +107,7 @@ class Turn(NamedTuple):
             # Not `>`: a NaN must show.
             rows = Indices(jnp.where(values <= least, rows.index[0], rows.index))
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
-        return rows, choice
+        return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
 
     def keep(
         self, values: Float[Array, "parts *snapshots n"], k: int, known: Known

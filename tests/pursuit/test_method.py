@@ -122,6 +122,16 @@ def test_a_network_of_a_method_from_outside():
     assert_close(found.x[1], 2 * np.asarray(net.harden()(Y)))
 
 
+def test_a_method_from_outside_chooses_no_atom_twice():
+    """Where all other weights are 0, only rounding is left in the scores of the atoms chosen."""
+    A, _, y = random_problem(0, M, N, K, np.float32, noise=1.0)
+    weights = np.zeros(N, np.float32)
+    weights[[0, 1]] = 1  # Which are first where scores tie.
+    support = gj.recover(GeneralisedOMP(4), A, y, weights=weights).support
+    assert sorted(support[:2].tolist()) == [0, 1]
+    assert len(set(support.tolist())) == 4
+
+
 # --- What is no method ---------------------------------------------------------------------------
 
 
