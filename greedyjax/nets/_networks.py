@@ -1,6 +1,6 @@
 """Networks made of the solvers of this library."""
 
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -18,6 +18,8 @@ from greedyjax.nets._unrolled import Unrolled
 from greedyjax.pursuit import HTP, IHT, NIHT, OMP, CoSaMP, LeastSquares, Method, SubspacePursuit
 from greedyjax.sorting import SoftSort
 from greedyjax.structures import Plain, Structure
+
+Own = TypeVar("Own", bound="_Stepping")  # As in `_unrolled`.
 
 
 class OMPNet(Unrolled):
@@ -87,7 +89,7 @@ class _Stepping(Unrolled):
         else:
             self._unit_step = nnx.data(unit_step)
 
-    def rebuild(self, *, A: Matrix | Atoms | None = None, weights: Any = None) -> Self:
+    def rebuild(self: Own, *, A: Matrix | Atoms | None = None, weights: Any = None) -> Own:
         """As in `Unrolled`; the step size stays, in the units of the matrices given."""
         net = super().rebuild(A=A, weights=weights)
         net.unit = nnx.data(_in_units(net.A)[1].astype(self.unit.dtype))
