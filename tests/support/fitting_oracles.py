@@ -168,10 +168,14 @@ def _merging(A, y, sparsity, num_steps, weights, penalty, select, candidates, re
     return _solution(A, y, atoms.scale * x, np.argmax(kept, axis=1), num_steps)
 
 
-def _hard(atoms, scores, w, step, k):
-    rows = hardsort(w * scores, k)
+def more_than_rounding(atoms, rows, scores, w):
+    """The hard rows whose weighted scores are, or the first."""
     counts = (rows @ scores > 4 * eps(atoms.y) * np.linalg.norm(atoms.y)) & (rows @ w > 0)
     return rows[counts] if counts.any() else rows[:1]
+
+
+def _hard(atoms, scores, w, step, k):
+    return more_than_rounding(atoms, hardsort(w * scores, k), scores, w)
 
 
 def _soft(tau, num_steps):

@@ -80,9 +80,12 @@ def _merging(A, y, ids, counts, num_steps, weights, tau, candidates, refits, deb
     total = sum(counts)
     taus = None if tau is None else per_step(tau, num_steps)
 
-    def select(scores, step, k):
+    def select(atoms, scores, w, step, k):
         each = [-(-k // total) * count for count in counts]
-        return sort_in_levels(scores, ids, each, None if taus is None else taus[step])
+        rows = sort_in_levels(w * scores, ids, each, None if taus is None else taus[step])
+        return (
+            rows if taus is not None else fitting_oracles.more_than_rounding(atoms, rows, scores, w)
+        )
 
     settings = weights, None, select, candidates, refits, debias
     return fitting_oracles._merging(A, y, total, num_steps, *settings)
