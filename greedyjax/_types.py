@@ -198,7 +198,7 @@ class Codes(NamedTuple):
             if last >= given.shape[1]:
                 expected = f"at least {last + 1} columns, as the support has atom {last}"
                 _checks.fail(ValueError, "A", expected, f"shape {given.shape}")
-        products = _sum_of_atoms(widened(self.coefficients), self.support, widened(given).T)
+        products = sum_of_atoms(widened(self.coefficients), self.support, widened(given).T)
         return as_given(products, given, self.coefficients)
 
     def packed(
@@ -239,7 +239,7 @@ class Codes(NamedTuple):
 
 
 @jax.jit
-def _sum_of_atoms(coefficients: Array, support: Array, atoms: Array) -> Array:
+def sum_of_atoms(coefficients: Array, support: Array, atoms: Array) -> Array:
     """``sum_i c_i a_i`` of each signal, one place after another, so that memory is ``num m``."""
     num, k, *snapshots = coefficients.shape
     values = coefficients.reshape(num, k, math.prod(snapshots))

@@ -92,6 +92,8 @@ class _Stepping(Unrolled):
     def rebuild(self: Own, *, A: Matrix | Atoms | None = None, weights: Any = None) -> Own:
         """As in `Unrolled`; the step size stays, in the units of the matrices given."""
         net = super().rebuild(A=A, weights=weights)
+        if A is None:
+            return net
         net.unit = nnx.data(_in_units(net.A)[1].astype(self.unit.dtype))
         ratio = net.unit / self.unit
         if self.learn_step_size:

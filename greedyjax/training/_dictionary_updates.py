@@ -19,7 +19,7 @@ from greedyjax._numerics import (
     safe_inverse,
     times_real,
 )
-from greedyjax._types import static
+from greedyjax._types import static, sum_of_atoms
 
 # Uses of one atom that K-SVD reads at a time.
 _CHUNK = 128
@@ -293,13 +293,7 @@ def _uses_of_each(support: Int[Array, "num sparsity"], num_atoms: int) -> _Uses:
 
 def decoded(A: Inexact[Array, "m n"], codes: Any) -> Inexact[Array, "num m"]:
     """``A x`` of each signal, from the atoms that it has."""
-    start = jnp.zeros((len(codes.support), A.shape[0]), A.dtype)
-
-    def slot(sum_, s):
-        coefficients, atoms = codes.coefficients[:, s, None], codes.support[:, s]
-        return sum_ + coefficients.astype(A.dtype) * A.T[atoms], None
-
-    return lax.scan(slot, start, index_range(codes.support.shape[1]))[0]
+    return sum_of_atoms(codes.coefficients.astype(A.dtype), codes.support, A.T)
 
 
 def residual_products(coded: Coded, num_atoms: int) -> Inexact[Array, "m n"]:

@@ -10,7 +10,7 @@ from flax import nnx
 
 import greedyjax as gj
 import oracles
-from greedyjax.nets import IHTNet, OMPNet, StepSize
+from greedyjax.nets import IHTNet, OMPNet
 from helpers import assert_close, random_problem
 
 M, N, K, LAYERS, NUM = 10, 16, 3, 4, 6  # One shape for all, so that JAX compiles little.
@@ -297,18 +297,6 @@ def test_rebuild_keeps_everything_but_what_it_is_given(family):
     assert_close(soft(net.rebuild(weights=ones), Y), expected_soft(family, A, Y, ones, taus))
     B = problem(np.float64, seed=50)[0]
     assert_close(soft(net.rebuild(A=B), Y), expected_soft(family, B, Y, weights, taus))
-
-
-@pytest.mark.parametrize("learned", [False, True])
-def test_rebuild_keeps_the_step_size_in_the_units_of_the_matrix(learned):
-    """Solvers divide a matrix by its power of two, which is another one here."""
-    A, Y, weights = problem(np.float64)
-    B = problem(np.float64, seed=50)[0] / 4
-    net = make("iht", A, weights=weights, step_size=StepSize(STEP, learned=learned))
-    other = net.rebuild(A=B)
-    assert_close(other.step_size, STEP)
-    assert_close(other(Y), expected_soft("iht", B, Y, weights))
-    assert_close(other.rebuild(A=A).step_size, STEP)
 
 
 def test_rebuild_on_fewer_rows_than_layers():

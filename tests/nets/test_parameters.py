@@ -154,6 +154,19 @@ def test_rebuilt_and_hardened_networks_are_frozen_copies(name):
     assert np.abs(answers_and_gradient(net, Y)[1] - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_rebuild_keeps_the_step_size_in_the_units_of_the_matrix(learned):
+    """Solvers divide a matrix by its power of two, which is another one here."""
+    B, step = A[:, ::-1] / 4, StepSize(STEP, learned=learned)
+    net = IHTNet(A, sparsity=K, num_layers=LAYERS, tau=TAU, step_size=step)
+    other = net.rebuild(A=B)
+    assert_close(other.step_size, STEP)
+    expected = [oracles.soft_iht(B, y, K, TAU, LAYERS, STEP).x for y in Y]
+    assert_close(other(Y), np.stack(expected))
+    assert_close(other.rebuild(A=A).step_size, STEP)
+    assert_close(net.rebuild().step_size, STEP)
+
+
 def test_rebuild_takes_weights_as_the_network_did():
     net = NETS["omp"]().rebuild(weights=2 * SHARED)
     assert_close(net.weights[...], np.log(2 * SHARED))
