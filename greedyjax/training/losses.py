@@ -89,6 +89,9 @@ def residual(
     Returns:
         A scalar in the squared units of ``Y``.
 
+    Raises:
+        ValueError: ``Y`` has another shape.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from greedyjax import nets
@@ -97,7 +100,12 @@ def residual(
         >>> float(losses.residual(net, jnp.array([[3.0, 1.0]])))
         1.0
     """
-    residuals = jnp.asarray(Y) - _measured(net.A, net(Y))
+    X_hat, shape = net(Y), jnp.shape(Y)
+    snapshots = net.method.structure.snapshots
+    if len(shape) != 2 + snapshots:
+        wanted = f"(batch, {net.A.shape[0]}{', L' if snapshots else ''})"
+        _checks.fail(ValueError, "Y", f"shape {wanted}; one signal is Y[None]", f"shape {shape}")
+    residuals = jnp.asarray(Y) - _measured(net.A, X_hat)
     return jnp.mean(jnp.sum(abs_sq(residuals.reshape(len(residuals), -1)), axis=1))
 
 

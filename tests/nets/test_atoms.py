@@ -372,6 +372,8 @@ def test_other_wrong_arguments_are_named():
         learning(A=np.full((M, N), np.nan))
     with pytest.raises(ValueError, match=r"^A: expected"):
         learning(A=A[0])
+    with pytest.raises(ValueError, match=r"^Y: expected shape \(batch, .*one signal is Y\[None"):
+        losses.residual(learning(), Y[0])
 
 
 def test_what_needs_a_fixed_matrix_says_so():
