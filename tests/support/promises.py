@@ -20,6 +20,9 @@ PAGE = TESTS.parent / "docs" / "promises.md"
 INTRODUCTION = """\
 # What is promised, and where it is tested
 
+This page is for readers who want to know which promise is tested, and where. After it you can find
+the test of every promise. It is a list to look things up in, and not a text to read.
+
 *Made by `python tests/support/promises.py`, and a test compares it with the tests.*
 
 ## The contract
