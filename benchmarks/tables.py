@@ -74,7 +74,7 @@ def batch_omp() -> str:
     problems = list(dict.fromkeys((row["m"], row["n"], row["k"], row["batch"]) for row in rows))
     found = {(row["m"], row["n"], row["k"], row["batch"], row["method"]): row for row in rows}
     titles = [f"m = {m}, n = {n}, k = {k}, {num} signals" for m, n, k, num in problems]
-    lines = [f"| seconds (relative to greedyjax), share recovered | {' | '.join(titles)} |"]
+    lines = [f"| seconds (divided by those of greedyjax), share recovered | {' | '.join(titles)} |"]
     lines.append("|---" * (len(problems) + 1) + "|")
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = []
