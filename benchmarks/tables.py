@@ -10,6 +10,7 @@ from statistics import median, mode
 
 import coding_tables
 import example_tables
+import gpu_tables
 import reproduction_tables
 from common import load_result
 from structure_tables import levels, nonnegative, snapshots, stopping, tree
@@ -131,21 +132,6 @@ def mask() -> str:
             theirs = [f"{other['median_ms']:.3g}", f"{other['megabytes']:.3g}", f"{ratio:.3g}"]
         cells = [f"{row['median_ms']:.3g}", f"{row['megabytes']:.3g}", *theirs]
         lines.append(f"| {row['n']:,} | {row['k']:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def gpu() -> str:
-    """Many signals and training steps on a GPU."""
-    lines = ["| problem | size | method | ms |", "|---|---|---|---|"]
-    for name in ("batch_omp", "batch_iht"):
-        for row in load_result(f"{name}_gpu")["rows"]:
-            size = f"m = {row['m']}, n = {row['n']}, k = {row['k']}, {row['batch']} signals"
-            kind = name.replace("_", " of ").replace("batch of omp", "hard OMP")
-            kind = kind.replace("batch of iht", "hard IHT, 30 steps")
-            lines.append(f"| {kind} | {size} | {row['method']} | {1e3 * row['median_s']:.1f} |")
-    for row in load_result("train_step_gpu")["rows"]:
-        what = f"a training step, {row['loss']}"
-        lines.append(f"| {row['net']} | 64 signals | {what} | {row['median_ms']:.2f} |")
     return "\n".join(lines)
 
 
@@ -359,6 +345,7 @@ TABLES = {
         "train step": train_step,
         "batch omp": batch_omp,
         **coding_tables.TABLES,
+        **gpu_tables.TABLES,
         "tolerance": tolerance,
         "snapshots": snapshots,
         "levels": levels,
@@ -367,7 +354,6 @@ TABLES = {
         "tree": tree,
         "batch iht": batch_iht,
         "mask": mask,
-        "gpu": gpu,
         "relaxations": relaxations,
     },
     "docs/interactions.md": {

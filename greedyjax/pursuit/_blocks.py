@@ -28,11 +28,14 @@ from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
 from greedyjax.pursuit._recover import checked, recovery, solve, system_for, without_zeros
 from greedyjax.pursuit._turns import turns_of
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
+from greedyjax.pursuit.fits._gram_matrix import rows_read
 from greedyjax.pursuit.fits._nonnegative import NonNegativeGram, NonNegativeLeastSquares
 from greedyjax.structures import NonNegative, Plain
 
 # Nanoseconds of a processor, as benchmarks/plan_grid.py fits them; see `plan`.
 _GRAM_ATOM, _RESIDUAL_STEP, _MULTIPLICATION = 3.72, 694.0, 0.0417
+# Numbers that a GPU could read or write in the same time; see `plan`.
+_GPU_GRAM_PASSES, _GPU_RESIDUAL_PASSES, _GPU_BASIS_PASSES, _GPU_MULTIPLICATION = 17, 7, 5, 0.05
 
 
 @jax.tree_util.register_static
@@ -280,9 +283,19 @@ def plan(
 
     where the last term of the first is the Gram matrix, and is 0 where that is there. Constants are
     those of a CPU, fitted to a grid of sizes by ``benchmarks/plan_grid.py``, which judges the rule
-    on others. A GPU multiplies far more per number read: there residuals cost ``2 m n`` operations,
-    and the Gram form ``n k / 2`` numbers of 16 operations each. Past half of ``m`` atoms are close
-    to dependent, and rounding would send blocks back to residuals.
+    on others.
+
+    What a GPU takes time for is to read and write numbers. In numbers, a signal takes
+
+        gram:       k n (17 + d)  +  m n^2 / (20 num)
+        residuals:  k (7 n + m n / 20 + 5 k m)
+
+    where ``d`` is how many rows of ``n`` numbers a step reads, in the mean, and 20 multiplications
+    of a matrix product take as long as one number read. These constants are counts
+    of the passes over such arrays in profiles of an H200; ``benchmarks/gpu.py`` times both forms.
+
+    Past half of ``m`` atoms are close to dependent, and rounding would send blocks back to
+    residuals.
 
     A block of the Gram form keeps ``n sparsity`` numbers per signal in reach of a processor's
     cache, but is large enough that starting the operations of a step is not all that it costs.
@@ -291,9 +304,12 @@ def plan(
     if backend == "cpu":
         product = _MULTIPLICATION * m * n
         saved = sparsity * (_RESIDUAL_STEP + product - _GRAM_ATOM * n)
-        matrix = product * n
     else:
-        saved, matrix = sparsity * (2 * m * n - 8 * n * sparsity), 2 * m * n * n
+        product = _GPU_MULTIPLICATION * m * n
+        of_gram = n * (_GPU_GRAM_PASSES * sparsity + rows_read(sparsity))
+        of_residuals = _GPU_RESIDUAL_PASSES * n + product + _GPU_BASIS_PASSES * sparsity * m
+        saved = sparsity * of_residuals - of_gram
+    matrix = product * n
     pays = saved > 0 and (has_gram or num * saved > matrix)
     fits = has_gram or n * n * itemsize <= GRAM_BYTES
     if gram_serves and 2 * sparsity <= m and pays and fits:

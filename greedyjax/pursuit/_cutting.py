@@ -46,7 +46,8 @@ def in_blocks(solve, size: int, *rows: Any) -> Any:
 
     ``rows`` are arrays, of which the first says where the rows lie, or trees of arrays.
 
-    A block has ``size`` rows of each device that the rows may be spread over, those that lie there.
+    A block has up to ``size`` rows of each device that the rows may be spread over, those that lie
+    there: as few as the same number of blocks needs, so that there are few zeros to fill up.
     The number of rows may be a symbolic dimension, as in `jax.export`; so may be that of a block.
     """
     num, devices = rows[0].shape[0], num_parts(rows[0])
@@ -54,6 +55,8 @@ def in_blocks(solve, size: int, *rows: Any) -> Any:
     each = num // parts
     size = core.min_dim(size, core.max_dim(each, 1))
     blocks = -(-each // size)
+    if isinstance(blocks, int) and blocks > 0:
+        size = -(-each // blocks)
 
     def cut(rows):
         of_parts = rows.reshape(parts, each, *rows.shape[1:])

@@ -8,6 +8,7 @@ derivative can be left out because an index has none.
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax._numerics import first_argmax, index_range, matmul
@@ -50,7 +51,8 @@ class Indices(NamedTuple):
 
     def atom(self, A: Any) -> Float[Array, "parts m"]:
         """The parts of the column that one row selects."""
-        return A.column_parts(self.index)
+        # Kept, or a GPU would collect it again for each of the atoms it is compared with.
+        return lax.optimization_barrier(A.column_parts(self.index))
 
     @staticmethod
     def room(num: int, num_atoms: int) -> int:

@@ -213,6 +213,12 @@ def widths(sparsity: int) -> list[int]:
     return [min(width, sparsity - start) for start in range(0, sparsity, width)]
 
 
+def rows_read(sparsity: int) -> int:
+    """The rows that ``sparsity`` steps read together: each those of all buffers so far."""
+    sizes = widths(sparsity)
+    return sum(sum(sizes[: i + 1]) * width for i, width in enumerate(sizes))
+
+
 def _guard(dtype) -> float:
     """Of ``nu^2``, which is good to ``eps``: leaves a step most of its digits."""
     return eps(dtype) ** (1 / 3)
