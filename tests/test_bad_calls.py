@@ -65,7 +65,7 @@ ROWS = {
                          TypeError, "A: expected an array that JAX can hold, got dtype object"),
     # What scikit-learn, SciPy and NumPy have
     "sparse Y": (lambda: gj.omp_batch(A, scipy.sparse.csr_array(Y), sparsity=1),
-                 TypeError, r"Y: .*got a sparse matrix; Y.todense\(\) makes an array of one"),
+                 TypeError, r"Y: .*got a sparse matrix; Y.todense\(\) makes an array of it"),
     "sparse A to count": (lambda: count_weights(bcoo(A), Y, sparsity=1),
                           TypeError, r"A: .*got a sparse matrix; A.todense\(\) makes"),
     "masked y": (lambda: gj.omp(A, np.ma.masked_less(y, 0), sparsity=1),

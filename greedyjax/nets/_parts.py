@@ -58,7 +58,7 @@ def taken_apart(A: Any) -> tuple[Float[Array, "*parts m n"], Float[Array, " n"],
     """
     matrix = checked_matrix(A)
     if not isinstance(matrix, jax.Array):
-        expected = "an array, as atoms are learned; of an operator only the weights can be"
+        expected = "an array, as atoms are learned; with an operator only weights can be learned"
         _checks.fail(TypeError, "A", expected, type(A).__name__)
     parts, norms = _taken_apart(matrix)
     return (parts if len(parts) == 2 else parts[0]), norms, matrix.dtype

@@ -146,7 +146,7 @@ class Unrolled(nnx.Module):
         if self._meaning is None:
             raise ValueError(
                 "atom_weights: expected a network with one weight per atom, got one with a policy; "
-                "net.policy is what its solvers take"
+                "its solvers take net.policy"
             )
         return self.policy
 
@@ -168,7 +168,7 @@ class Unrolled(nnx.Module):
             return
         if jnp.ndim(tau) > self.log_tau.ndim:
             got = f"shape {jnp.shape(tau)}"
-            _checks.fail(ValueError, "tau", "a scalar, as one is learned for all layers", got)
+            _checks.fail(ValueError, "tau", "a scalar, as all layers learn one tau", got)
         self.log_tau = nnx.Param(jnp.log(taus if self.log_tau.ndim else taus[0]))
 
     def __call__(self, Y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
@@ -264,7 +264,7 @@ class Unrolled(nnx.Module):
             values: Any = self.weights.get_value()
             net.weights = nnx.Param(net._kept(values, self._meaning.per_layer))
             if self._meaning.groups is None and values.shape[-1] != net.A.shape[1]:
-                got = f"those of now, of shape {values.shape}"
+                got = f"the present weights, shape {values.shape}"
                 _checks.fail(ValueError, "weights", f"shape {(net.A.shape[1],)} for this A", got)
         return net
 

@@ -58,7 +58,7 @@ def check_adjoint(A: Matrix, key: jax.Array) -> float:
     error = float(np.max(np.abs(forward - backward) / np.where(size == 0, 1, size)))
     if error > 20 * eps(dtype) * (m + n) ** 0.5:
         plain = np.sum(y * Ax, axis=1), np.sum(Ay * x, axis=1)
-        got = f"one whose products differ by {error:.1e} of their size"
+        got = f"an operator whose products differ by {error:.1e} of their size"
         if (factor := _constant_ratio(backward, forward)) is not None:
             got = f"{factor} times it"
         elif _constant_ratio(*plain) == "1":

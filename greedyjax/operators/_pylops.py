@@ -49,7 +49,7 @@ def from_pylops(operator: Any) -> Ready:
     if not isinstance(operator, pylops.JaxOperator):
         got = type(operator).__name__
         if isinstance(operator, pylops.LinearOperator):
-            got = f"a {got}; pylops.JaxOperator(operator) makes one of it"
+            got = f"a {got}; pylops.JaxOperator(operator) makes it one"
         _checks.fail(TypeError, "operator", "a pylops.JaxOperator", got)
     shape, dtype = matrix_shape("operator.shape", operator.shape), operator.dtype
     dtype = inexact_dtype("operator.dtype", dtype)

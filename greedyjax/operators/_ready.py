@@ -120,7 +120,7 @@ def real_numbers(dtype: Any) -> jnp.dtype:
     """
     known = inexact_dtype("dtype", dtype)
     if jnp.issubdtype(known, jnp.complexfloating):
-        got = f"{known}; products of complex vectors are complex as it is"
+        got = f"{known}; a real operator takes complex vectors too"
         _checks.fail(TypeError, "dtype", "real floating-point numbers", got)
     return known
 

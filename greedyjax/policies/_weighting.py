@@ -110,7 +110,7 @@ def as_weighting(
     if not callable(weights):
         if dataclasses.is_dataclass(weights):
             kind = type(weights).__name__
-            got = f"{kind}, which is neither; of nets.Weights give the values, or net.policy"
+            got = f"{kind}, which is neither; of nets.Weights pass the values, or pass net.policy"
             _checks.fail(
                 TypeError, name, "an array, or a policy that is called with a context", got
             )

@@ -130,13 +130,13 @@ class SparseCoder(_ScikitLearns):
     def _checked(self, X: np.ndarray) -> tuple[np.ndarray, int]:
         """The dictionary in the dtype of the data, and the largest number of atoms of a signal."""
         if self.transform_algorithm != "omp":
-            way = "sklearn.decomposition.SparseCoder has the others"
+            way = "sklearn.decomposition.SparseCoder has the other algorithms"
             got = f"{self.transform_algorithm!r}; {way}"
             _checks.fail(ValueError, "transform_algorithm", "'omp'", got)
         atoms = check_array(self.dictionary, dtype=FLOATS, input_name="dictionary").astype(X.dtype)
         if atoms.shape[1] != X.shape[1]:
             way = "; one atom is a row, so give its transpose" if len(atoms) == X.shape[1] else ""
-            expected = f"shape (n_components, {X.shape[1]}), as X has so many features"
+            expected = f"shape (n_components, {X.shape[1]}), one column for each feature of X"
             _checks.fail(ValueError, "dictionary", expected, f"shape {atoms.shape}{way}")
         asked = self.transform_n_nonzero_coefs
         return atoms, most_atoms("transform_n_nonzero_coefs", asked, *atoms.shape)

@@ -236,5 +236,5 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 def _check_omp(algorithm: str) -> None:
     if algorithm != "omp":
-        way = "sklearn.decomposition.DictionaryLearning has the others"
+        way = "sklearn.decomposition.DictionaryLearning has the other algorithms"
         _checks.fail(ValueError, "transform_algorithm", "'omp'", f"{algorithm!r}; {way}")

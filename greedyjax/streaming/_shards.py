@@ -17,7 +17,7 @@ from greedyjax.streaming._batches import answers_of, in_order, threads
 from greedyjax.streaming._store import FORMAT, Shards, Store, missing, names_of
 
 _PROBED = 16  # A solver is recognised by its answers to this number of random signals.
-_WAY_OUT = "; go on with what began it, or choose another folder"
+_WAY_OUT = "; repeat the call that began this store, or choose another folder"
 
 
 def recover_shards(
@@ -214,13 +214,13 @@ def _check_same(facts: dict[str, Any], plan: dict[str, Any] | None) -> None:
         # signals only.
         agree = np.isclose(mine, theirs, rtol=1e-3, atol=0, equal_nan=True).all(axis=0)
         if agree.mean() < 0.5:
-            _checks.fail(ValueError, "out", "answers of this solver", f"another's{_WAY_OUT}")
+            _checks.fail(ValueError, "out", "answers of this solver", f"others{_WAY_OUT}")
 
 
 def _processes(rank: int | None, num_processes: int | None) -> tuple[int, int]:
     if (rank is None) != (num_processes is None):
         given = f"rank={rank} and num_processes={num_processes}"
-        _checks.fail(ValueError, "rank", "both it and num_processes, or neither", given)
+        _checks.fail(ValueError, "rank", "both rank and num_processes, or neither", given)
     if rank is None or num_processes is None:
         return jax.process_index(), jax.process_count()
     num_processes = _checks.static_int("num_processes", num_processes, minimum=1)

@@ -83,7 +83,7 @@ def opened(source: Any, num: int | None) -> Signals:
         function: Callable[[int], Any] = source
         return Signals(num, lambda index, start, stop: function(index), None)
     if num is not None:
-        _checks.fail(ValueError, "num", "None, as the source tells it", str(num))
+        _checks.fail(ValueError, "num", "None, as the source has its own", str(num))
     if isinstance(source, (str, os.PathLike)):
         return _of_path(Path(source))
     if not hasattr(source, "shape") or not hasattr(source, "dtype"):

@@ -214,7 +214,7 @@ def test_what_a_folder_cannot_have_and_what_needs_one(recover_folder, recover, c
     stored, Y = model(), measurements()
     bad = [
         (recover_folder, Y, ["--overwrite"], "--overwrite: only with Y.npy"),
-        (recover_folder, Y, ["--rank", "1"], "rank: expected both it and num_processes"),
+        (recover_folder, Y, ["--rank", "1"], "rank: expected both rank and num_processes"),
         (recover_folder, Y[:, :-1], [], "expected shape"),
         (recover, Y, ["--shard-size", "9"], "--shard-size: only with a folder"),
         (recover, Y, ["--num-processes", "2"], "--num-processes: only with a folder"),

@@ -70,7 +70,7 @@ CASES = {
     "complex DCT": (
         lambda: DCT(4, np.complex64),
         "TypeError: dtype: expected real floating-point numbers, got complex64; products of "
-        "complex vectors are complex as it is",
+        "a real operator takes complex vectors too",
     ),
     "DCT of integers": (
         lambda: DCT(4, int), "TypeError: dtype: expected floating-point or complex numbers, got <cl"
@@ -183,7 +183,7 @@ CASES = {
     "PyLops without JAX": (
         lambda: from_pylops(pylops.Identity(3)),
         "TypeError: operator: expected a pylops.JaxOperator, got a Identity; "
-        "pylops.JaxOperator(operator) makes one of it",
+        "pylops.JaxOperator(operator) makes it one",
     ),
     "no PyLops": (
         lambda: from_pylops(H), "TypeError: operator: expected a pylops.JaxOperator, got ndarray"

@@ -136,7 +136,7 @@ def test_pickle_and_clone(digits):
         (
             {"transform_algorithm": "lasso_lars"},
             "transform_algorithm: expected 'omp', got 'lasso_lars'; "
-            "sklearn.decomposition.SparseCoder has the others",
+            "sklearn.decomposition.SparseCoder has the other algorithms",
         ),
         (
             {"transform_n_nonzero_coefs": 97},
