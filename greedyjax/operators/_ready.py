@@ -92,7 +92,7 @@ class Ready(ByProducts, abc.ABC):
 def _vector(name: str, given: Any, length: int, product: str) -> Array:
     array = _checks.as_array(name, given)
     if array.shape != (length,):
-        way = f"; many vectors, one a row: jax.vmap(A.{product})({name.upper()})"
+        way = f"; many vectors, one per row: jax.vmap(A.{product})({name.upper()})"
         got = f"shape {array.shape}{way if array.ndim == 2 else ''}"
         _checks.fail(ValueError, name, f"shape ({length},)", got)
     return array

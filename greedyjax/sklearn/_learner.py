@@ -200,7 +200,7 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if self.dict_init is not None:
             atoms = check_array(self.dict_init, dtype=FLOATS, input_name="dict_init")
             if atoms.shape != (n, m):
-                expected = f"shape {(n, m)}, one atom a row"
+                expected = f"shape {(n, m)}, one atom per row"
                 _checks.fail(ValueError, "dict_init", expected, f"shape {atoms.shape}")
             return atoms.astype(X.dtype).T
         if num >= n:

@@ -43,7 +43,7 @@ class SharedSupport(Around):
     snapshots = True
 
     def checked(self, num_atoms: int) -> "SharedSupport":
-        """With the inner structure checked."""
+        """The same, with the inner structure checked."""
         name = "structure.inner"
         _checks.instance(name, self.inner, Structure, "greedyjax.structures.Structure")
         if self.inner.snapshots:

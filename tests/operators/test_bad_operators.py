@@ -158,7 +158,7 @@ OPERATORS = {
     "a leaf that is no array": (
         Named("A"),
         TypeError,
-        "A: expected an operator whose leaves are arrays, got one of type str; what is no array",
+        "A: expected an operator whose leaves are arrays, got a leaf of type str; make it",
     ),
 }  # fmt: skip
 PARTS = {
