@@ -82,7 +82,7 @@ ROWS = {
     "sparsity in third place": (lambda: gj.omp(A, y, 8), TypeError,
                                 r"sparsity: .* as a keyword, omp\(A, y, sparsity=8\), got 3"),
     "no tau": (lambda: gj.soft_omp(A, y, sparsity=1), TypeError,
-               r"tau: expected a temperature > 0; tau=gj.relative_tau\(A, y, 0.1\) is a start"),
+               r"tau: expected a temperature > 0; start with tau=gj.relative_tau\(A, y, 0.1\)"),
     "no tau, many steps": (lambda: gj.soft_cosamp(A, y, sparsity=1, num_steps=2),
                            TypeError, "tau: expected a temperature > 0; "),
     "encode without method": (lambda: gj.encode(A, Y, sparsity=8), TypeError,

@@ -69,7 +69,7 @@ CASES = {
     ),
     "complex DCT": (
         lambda: DCT(4, np.complex64),
-        "TypeError: dtype: expected real floating-point numbers, got complex64; products of "
+        "TypeError: dtype: expected real floating-point numbers, got complex64; "
         "a real operator takes complex vectors too",
     ),
     "DCT of integers": (
