@@ -1,7 +1,7 @@
-"""Calls that must fail, beyond the solvers: what each has to say. See also `test_bad_input.py`.
+"""Invalid calls, beyond the solvers, raise clear errors. See also `test_bad_input.py`.
 
-Networks, `fit`, `count_weights` and the problems have tables of their own, beside their tests;
-here is what those do not reach.
+Networks, `fit`, `count_weights` and the problems have tables of their own, in the files of their
+tests. This file has all other calls.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Recovery shard by shard: from anything that holds signals, and on after any end."""
+"""Recovery shard by shard, from any source of signals, continues after any interruption."""
 
 import os
 import subprocess
@@ -264,7 +264,7 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path):
         ({"shard_size": 9}, "out: expected a store of shard_size 9, got 10; repeat the call"),
         ({"batch_size": 5}, "out: expected a store of batch_size 5, got 4"),
         ({"rows": Y[1:]}, "out: expected a store of num 46, got 47"),
-        ({"rows": Y[:, 1:]}, r"out: expected a store of signal .*3.*, got .*4.*; go on"),
+        ({"rows": Y[:, 1:]}, r"out: expected a store of signal .*3.*, got .*4.*; repeat"),
         ({"rows": folder_of_files(tmp_path / "Y")}, "out: expected a store of files "),
         ({"solve": lambda Y: {"twice": 2 * Y}}, "out: expected a store of arrays"),
         ({"solve": lambda Y: {**tree(Y), "twice": 3 * Y}}, "out: expected answers of this solver"),

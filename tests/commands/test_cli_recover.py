@@ -1,4 +1,4 @@
-"""`greedyjax recover` on models of known weights; as a program it runs in test_cli_train.py."""
+"""`greedyjax recover` with models of known weights; test_cli_train.py runs it as a program."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Signals on a background, against the formulas of linear estimation in NumPy."""
+"""Signals on a random background, against the formulas of linear estimation in NumPy."""
 
 import itertools
 

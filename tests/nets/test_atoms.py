@@ -1,4 +1,4 @@
-"""Networks that learn their matrix: the directions of its columns, which keep their norms."""
+"""Networks that learn their matrix: column directions are trained, and column norms are kept."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""How networks are parametrised: against the oracles with weights worked out by hand."""
+"""The parameters of networks, against oracles with weights that are computed by hand."""
 
 from functools import partial
 

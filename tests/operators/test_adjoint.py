@@ -1,4 +1,4 @@
-"""`check_adjoint` passes right operators, and says what is wrong with others."""
+"""`check_adjoint` accepts right operators, and says what is wrong with others."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Operators that cannot be taken: each is named before anything is compiled, with the way out."""
+"""Invalid operators are named before anything is compiled, and the message says what to do."""
 
 import dataclasses
 import re

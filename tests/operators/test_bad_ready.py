@@ -1,4 +1,4 @@
-"""Arguments that no ready-made operator can take: each is named, with the way out."""
+"""Invalid arguments of ready-made operators are named, and the message says what to do."""
 
 import re
 import sys

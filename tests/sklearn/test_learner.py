@@ -1,4 +1,4 @@
-"""The transformer that learns its dictionary, with data and classes of scikit-learn."""
+"""The transformer `DictionaryLearning`, with data and classes of scikit-learn."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Sparsity in levels, in every solver: against plain NumPy, at its limits, and where it pays."""
+"""Sparsity in levels, in every solver: against plain NumPy, at its limits, and its advantage."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Answers that are not negative, against SciPy's non-negative least squares."""
+"""Answers with non-negative entries, against SciPy's non-negative least squares."""
 
 import dataclasses
 from typing import Any

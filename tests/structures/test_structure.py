@@ -1,4 +1,4 @@
-"""Structures from outside of the package that are not what they should be."""
+"""Invalid structures of a user's own are refused, and the message names what is wrong."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a training that was stopped, killed or damaged ends as if it had not been."""
+"""A training that was stopped or killed, even with damaged files, ends as if uninterrupted."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Several networks at once: each as `fit` would train it alone; and validation now and then."""
+"""Several networks, each trained as `fit` would train it alone; and less frequent validation."""
 
 import jax
 import jax.numpy as jnp
