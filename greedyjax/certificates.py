@@ -62,10 +62,10 @@ def same_path(
 ) -> Certificate:
     """Proves that Soft-OMP chose the same atoms as OMP, from the soft run alone.
 
-    Let ``S`` be the atoms with the largest entries of the first ``k`` soft rows, ``B`` the soft
-    atoms, ``E = B - A_S``, ``z`` the soft coefficients, ``r`` the soft residual and ``sigma`` the
-    smallest singular value of ``A_S`` (unit columns). If OMP chose ``S`` as well, its residual
-    lies within
+    Let ``S`` be the atoms with the largest entries of the first ``k`` soft rows. Let ``B`` be the
+    soft atoms, ``z`` the soft coefficients, ``r`` the soft residual, and ``E = B - A_S``. Let
+    ``sigma`` be the smallest singular value of ``A_S``, whose columns have norm 1. If OMP chose
+    ``S`` as well, its residual lies within
 
         ``delta = sqrt(||E z||^2 + ||E* r||^2 / sigma^2)``
 

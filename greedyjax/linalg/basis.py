@@ -42,7 +42,7 @@ class Basis(NamedTuple):
         return _combination(c, self.vectors)
 
     def coefficients(self, c: Float[Array, "k parts"]) -> Float[Array, " column"]:
-        """``c T``, a flat vector: the coefficients over the atoms from those over the basis."""
+        """``c T``, the coefficients over the atoms, for coefficients ``c`` over the basis; flat."""
         return _combination(c, self.transform)
 
 

@@ -61,7 +61,7 @@ _prepared = jax.jit(prepared)
 
 
 def _shared(A: Any, made: Dictionary) -> Dictionary:
-    """The same, but with one copy of a large matrix, of which a compiled function returns two."""
+    """The same with one copy of a large matrix; a compiled function returns two copies."""
     if isinstance(made.unit, Scaled) and isinstance(A, Dense) and made.unit.A.dtype == A.dtype:
         return made._replace(A=A, unit=Scaled(A, made.column_scale))
     return made

@@ -56,7 +56,7 @@ def newtonised_omp(
     num_newton: int = 1,
     num_cycles: int = 3,
 ) -> Paths:
-    """Newtonised OMP: OMP over atoms with continuous parameters, not only those of a grid.
+    """Newtonised OMP: OMP over atoms with continuous parameters, not only the atoms of a grid.
 
     Each round chooses the atom of the grid with the largest correlation, ``|a* r| / ||a||``. It
     improves the parameters by Newton's method, to the maximum of ``|a* r|^2 / ||a||^2``. Then it

@@ -185,7 +185,7 @@ class Steering(Ready):
 
     Attributes:
         antennas: the number of antennas on each of one to three axes, or one int.
-        directions: the number of directions on each axis, at least that of antennas.
+        directions: the number of directions on each axis, at least the number of antennas.
         dtype: complex. A vector of higher precision is multiplied in its own dtype.
 
     Raises:

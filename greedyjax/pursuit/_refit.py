@@ -67,7 +67,7 @@ class GaussianPrior:
         coefficient. Atoms that were not chosen get small coefficients.
 
         Args:
-            A: matrix, shape ``(m, n)``, or an operator, of which ``A C`` is formed.
+            A: matrix, shape ``(m, n)``, or an operator. The product ``A C`` is formed.
             Y: measurements, shape ``(..., m)``, or ``(..., m, L)`` for snapshots with one support.
             support: indices of the chosen atoms, shape ``(..., k)``, from any solver; -1 in unused
                 places.

@@ -19,11 +19,11 @@ class BoundaryGate:
     """``d_j = s((v_j - theta) / tau)``, with the sigmoid ``s`` and a threshold ``theta``.
 
     ``theta`` lies halfway between the ``k``-th and the next score, whose distance is the gap
-    ``g``. All entries are in (0, 1), and none is further than ``exp(-g / (2 tau))`` from the mask
-    of `topk_mask`, however close the scores on one side of the boundary are to each other. The mask
-    of softsort is that close only if all ``k`` gaps are wide. But the entries of this mask need not
-    sum to ``k``: if all scores are equal, each entry is one half. It has no rows, so it serves only
-    `soft_iht` and `IHTNet`.
+    ``g``. All entries are in (0, 1). No entry differs by more than ``exp(-g / (2 tau))`` from the
+    mask of `topk_mask`, however close scores on one side of the boundary are to each other. The
+    mask of softsort is so close only if all ``k`` gaps are wide. But the entries of this mask need
+    not sum to ``k``: if all scores are equal, each entry is one half. It has no rows, so it serves
+    only solvers that choose by masks, such as `soft_iht` and `IHTNet`.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.

@@ -84,7 +84,7 @@ class Indices(NamedTuple):
         return x.at[:, self.index].add(coefficients, mode="promise_in_bounds")
 
     def expanded(self, atoms: Int[Array, " k"], exist, members, num_atoms: int) -> "Indices":
-        """Rows over groups of atoms as rows over the atoms of those groups."""
+        """Rows over groups of atoms, turned into rows over the atoms of these groups."""
         del exist, members, num_atoms
         return Indices(atoms)
 

@@ -146,7 +146,7 @@ def rounding_of(scores):
 
 
 def cooled(distance, tau, rounding):
-    """``-distance / tau`` for distances >= 0, where those within rounding count as ties.
+    """``-distance / tau`` for distances >= 0, where distances within rounding count as ties.
 
     XLA may compute a score twice with different rounding, once for the sort and once for its use.
     So a distance within rounding, of either sign, has value 0. Its derivative is kept, unless the

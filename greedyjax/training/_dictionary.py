@@ -114,9 +114,9 @@ def learn_dictionary(
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity, which in
-            a memory-mapped file is found once a batch has it; or ``checkpoint_dir`` has other
-            files, other learning, or only damaged checkpoints.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity; or
+            ``checkpoint_dir`` has other files, other learning, or only damaged checkpoints. In a
+            memory-mapped file, NaN is found only once a batch has it.
         OSError: ``checkpoint_dir`` cannot be written to. If writing fails later, learning warns and
             continues.
 

@@ -115,7 +115,7 @@ def _each(function: Callable, stacked: bool, *args: Any) -> Any:
 
 
 def _unit_columns(A: Inexact[Array, "m n"], before: Inexact[Array, "m n"]):
-    """The columns scaled to norm 1. A column of norm 0 or not finite is that of ``before``."""
+    """The columns scaled to norm 1. If a norm is 0 or not finite, the column of ``before``."""
     norms = jnp.sqrt(jnp.sum(abs_sq(A), axis=0, keepdims=True))
     usable = (norms > 0) & jnp.isfinite(norms)
     return jnp.where(usable, times_real(safe_inverse(jnp.where(usable, norms, 1)), A), before)

@@ -33,10 +33,11 @@ class FitResult(NamedTuple):
     Attributes:
         net: a new network with the parameters of the best epoch, and the temperature of that epoch.
         history: arrays with one entry per epoch. Epoch 0 is the network before any step. The keys
-            are ``train_loss``, ``val_loss``, ``gradient_norm`` (norm over all parameters, before
-            the optimizer changes the gradient, mean over the steps), ``tau`` (mean over the
-            layers), ``skipped_steps`` (the number of steps whose gradient was not finite) and
-            ``seconds``. ``val_loss`` is NaN in epochs without validation.
+            are ``train_loss``, ``val_loss``, ``gradient_norm``, ``tau``, ``skipped_steps`` and
+            ``seconds``. ``val_loss`` is NaN in epochs without validation. ``gradient_norm`` is the
+            norm over all parameters, before the optimizer changes the gradient, averaged over the
+            steps. ``tau`` is averaged over the layers. ``skipped_steps`` is the number of steps
+            whose gradient was not finite.
         best_epoch: the epoch with the lowest validation loss, or the later of two epochs whose
             losses differ by less than 1e-4 relative to it. It is 0 if training only raised the
             loss.
