@@ -138,7 +138,7 @@ def packed(codes: Any, num_atoms: int, coefficient_bits: int | None, index_bits:
         _checks.fail(TypeError, "codes", "arrays to pack outside of jit", "traced values")
     support, coefficients = np.asarray(codes.support), np.asarray(codes.coefficients)
     if support.ndim != 2:
-        got = f"shape {support.shape}; pack the codes of each dictionary by themselves"
+        got = f"shape {support.shape}; pack the codes of each dictionary separately"
         _checks.fail(ValueError, "codes.support", "shape (num, sparsity)", got)
     if support.max(initial=-1) >= num_atoms:
         _checks.fail(ValueError, "num_atoms", f"more than {support.max()}, an atom", f"{num_atoms}")

@@ -121,7 +121,7 @@ def _draw(plotting, folder: Path, problem, answers: dict[str, Any], learned: Pic
         learned.interactions,
         groups=problem.levels,
         group_names=LEVEL_NAMES,
-        title="which wavelets call for which, learned from true signals",
+        title="interactions of wavelets, learned from true signals",
     )
 
 

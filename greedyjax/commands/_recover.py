@@ -98,8 +98,9 @@ def _recover_folder(options: Namespace, model: _files.Model) -> None:
         raise CommandError(str(error)) from error
     if len(found.bad):
         listed = ", ".join(map(str, found.bad[:10])) + (", ..." if len(found.bad) > 10 else "")
-        print(f"not recovered, for NaN or infinity in them: {len(found.bad)} signals: {listed}")
-    print(f"wrote {out}: {found.finished.sum()} of {len(found.finished)} shards are there")
+        listed += f" ({len(found.bad)} in all)"
+        print(f"signals with NaN or infinity, which are not recovered: {listed}")
+    print(f"wrote {out}: {found.finished.sum()} of {len(found.finished)} shards are stored")
 
 
 def _recoverer(options: Namespace, model: _files.Model, A: jax.Array) -> Any:

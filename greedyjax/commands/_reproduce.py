@@ -74,7 +74,7 @@ def _results(figure, algorithms, seeds, quick) -> Iterator[tuple[str | None, dic
 def _table(figure: str, name: str | None, result: dict[str, Any]) -> Iterator[str]:
     """The lines of a table of our numbers beside the published numbers."""
     if figure == "fig1":
-        yield "tau    distance to the sort  bound   (settings ours; the published are not known)"
+        yield "tau    distance to the sort  bound   (our settings; the paper's are not known)"
         for row in result["soft"]:
             yield f"{row['tau']:<6g} {row['distance']:<21.2g} {row['bound']:.2g}"
     elif figure == "fig2":

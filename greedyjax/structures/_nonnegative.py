@@ -61,7 +61,7 @@ class NonNegative(Around):
         _checks.instance(name, self.inner, Structure, "greedyjax.structures.Structure")
         if self.inner.nonnegative:
             got = f"another {type(self.inner).__name__}"
-            _checks.fail(TypeError, name, "a structure of any signs", got)
+            _checks.fail(TypeError, name, "a structure that allows negative entries", got)
         return dataclasses.replace(self, inner=self.inner.checked(num_atoms))
 
     def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:

@@ -50,8 +50,9 @@ class SharedSupport(Around):
             got = f"another {type(self.inner).__name__}"
             _checks.fail(TypeError, name, "a structure of atoms", got)
         if self.inner.nonnegative:
-            expected = f"a structure of any signs: {type(self.inner).__name__}(SharedSupport())"
-            _checks.fail(TypeError, name, expected, type(self.inner).__name__)
+            kind = type(self.inner).__name__
+            got = f"{kind}; write {kind}(SharedSupport())"
+            _checks.fail(TypeError, name, "a structure that allows negative entries", got)
         return dataclasses.replace(self, inner=self.inner.checked(num_atoms))
 
     def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:

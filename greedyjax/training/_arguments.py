@@ -146,7 +146,7 @@ def _held_out(pair: Checked) -> tuple[Checked, Checked]:
     """All signals but the last tenth, and the last tenth, which has at least one signal."""
     num = len(pair[0])
     if num < 2:
-        expected = "at least 2 signals where val is left out, as one of them validates"
+        expected = "at least 2 signals if val is left out, as one of them is for validation"
         _checks.fail(ValueError, "train Y", expected, str(num))
     cut = num - max(num // 10, 1)
     part = lambda rows: jax.tree.map(lambda each: each[rows], pair)

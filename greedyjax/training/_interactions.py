@@ -226,7 +226,8 @@ def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
         return train, (Y[-_JUDGED:], None)
     cut = len(Y) - max(len(Y) // 10, 1)
     if cut < 1:
-        _checks.fail(ValueError, "train Y", "at least 2 signals, one to choose by", str(len(Y)))
+        expected = "at least 2 signals, as one of them is for validation"
+        _checks.fail(ValueError, "train Y", expected, str(len(Y)))
     return (Y[:cut], X[:cut]), (Y[cut:], X[cut:])
 
 
