@@ -182,7 +182,7 @@ def test_a_folder_shard_by_shard(recover_folder, method, real, capsys):
     assert "1 of 3 shards" in capsys.readouterr().out
     assert open_shards(out).finished.tolist() == [False, True, False]
     assert recover_folder(stored, Y)[0] == 0
-    assert "NaN or infinity in them: 1 signals: 4\n" in capsys.readouterr().out
+    assert "NaN or infinity, which are not recovered: 4 (1 in all)\n" in capsys.readouterr().out
     found = open_shards(out)
     assert found.finished.all()
     assert found.bad.tolist() == [4]
