@@ -94,7 +94,7 @@ class Weighting:
 def as_weighting(
     weights: Any, num_atoms: int, num_steps: int, dtype, *, name: str = "weights"
 ) -> Weighting:
-    """Checks the argument ``weights`` of a solver, and casts arrays to real numbers of ``dtype``.
+    """Checks the argument ``weights`` of a solver, and casts arrays to the precision of ``dtype``.
 
     Raises:
         TypeError: ``weights`` is neither an array nor a callable, or is complex.

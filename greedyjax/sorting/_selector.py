@@ -12,9 +12,10 @@ class Gate(Protocol):
     """Chooses many entries at once, by a mask. This is enough for iterative hard thresholding.
 
     Scores are real and not negative, shape ``(n,)``. A soft gate is made from a temperature,
-    ``Gate(tau)``. A backward pass computes the mask again, unless the gate has
-    ``recomputed = False``, which means that storing the mask is cheaper. If a gate has
-    ``stepwise = True``, it gets scores that have derivatives only with respect to weights.
+    ``Gate(tau)``, and depends only on this temperature and the scores. A backward pass computes the
+    mask again, unless the gate has ``recomputed = False``, which means that storing the mask is
+    cheaper. If a gate has ``stepwise = True``, it gets scores that have derivatives only with
+    respect to weights.
     """
 
     def keep(
