@@ -156,7 +156,7 @@ def test_a_damaged_history_is_found_too(tmp_path):
     content = json.loads(numbers(tmp_path, 2).read_text())
     content["rows"][1][0] += 1e-9
     numbers(tmp_path, 2).write_text(json.dumps(content))
-    with pytest.warns(RuntimeWarning, match=r"damaged \(epoch 2: the numbers are not .* at 1"):
+    with pytest.warns(RuntimeWarning, match=r"damaged \(epoch 2: its checksum does not .* at 1"):
         assert_same_bits(run(tmp_path), run())
 
 
