@@ -1,4 +1,4 @@
-"""The machinery of benchmarks/gpu.py and of what it shares, and all of it at toy sizes."""
+"""The functions of benchmarks/gpu.py and of the modules that it shares, at toy sizes."""
 
 import itertools
 import json

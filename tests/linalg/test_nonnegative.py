@@ -1,4 +1,4 @@
-"""Non-negative least squares over rows, some dependent, and its own derivative."""
+"""Non-negative least squares over rows, some linearly dependent, and its own derivative rule."""
 
 import jax
 import jax.numpy as jnp

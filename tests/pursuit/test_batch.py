@@ -1,4 +1,4 @@
-"""Many signals at once: the same answers as one by one, in whichever form they are computed."""
+"""Batches give the same answers as single signals, by residuals and by the Gram matrix."""
 
 import functools
 
