@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.impute import KNNImputer
 
 import greedyjax as gj
+from greedyjax.pursuit import OMP, LeastSquares
 from greedyjax.training import KSVD, MOD, OnlineGradient, learn_dictionary
 
 NUM_ATOMS, SPARSITY, EPOCHS, GRADIENT_BATCH = 32, 3, 30, 100
@@ -81,8 +82,10 @@ def by_dictionary(Y, update, batch_size: int, seed: int):
 @jax.jit
 @partial(jax.vmap, in_axes=(None, 0, 0))
 def filled_in(A, y, missing):
-    """One image."""
-    return A @ gj.omp(A * ~missing[:, None], y, sparsity=SPARSITY).x
+    """One image, coded as `learn_dictionary` codes it."""
+    rows = A * ~missing[:, None]
+    penalty = 0.1 * (1 - jnp.sum(rows**2, axis=0))
+    return A @ gj.recover(OMP(SPARSITY, fit=LeastSquares(penalty)), rows, y).x
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from greedyjax._numerics import abs_sq, in_units, matmul
-from greedyjax.pursuit import OMP, encode, recover
+from greedyjax.pursuit import OMP, LeastSquares, encode, recover
 from greedyjax.training._dictionary_updates import Coded, decoded, energy_of
 
 # How many signals with missing entries are coded at a time. Each needs a residual and scores.
@@ -69,8 +69,17 @@ class ObservedRows:
         return self.observed.astype(self.A.dtype) * self.A[:, j]
 
 
+# The penalty on the energy of an atom in missing entries. Without one, an atom that is hardly seen
+# may get any coefficient. benchmarks/missing_entries.py measures what it is worth.
+_UNSEEN = 0.1
+
+
 def coded(A: Inexact[Array, "m n"], batch: Batch, sparsity: int) -> Coded:
-    """Codes signals by OMP, from the entries that are present."""
+    """Codes signals by OMP, from the entries that are present.
+
+    With missing entries the fit is a ridge regression. The penalty of ``|x_j|^2`` is a tenth of the
+    energy that atom ``j`` has in the missing entries, so signals without such have no penalty.
+    """
     Y, observed = batch
     if observed is None:
         codes = encode(OMP(sparsity), A, Y)
@@ -79,7 +88,9 @@ def coded(A: Inexact[Array, "m n"], batch: Batch, sparsity: int) -> Coded:
 
     def one(signal):
         y, seen = signal
-        found = recover(OMP(sparsity), ObservedRows(A, seen.astype(y.real.dtype)), y)
+        rows = ObservedRows(A, seen.astype(y.real.dtype))
+        missing = _UNSEEN * jnp.maximum(1 - rows.column_norms**2, 0)
+        found = recover(OMP(sparsity, fit=LeastSquares(missing)), rows, y)
         return jnp.where(found.support < 0, 0, found.x[found.support]), found.support
 
     coefficients, support = lax.map(one, (Y, observed), batch_size=_BLOCK)
