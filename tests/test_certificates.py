@@ -113,6 +113,7 @@ def degenerate():
     yield "zero columns, more atoms than signal", zero, A[:, 4], 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("A", "y", "sparsity"), [case[1:] for case in degenerate()], ids=[c[0] for c in degenerate()]
 )
@@ -124,6 +125,7 @@ def test_degenerate_input_is_not_certified(A, y, sparsity):
     assert np.isfinite(found.smallest_singular_value)
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_eager_agree():
     A, _, y = random_problem(1, 24, 40, K, np.float64)
     Y = np.stack([y, 2 * y])

@@ -108,6 +108,7 @@ def test_every_solver(name, dtype):
         assert_finds_what_is_there(checked(gradient_of(solver), FLOATS), dtype)
 
 
+@pytest.mark.slow
 def test_one_signal_of_a_batch_is_enough():
     solver, errors = SOLVERS["omp"]
     A, y = clean_cases(np.float32)["generic"]

@@ -142,6 +142,7 @@ def test_new_values_do_not_compile_a_network_or_a_loss_again(family):
         assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", slow_but(["omp"], NETS))
 def test_new_values_do_not_compile_a_training_again(family):
     traces = []
@@ -207,6 +208,7 @@ def test_soft_iht_never_builds_the_matrix():
     assert megabytes(jax.value_and_grad(loss, (1, 2, 3)), *args) < 40
 
 
+@pytest.mark.slow
 def test_soft_omps_gradient_keeps_no_row_when_asked_to():
     """From 32 steps to 64 it grows by a few vectors of length m + K a step, not by rows."""
     m = 64

@@ -77,6 +77,7 @@ def test_ties_go_to_the_lowest_index(dtype):
                 assert exact.tolist() == atoms, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float32, np.complex128]))
 def test_networks_choose_as_their_solvers_do(dtype):
     A, signals = TWICE.astype(dtype), Y.astype(dtype)
@@ -187,6 +188,7 @@ def test_scores_tie_by_the_rounding_of_the_measurements(dtype, weight):
         assert gj.omp_batch(A, y[None], **options).support.tolist() == [expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solve", "weight"),
     slow_but(

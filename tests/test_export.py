@@ -70,7 +70,7 @@ def calls():
 
 
 CALLS = dict(calls())
-QUICK = ["omp_batch, Gram matrix", "OMPNet, hardened, prior"]
+QUICK = ["omp_batch, Gram matrix"]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_supports_are_compared_in_any_order():
     assert forms.same(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 5]])) == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_gram", [True, False])
 def test_a_form_gives_the_answers_of_the_plan(script, by_gram):
     forms = benchmark("forms")

@@ -48,6 +48,7 @@ def batch_of(name):
     return list(table), Problem(*map(np.stack, zip(*problems, strict=True)))
 
 
+@pytest.mark.slow
 @soft_algorithms
 def test_second_derivatives(name):
     """Forward over reverse: finite everywhere, and the difference quotient of the gradient."""

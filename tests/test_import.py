@@ -44,6 +44,7 @@ def test_changes_no_setting_of_jax_and_prints_nothing():
     assert run(before_and_after) == []
 
 
+@pytest.mark.slow
 def test_works_without_scikit_learn_and_says_who_brings_it():
     message = run(
         "import sys\n"
@@ -58,6 +59,7 @@ def test_works_without_scikit_learn_and_says_who_brings_it():
     assert 'pip install "greedyjax[sklearn]" brings it' in " ".join(message)
 
 
+@pytest.mark.slow
 def test_scikit_learn_is_found_beside_the_module_of_that_name():
     run(
         "import sklearn, greedyjax\n"

@@ -25,8 +25,8 @@ def examples(max_examples):
     )
 
 
-# Three kinds in double precision, real and complex in turn; slow, all of them.
-quick = set(zip(KINDS[:3], [np.float64, np.complex128, np.float64], strict=True))
+# Two kinds in double precision, real and complex in turn; slow, all of them.
+quick = set(zip(KINDS[:2], [np.float64, np.complex128], strict=True))
 quick_and_slow = [
     pytest.param(name, dtype, marks=() if (name, dtype) in quick else pytest.mark.slow)
     for name in ALGORITHMS
@@ -65,6 +65,7 @@ def test_invariances(name, dtype):
         assert np.mean(each) > 0.75, f"{which}: {np.mean(each):.0%} counted"
 
 
+@pytest.mark.slow
 @examples(12)
 @given(seeds, st.sampled_from([(3, np.float32), (8, np.float32), (3, np.float64)]))
 def test_sorting(seed, case):

@@ -209,6 +209,7 @@ def test_an_error_costs_what_the_metric_says(coders):
         np.testing.assert_allclose(got[head], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_packed_codes_of_the_library_are_counted_and_come_back(coders):
     rng = np.random.default_rng(2)
     A = rng.standard_normal((6, 20)).astype(np.float32)

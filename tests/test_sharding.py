@@ -110,10 +110,7 @@ KINDS = [AxisType.Auto, AxisType.Explicit]
 ON_A_MESH = {
     ("omp", AxisType.Auto),
     ("soft_iht", AxisType.Explicit),
-    ("cosamp", AxisType.Explicit),
-    ("omp_batch", AxisType.Auto),
     ("omp_batch, Gram", AxisType.Auto),
-    ("omp_batch, Gram", AxisType.Explicit),
     ("OMPNet, layers", AxisType.Explicit),
     ("MaskedFFT", AxisType.Explicit),
 }
@@ -219,6 +216,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     slow_but(
@@ -242,6 +240,7 @@ def test_gradients_of_losses(name, kind):
         assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_but([AxisType.Auto], KINDS))
 def test_derivatives_of_a_batch(kind):
     def gradient(A, Y):

@@ -9,6 +9,7 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,7 @@ def scores_and_tau(draw, ties=True):
     return scores, scale * draw(log_uniform(1e-3, 10))
 
 
+@pytest.mark.slow
 @examples(max_examples=300)
 @given(scores_and_tau())
 def test_what_a_row_loses(case):
@@ -83,6 +85,7 @@ def test_what_a_row_loses(case):
     assert np.all(norm(soft - hard, axis=1) <= np.sqrt(2) * q + 32 * EPS)
 
 
+@pytest.mark.slow
 @examples(max_examples=200)
 @given(scores_and_tau(ties=False), st.sampled_from([1, 3, N]), log_uniform(1e-12, 1))
 def test_uniform_bound_and_the_temperature_it_asks_for(case, k, wanted):
@@ -131,6 +134,7 @@ def test_sharp_rate(case, coldness):
     assert np.all(np.abs(-np.log(q) / coldness - 1) < 0.01)
 
 
+@pytest.mark.slow
 @examples(max_examples=300)
 @given(scores_and_tau(), st.sampled_from([1, 3]))
 def test_gate_bound(case, k):
@@ -228,6 +232,7 @@ def soft_omp_bound(A, y, w, k, tau):
     return norm(found - x), C * E, rounding, valid
 
 
+@pytest.mark.slow
 @examples(max_examples=200)
 @given(pursuits(), log_uniform(2, 40))
 def test_soft_omp_bound(case, coldness):
@@ -251,6 +256,7 @@ def decay(A, y, w, k):
     return C * E, rounding, min(proved, default=np.inf)
 
 
+@pytest.mark.slow
 @examples(max_examples=200)
 @given(pursuits(), st.floats(0, 10))
 def test_soft_omp_nears_omp_at_least_at_the_rate_of_its_gap(case, colder):

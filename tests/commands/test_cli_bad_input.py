@@ -358,6 +358,7 @@ def test_help(arguments, capsys):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_as_a_program(folder):
     """One mistake of each kind through the real thing: the code, the line, no traceback."""
     np.savez("data.npz", Y=Y)

@@ -59,6 +59,7 @@ def test_every_help_ends_with_an_example():
     assert "greedyjax info " in example(cli._parser().format_help())
 
 
+@pytest.mark.slow
 def test_example_of_greedyjax(tmp_path):
     printed = shell(example(cli._parser().format_help()), tmp_path)
     assert printed.startswith(f"greedyjax          {greedyjax.__version__}, ")
@@ -70,6 +71,7 @@ def test_example_of_info(tmp_path):
     assert "\ndevices " in (tmp_path / "info.txt").read_text()
 
 
+@pytest.mark.slow
 def test_example_of_reproduce(tmp_path):
     shell(example(COMMANDS["reproduce"].format_help()), tmp_path)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"fig1.json", "fig1.png"}

@@ -62,6 +62,7 @@ def test_settings_of_jax_are_said(tmp_path):
     assert lines["compilation cache"] == f"on, {own}"
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_turned_off(tmp_path):
     home = str(tmp_path)
     assert info("--no-compilation-cache", HOME=home)["compilation cache"] == "off"
@@ -69,6 +70,7 @@ def test_a_cache_that_is_turned_off(tmp_path):
     assert said == "off (JAX_ENABLE_COMPILATION_CACHE)"
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said():
     code = (
         "import jax\n"

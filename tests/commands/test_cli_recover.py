@@ -172,6 +172,7 @@ def recover_folder(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "real"), [("omp", False), ("omp", True), ("iht", False)])
 def test_a_folder_shard_by_shard(recover_folder, method, real, capsys):
     stored, Y = model(method, real), measurements()

@@ -212,6 +212,7 @@ def test_units_of_a_power_of_two_change_no_bit(trained, tmp_path):
     assert metrics_of(tmp_path)["val_loss"] == pytest.approx(val_loss, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("A", "Y", "X", "support"), ("A", "Y")], ids=["with X", "blind"])
 def test_units_do_not_matter(trained, trained_blind, tmp_path, names):
     """1000 is no power of two: the data differ by roundings, which 80 steps may magnify."""
@@ -284,6 +285,7 @@ def test_refuses_to_replace_what_it_did_not_write(tmp_path, name, capsys):
     assert name in err
 
 
+@pytest.mark.slow
 def test_runs_again_into_its_own_folder(tmp_path, monkeypatch, capsys):
     """And an earlier run that was broken off counts as its own. A long run says so, once."""
     data = draw()

@@ -17,7 +17,7 @@ from greedyjax import nets, pursuit, training
 from greedyjax.nets import Atoms, OMPNet, StepSize
 from greedyjax.structures import SharedSupport
 from greedyjax.training import fit, fit_many, losses
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 from operator_kinds import matrix_free
 
 M, N, K, LAYERS, NUM, TAU, STEP = 6, 9, 2, 3, 4, 0.2, 0.3
@@ -34,7 +34,7 @@ def problem(dtype=np.float64):
 
 A, Y = problem()
 LAYERED = {"IHTNet", "NIHTNet", "HTPNet", "SubspacePursuitNet", "CoSaMPNet"}
-every_net = pytest.mark.parametrize("name", ["OMPNet", *sorted(LAYERED)])
+every_net = pytest.mark.parametrize("name", slow_but(["OMPNet"], ["OMPNet", *sorted(LAYERED)]))
 
 
 def net_of(name, A, **settings):
@@ -84,12 +84,11 @@ def soft_by_hand(name, A):
     return np.stack([oracles.soft_iht(A, y, K, TAU, LAYERS, STEP, WEIGHTS).x for y in Y])
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", slow_but([np.complex128], [np.float64, np.complex128]))
 @pytest.mark.parametrize("name", ["OMPNet", "IHTNet"])
 def test_values_and_the_derivative_through_the_normalisation_are_those_of_the_oracle(name, dtype):
     A, Y = problem(dtype)
-    settings = {"step_size": STEP} if name in LAYERED else {}
-    net = learning(name, A, **settings)
+    net = learning(name, A, **({"step_size": STEP} if name in LAYERED else {}))
     assert_close(net.A, A)
     parts = moved(net)
     assert parts.dtype == np.float64
@@ -200,6 +199,7 @@ def test_the_residual_of_snapshots_and_of_an_operator():
     assert_close(of_operator, np.asarray(losses.residual(net_of("OMPNet", A), Y)))
 
 
+@pytest.mark.slow
 def test_hidden_rows_differentiate_the_matrix():
     """The rows that are left are a network of their own, whose columns have other norms."""
     net, folds = learning(), 3
@@ -265,6 +265,7 @@ def assert_same(one, other, exact=True):
         compare(getattr(one.net, name)[...], np.asarray(getattr(other.net, name)[...]))
 
 
+@pytest.mark.slow
 def test_training_resumes_bit_for_bit_and_several_at_once_are_each_alone(tmp_path):
     whole = fit(learning(), *DATA, num_epochs=4, **SETTINGS)
     assert np.abs(whole.net.atoms[...] - learning().atoms[...]).max() > 1e-2

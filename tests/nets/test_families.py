@@ -9,7 +9,7 @@ from flax import nnx
 import greedyjax as gj
 import oracles
 from greedyjax.nets import CoSaMPNet, HTPNet, IHTNet, OMPNet, SubspacePursuitNet, Weights
-from helpers import assert_close, random_problem
+from helpers import assert_close, random_problem, slow_but
 
 M, N, K, LAYERS, TAU, STEP = 12, 16, 3, 3, 0.1, 0.3
 A, X, Y = (np.stack(each) for each in zip(*[random_problem(i, M, N, K, float, 0.2) for i in (0, 1)],
@@ -162,7 +162,7 @@ def selection_by_hand(kinds, targets):
     return np.mean(each)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", slow_but(["omp", "iht"], NETS))
 def test_steps_choices_and_selection_with_weights_per_layer(name):
     targets = X**2 / np.sum(X**2, axis=1, keepdims=True)
     choices, value, gradient = choices_and_slope(NETS[name](), Y, targets)

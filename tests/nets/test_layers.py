@@ -22,6 +22,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=() if name == "OMPNet" else pytest.mark.slow) for name in NETS],

@@ -210,6 +210,7 @@ def test_weights_in_another_solver():
     assert jax.eval_shape(solve, Y[:0]).shape == (0, N)
 
 
+@pytest.mark.slow
 def test_another_solver_goes_through_in_blocks():
     """No vmap over all signals: many signals need no more memory than some."""
     sizes = []
@@ -262,6 +263,7 @@ def learning(tau=TAU, positive=True):
 run = partial(fit, loss=loss, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_training_moves_all_of_it_and_resumes(tmp_path):
     net = learning()
     whole = run(net, *DATA, num_epochs=4)

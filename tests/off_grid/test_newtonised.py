@@ -166,6 +166,7 @@ def test_a_plane_of_antennas_has_two_frequencies_for_each_path():
 # --- Batches, dtypes, transformations ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("false_alarm", slow_but([0.01], [None, 0.01]))
 def test_batches_jit_and_vmap_agree(false_alarm):
     frames = jnp.stack([draw("waves", seed, noise=0.1 * (1 + seed)) for seed in range(5)])
@@ -281,6 +282,7 @@ def _constant(f):
 ONES, ZEROS = Gains(jnp.ones(M)).atom, Gains(jnp.zeros(M)).atom
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("atom", "false_alarm"),
     slow_but(

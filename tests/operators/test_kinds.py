@@ -108,6 +108,7 @@ def doubled(leaf):
     return 2 * leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
 
+@pytest.mark.slow
 def test_an_operator_is_an_argument_of_jitted_functions():
     """Whatever it was made of, and no array is taken for a constant."""
     A, _, _ = problem()

@@ -279,6 +279,7 @@ def test_a_real_operator_of_pylops_keeps_imaginary_parts():
 
 
 # Each compiles three solvers.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["MaskedFFT", "HStack"], READY))
 def test_solvers_find_what_they_find_with_the_matrix(name):
     M = matrix_of(name)

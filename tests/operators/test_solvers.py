@@ -190,6 +190,7 @@ def test_derivatives_of_solvers_pass_through_operators(pair):
     assert_derivatives(DIFFERENTIATED[pair], pair, names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MatrixFree", "BCOO", "a registered pytree"])
 def test_a_gradient_in_an_operator_is_one_in_its_arrays(name):
     """`jax.grad` in the operator itself, which is a pytree."""
@@ -274,6 +275,7 @@ def assert_agrees_with_the_array(of, kinds, pair):
         jax.tree.map(assert_close, found, expected)
 
 
+@pytest.mark.slow
 def test_batches_take_operators():
     names = ("omp_batch",)
     assert_agrees_with_the_array(lambda *args: batches(*args, names), ["MatrixFree"], "complex")

@@ -98,6 +98,7 @@ def test_an_empty_column_is_never_chosen():
     assert (found.support >= 10).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_repeats", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_derivatives_in_the_entries(with_repeats):
     """Of an answer and of the norms of columns, which a fit of penalised columns has in it."""

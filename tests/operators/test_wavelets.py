@@ -136,6 +136,7 @@ def test_parents_keep_the_orientation():
 # --- In use --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_image_that_is_sparse_in_wavelets_is_recovered_from_frequencies():
     """The oracle is the signal itself."""
     A = gj.operators.Product(

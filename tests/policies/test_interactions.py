@@ -42,6 +42,7 @@ def test_solvers_weigh_by_the_formula(coefficients, tau):
     assert_close(found.x, omp_oracle(A, Y[0], formula(policy), K, tau))
 
 
+@pytest.mark.slow
 def test_with_rank_0_it_is_one_weight_per_atom():
     weights = np.exp(np.random.default_rng(1).standard_normal(N))
     policy = Interactions.initial(jax.random.key(0), N, rank=0, weights=weights)

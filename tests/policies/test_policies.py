@@ -83,6 +83,7 @@ def test_omp_follows_the_policy(name, dtype):
     assert np.abs(plain - expected).max() > 0.1, "the policy changes nothing here"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_gram_fit_follows_the_policy(name, monkeypatch):
     called = []
@@ -253,6 +254,7 @@ def test_a_function_is_a_policy():
 # --- Networks, batches, files --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_arrays_of_a_policy_and_hands_it_to_the_hard_solver():
     net = nets.OMPNet(A, sparsity=K, tau=TAU, weights=mixed())
     assert [leaf.shape for leaf in net.weights.get_value()] == [(N, N), (N, N)]

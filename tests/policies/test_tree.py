@@ -59,6 +59,7 @@ def test_what_omp_chooses_hangs_together():
     assert any(PARENTS[j] not in support for support in plain for j in support if j > 0)
 
 
+@pytest.mark.slow
 def test_fewer_measurements_do_for_signals_on_a_tree():
     rng = np.random.default_rng(0)
     X = rooted_signals(rng, 200, 6)

@@ -56,7 +56,7 @@ METHODS = {
     ("name", "dtype"),
     slow_but(
         [
-            *((name, np.float64) for name in ("OMP, tolerance", "OMP, blocks", "HTP")),
+            ("OMP, tolerance", np.float64),
             ("OMP", np.complex64),
         ],
         [*((name, np.float64) for name in METHODS), ("OMP", np.complex64)],
@@ -75,6 +75,7 @@ def test_codes_are_the_nonzeros_of_the_dense_answers(name, dtype):
         np.testing.assert_array_equal(getattr(codes, field), getattr(dense, field))
 
 
+@pytest.mark.slow
 def test_codes_by_the_gram_matrix_have_the_derivatives_of_the_dense_answers():
     A, Y = signals(np.float64)
     weights = np.random.default_rng(2).standard_normal((NUM, N))
@@ -89,6 +90,7 @@ def test_codes_by_the_gram_matrix_have_the_derivatives_of_the_dense_answers():
     assert np.abs(by_dense).max() > 0.1
 
 
+@pytest.mark.slow
 def test_snapshots_have_a_coefficient_each():
     A, Y = signals(np.float64, num=5, snapshots=(3,))
     method = OMP(K, structure=SharedSupport())
@@ -109,6 +111,7 @@ def test_each_of_several_dictionaries_codes_its_own_signals():
     assert not np.array_equal(codes.support[0], codes.support[1])
 
 
+@pytest.mark.slow
 def test_half_precision_comes_back_in_half_precision():
     A, Y = signals(np.float32)
     A, Y = jnp.asarray(A, jnp.bfloat16), jnp.asarray(Y, jnp.bfloat16)
@@ -117,6 +120,7 @@ def test_half_precision_comes_back_in_half_precision():
     np.testing.assert_array_equal(codes.support, gj.omp_batch(A, Y, sparsity=K).support)
 
 
+@pytest.mark.slow
 def test_streams_of_signals_are_stored_as_codes():
     A, Y = signals(np.float32)
     codes = streaming.recover(jax.jit(partial(gj.encode, OMP(K), A)), Y, batch_size=8)
@@ -125,6 +129,7 @@ def test_streams_of_signals_are_stored_as_codes():
     assert_close(codes.dense(N), gj.omp_batch(A, Y, sparsity=K).x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", slow_but([OMP(8)], [OMP(8), OMP(30, atol=0.1)]))
 def test_nothing_has_the_shape_of_all_dense_answers(method):
     num, m, n = 65_536, 64, 2048
@@ -170,6 +175,7 @@ def test_a_bad_signal_is_listed_and_the_others_are_coded(name, wrap):
     jax.tree.map(lambda one, other: assert_close(one[others], other[others]), codes, good)
 
 
+@pytest.mark.slow
 def test_bad_signals_among_snapshots():
     A, Y = signals(np.float64, snapshots=(2,))
     Y[5, 0, 1] = np.nan
@@ -178,6 +184,7 @@ def test_bad_signals_among_snapshots():
     assert np.isfinite(codes.coefficients).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 def test_a_residual_that_overflows_makes_no_signal_bad(wrap):
     A = np.eye(M, dtype=np.float32)[:, :K]

@@ -25,6 +25,7 @@ def test_equals_the_oracle(dtype):
         assert_close(found.residual_norm, expected.residual_norm, dtype)
 
 
+@pytest.mark.slow
 def test_a_few_steps_are_exact_where_iht_is_still_on_its_way():
     A, x, y = random_problem(0, M, N, K, np.float64)
     found, slow = htp(A, y), gj.iht(A, y, sparsity=K, num_steps=STEPS, step_size=STEP)

@@ -98,6 +98,7 @@ def test_init_step_and_answer_can_be_called_by_hand(name):
     assert_close(solved(), door(name, A, Y).x)
 
 
+@pytest.mark.slow
 def test_run_records_what_it_is_asked_for():
     method, problem, turns = by_hand(METHODS["omp"])
     record = lambda state: method.answer(problem, state).x

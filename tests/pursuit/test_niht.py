@@ -52,6 +52,7 @@ def test_equals_the_oracle(dtype, num_steps):
         assert_close(soft.x, oracles.niht(A, y, K, num_steps, w, 0.1).x)
 
 
+@pytest.mark.slow
 def test_it_finds_signs_where_a_step_of_fixed_length_stalls():
     """Blumensath and Davies, 2010: no step size of IHT serves a matrix of unit columns there."""
     for seed in range(3):
@@ -63,6 +64,7 @@ def test_it_finds_signs_where_a_step_of_fixed_length_stalls():
     assert np.linalg.norm(stalled.x - x) > 0.1
 
 
+@pytest.mark.slow
 def test_to_stand_still_far_from_the_measurements_is_no_success():
     A, _, y = signs(0)
     for stalled in (
@@ -73,6 +75,7 @@ def test_to_stand_still_far_from_the_measurements_is_no_success():
         assert not stalled.converged
 
 
+@pytest.mark.slow
 def test_the_residual_never_rises():
     A, _, y = signs()
     noisy = y + 0.1 * np.random.default_rng(1).standard_normal(200)
@@ -91,6 +94,7 @@ def test_units_of_the_matrix_do_not_matter():
         assert_close(unit * gj.niht(unit * A, y, sparsity=K, num_steps=5).x, np.asarray(plain))
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_a_start():
     A, y, _ = problem()
     first = gj.niht(A, y, sparsity=K, num_steps=3)
@@ -98,6 +102,7 @@ def test_it_goes_on_from_a_start():
     assert_close(more.x, np.asarray(gj.niht(A, y, sparsity=K, num_steps=7).x))
 
 
+@pytest.mark.slow
 def test_a_batch_equals_its_signals_alone():
     A, y, _ = problem()
     Y = np.stack([y, -2 * y, problem(seed=1)[1]])
@@ -125,6 +130,7 @@ def test_gradients_are_those_of_finite_differences():
         assert_close(np.sum(gradients[i] * direction), slope, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_structures_and_gates():
     A, y, _ = problem()
     blocks = Blocks(np.arange(N) // 2)
@@ -139,6 +145,7 @@ def test_structures_and_gates():
     assert_close(gate.x, np.asarray(alone.x))
 
 
+@pytest.mark.slow
 def test_the_network_learns_where_signals_live():
     rng = np.random.default_rng(0)
     A = problem()[0].astype(np.float32)

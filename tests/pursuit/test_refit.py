@@ -56,6 +56,7 @@ def test_equals_the_formula(dtype):
     assert_close(found, expected, rtol=10 * rtol, atol=10 * atol)
 
 
+@pytest.mark.slow
 def test_one_signal_a_batch_of_batches_and_an_operator_agree():
     A, C, Y = problem()
     prior = gj.GaussianPrior(C, 0.2, 0.05)
@@ -106,6 +107,7 @@ def test_units_of_the_covariance_and_of_y_do_not_matter():
     assert_close(gj.GaussianPrior(1e6 * C, 0.2, 0.05).refit(A, 1e-3 * Y, SUPPORT), 1e-3 * plain)
 
 
+@pytest.mark.slow
 def test_degenerate_inputs_are_finite_and_so_are_gradients():
     A, C, Y = problem()
 
@@ -129,6 +131,7 @@ def test_degenerate_inputs_are_finite_and_so_are_gradients():
         assert_close(np.sum(gradients[i] * along), slope, rtol=1e-6, atol=1e-6 * abs(value))
 
 
+@pytest.mark.slow
 def test_hardened_networks_take_it_with_any_solver():
     A, C, Y = problem()
     prior, net = gj.GaussianPrior(C, 0.2, 0.05), OMPNet(A, sparsity=K)
@@ -143,6 +146,7 @@ def test_hardened_networks_take_it_with_any_solver():
         assert_close(net.harden(solver, prior=prior)(Y), expected)
 
 
+@pytest.mark.slow
 def test_snapshots_are_fitted_each_on_the_support_that_they_share():
     A, C, Y = problem(np.complex128)
     frames = np.stack([Y, 1j * Y[::-1]], axis=2)  # Of two snapshots.

@@ -11,7 +11,7 @@ import pytest
 import fitting_oracles
 import greedyjax as gj
 from greedyjax.pursuit import _blocks
-from helpers import assert_close, jit, random_problem
+from helpers import assert_close, jit, random_problem, slow_but
 
 M, N, K, STEPS = 8, 12, 3, 4
 
@@ -102,7 +102,7 @@ def value_and_gradient(name, soft):
 
 @pytest.mark.parametrize(
     ("name", "soft"),
-    [way if way[0] != "omp, remat" else pytest.param(*way, marks=pytest.mark.slow) for way in WAYS],
+    slow_but([("omp", False), ("cosamp", False), ("omp", True), ("iht", True)], WAYS),
 )
 @both_dtypes
 def test_equals_the_oracle_and_so_does_the_derivative(name, soft, dtype):
@@ -150,6 +150,7 @@ def test_a_hard_answer_is_the_closed_form_on_its_support(dtype):
         assert np.linalg.norm(closed_form(A, y, 0 * penalty, found.support) - found.x) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["by_gram", "by_residuals"])
 @both_dtypes
 def test_batches_fit_as_one_by_one(form, dtype, monkeypatch):
@@ -209,6 +210,7 @@ def test_a_penalty_of_zero_is_none_but_has_a_derivative():
         assert_close(np.sum(gradients[3]), cotangent @ (dx.real + dx.imag), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_scaling_a_column_rescales_its_penalty():
     A, y, weights, penalty = problem(np.float64)
     d = np.random.default_rng(3).uniform(0.3, 3, N)

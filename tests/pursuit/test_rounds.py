@@ -62,6 +62,7 @@ def test_answers_are_those_of_each_signal_alone(name):
     assert_close(found.residual_norm, expected.residual_norm, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("atol", [1e-9, 1e3], ids=["nobody is done", "all are"])
 def test_rounds_that_serve_nobody_are_left_out(atol):
     found = gj.omp_batch(A, Y, sparsity=K, atol=atol)
@@ -70,6 +71,7 @@ def test_rounds_that_serve_nobody_are_left_out(atol):
     assert_close(found.x, expected.x, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_blocks_come_whole():
     structure = Blocks(np.arange(N) // 2)
     settings = {"sparsity": 16, "structure": structure}
@@ -79,6 +81,7 @@ def test_blocks_come_whole():
     assert_close(found.x, expected.x, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_each_signal_alone():
     def of(solve):
         return jax.jit(jax.grad(lambda A, Y: jnp.sum(solve(A, Y) ** 3), argnums=(0, 1)))(A, Y)
@@ -98,6 +101,7 @@ def test_a_signal_that_is_not_finite_shows():
     assert np.isfinite(found.residual_norm[rest]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_but([AxisType.Explicit], [AxisType.Explicit, AxisType.Auto]))
 def test_signals_on_two_devices_have_the_same_answers_where_they_lie(kind):
     mesh = jax.make_mesh((2,), ("signals",), axis_types=(kind,), devices=jax.devices("cpu")[:2])

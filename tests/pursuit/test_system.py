@@ -128,6 +128,7 @@ def test_gradients():
 # --- Large matrices ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "unit"),
     slow_but(

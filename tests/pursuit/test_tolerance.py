@@ -43,6 +43,7 @@ def test_the_larger_tolerance_stops_each_signal(settings, batched):
     assert len(counts) > 2, "signals stop at different steps"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", slow_but([2], range(3)), ids=["rtol", "atol", "both"])
 def test_each_signal_of_a_batch_may_have_its_own(which):
     settings = OF_EACH[which]

@@ -32,6 +32,7 @@ def problem():
     return A, X, Y, best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOLVERS)
 def test_good_weights_reach_least_squares_on_the_true_support(name):
     A, X, Y, best = problem()

@@ -103,6 +103,7 @@ def test_frames_in_and_out(digits, split_sign):
         coder.transform(frame.rename(columns={"pixel 0": "pixel A"}))
 
 
+@pytest.mark.slow
 def test_search_in_a_pipeline(digits):
     atoms, X, labels = digits
 

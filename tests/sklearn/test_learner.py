@@ -58,6 +58,7 @@ def test_codes_are_those_of_orthogonal_mp(digits):
     assert error < model.error_[0]
 
 
+@pytest.mark.slow
 def test_it_learns_a_better_dictionary_than_signals_are(digits):
     X, _ = digits
     model = learner(max_iter=10).fit(X[:300])
@@ -71,6 +72,7 @@ def test_it_learns_a_better_dictionary_than_signals_are(digits):
     assert error(model.components_) < 0.8 * error(atoms)
 
 
+@pytest.mark.slow
 def test_the_same_random_state_learns_the_same(digits):
     X, _ = digits
     first = learner().fit(X).components_
@@ -78,6 +80,7 @@ def test_the_same_random_state_learns_the_same(digits):
     assert not np.array_equal(learner(random_state=1).fit(X).components_, first)
 
 
+@pytest.mark.slow
 def test_double_where_jax_is_set_to_single(digits):
     X, _ = digits
     expected = learner().fit(X)
@@ -87,6 +90,7 @@ def test_double_where_jax_is_set_to_single(digits):
         assert not jax.config.jax_enable_x64
 
 
+@pytest.mark.slow
 def test_fewer_signals_than_atoms(digits):
     X, _ = digits
     model = learner().fit(X[:7])
@@ -108,6 +112,7 @@ def test_frames_in_and_out(digits, split_sign):
         model.transform(frame.rename(columns={"pixel 0": "pixel A"}))
 
 
+@pytest.mark.slow
 def test_search_in_a_pipeline(digits):
     X, labels = digits
     steps = make_pipeline(learner(), LogisticRegression(max_iter=1000))

@@ -135,6 +135,7 @@ def test_frames_name_the_features(targets):
         model.predict(frame.rename(columns={"gene 0": "gene A"}))
 
 
+@pytest.mark.slow
 def test_search_in_a_pipeline():
     X, y = load_diabetes(return_X_y=True)
 

@@ -76,6 +76,7 @@ def test_of_several_steps_it_is_the_derivative_with_all_other_masks_held_fixed(r
     assert_close(gradient[1], target @ columns)
 
 
+@pytest.mark.slow
 def test_passes_through_the_fits_of_omp():
     """The last choice's own weights: by differences, as no later step could carry them on."""
     A, y, _ = problem()

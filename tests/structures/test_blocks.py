@@ -168,6 +168,7 @@ def test_gradients_are_those_of_the_loop(solver):
         assert_close(gradients[i], expected, rtol=1e-5, atol=1e-6)  # Differences of step 1e-6.
 
 
+@pytest.mark.slow
 def test_batches_networks_and_vmap_agree_with_one_signal():
     A, y, w = problem(np.float64)
     Y, blocks = np.stack([y, y[::-1], 0 * y]), Blocks(IDS["unequal"])
@@ -204,6 +205,7 @@ def test_the_selection_loss_counts_the_energy_of_blocks():
     assert_close(jit(losses.selection)(net, y[None], x[None]), np.mean(each))
 
 
+@pytest.mark.slow
 def test_a_policy_sees_atoms_and_multiplies_them_before_the_pool():
     A, y, _ = problem(np.float64)
     blocks = Blocks(IDS["equal"])

@@ -224,6 +224,7 @@ def test_a_policy_sees_what_levels_chose():
     assert_close(found.x, level_oracles.omp(A, y, IDS, LOCAL).x)  # The same weight for all left.
 
 
+@pytest.mark.slow
 def test_the_levels_of_wavelets_are_levels():
     W = gj.operators.Wavelet(16, "haar", 2, dtype=jnp.float64)
     signal = np.arange(16.0) ** 2

@@ -171,6 +171,7 @@ def test_a_last_fit_of_iht_is_not_negative():
     assert_close(found.x, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["omp", "omp_batch"])
 def test_a_penalty_counts_in_the_fit(form):
     """Non-negative least squares of the longer vectors that the penalty makes of the atoms."""
@@ -274,6 +275,7 @@ def test_the_gradient_of_omp_is_that_of_least_squares_on_the_positive_atoms(solv
     assert_close(gradient, np.linalg.pinv(A[:, positive]).T @ c[positive])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -312,6 +314,7 @@ def test_networks_learn_which_atoms_are_used(make):
     assert np.all(fitted.net.harden()(Y) >= 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 def test_dtypes_are_kept(dtype):
     A, Y, _ = problem(num=2)

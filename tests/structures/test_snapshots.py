@@ -226,6 +226,7 @@ NETS = {
 
 
 # Four short steps of IHT find too little to learn from their own answers.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "given"),
     slow_but(

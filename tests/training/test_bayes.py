@@ -105,6 +105,7 @@ def test_degenerate_data_give_finite_priors(case, dtype):
         assert_close(prior.weights, np.asarray(expected.weights), rtol=1e-2)  # Of 300 rounds.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [None, 1e-6])
 @pytest.mark.parametrize("seed", slow_but([8], range(8, 12)))
 def test_one_atom_many_times_over_can_be_factored_in_single_precision(seed, noise):
@@ -142,6 +143,7 @@ def normal(rng, shape):
     return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snr_db", slow_but([15], [5, 15, 30]))
 def test_noise_is_told_from_atoms_that_could_explain_it(snr_db):
     """Four times as many atoms as numbers add up to a multiple of the identity, as noise does."""

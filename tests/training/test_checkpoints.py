@@ -68,6 +68,7 @@ def test_resumed_training_is_the_same_bit_for_bit(tmp_path):
     assert_same_bits(run(tmp_path / "made"), whole)  # Nothing is left to do.
 
 
+@pytest.mark.slow
 def test_several_networks_resume_together(tmp_path):
     nets = [OMPNet(A, sparsity=K, tau=tau) for tau in (0.1, 0.2)]
     settings = {"optimizer": ADAM, "batch_size": 16, "key": jax.random.key(3)}

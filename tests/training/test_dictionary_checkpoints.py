@@ -49,6 +49,7 @@ def test_resumed_learning_is_the_same_bit_for_bit(tmp_path, update):
     assert_same_bits(run(tmp_path, update=update, val=Y[:50]), whole)  # Nothing is left to do.
 
 
+@pytest.mark.slow
 def test_several_dictionaries_with_missing_entries_resume_together(tmp_path):
     several = np.ma.array(np.stack([Y, Y[::-1]]))
     several[:, ::3, 2] = np.ma.masked

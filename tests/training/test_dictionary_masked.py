@@ -73,6 +73,7 @@ def test_ksvd_is_least_squares_on_the_entries_there_are(dtype):
     assert error(expected, X_new) < error(A, X)
 
 
+@pytest.mark.slow
 def test_ksvd_leaves_an_entry_that_no_signal_has():
     A, Y, observed = signals()
     observed[:, 3] = False
@@ -124,6 +125,7 @@ def masked(num=3000, missing=0.3, **settings):
     return A, np.ma.array(np.where(observed, Y, np.nan), mask=~observed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.complex128]))
 @KSVD_ALONE
 def test_a_planted_dictionary_is_found(update, dtype):
@@ -136,6 +138,7 @@ def test_a_planted_dictionary_is_found(update, dtype):
     assert np.mean(inner.max(axis=1) >= 0.99) >= 0.95
 
 
+@pytest.mark.slow
 def test_what_a_missing_entry_holds_does_not_matter():
     _, Y = masked()
     other = np.ma.array(Y.filled(7.0), mask=Y.mask)
@@ -144,6 +147,7 @@ def test_what_a_missing_entry_holds_does_not_matter():
     assert np.array_equal(first.history["val_error"], second.history["val_error"])
 
 
+@pytest.mark.slow
 def test_files_and_several_sets_as_arrays_in_memory(tmp_path):
     _, Y = masked(num=600)
     np.save(tmp_path / "Y.npy", Y.data)
@@ -158,6 +162,7 @@ def test_files_and_several_sets_as_arrays_in_memory(tmp_path):
     assert several.history["val_error"].shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_a_lost_atom_becomes_a_signal_whose_missing_entries_were_filled_in():
     A, Y = masked(num=NUM * 3)
     A[:, 5] = A[:, 4]
@@ -170,6 +175,7 @@ def test_a_lost_atom_becomes_a_signal_whose_missing_entries_were_filled_in():
     assert_close(found.A[:, 5], signal / np.linalg.norm(signal))
 
 
+@pytest.mark.slow
 @EACH
 def test_signals_without_any_entry_are_coded_as_0(update):
     _, Y = masked(num=600)

@@ -47,6 +47,7 @@ def test_mod_is_least_squares(dtype):
     assert_close(stepped(MOD(), A, codes)[1], mod(Y, X))
 
 
+@pytest.mark.slow
 @BOTH
 def test_mod_with_decay_is_least_squares_with_weights(dtype):
     A, Y, codes, X = coded(dtype)

@@ -51,6 +51,7 @@ def test_each_on_its_own_data():
         np.testing.assert_array_equal(one.weights[...], np.ones(N))
 
 
+@pytest.mark.slow
 def test_each_shuffles_within_shards():
     nets, settings = [net(i) for i in range(2)], {**SETTINGS, "shards": 4}
     many = fit_many(nets, TRAIN[:2], VAL[:2], **settings)

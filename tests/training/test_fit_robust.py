@@ -195,6 +195,7 @@ for _ in range(20):
 """
 
 
+@pytest.mark.slow
 def test_real_interrupts():
     """Twenty of them, as they may come anywhere: in Python, in JAX, in the bar."""
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -92,6 +92,7 @@ def test_the_network_given_is_not_changed(learned):
     assert np.all(learned[0].weights[...] == 1)
 
 
+@pytest.mark.slow
 def test_what_was_learned_before_ctrl_c_is_kept(monkeypatch):
     """The second epoch is interrupted; the first one is what is compared."""
     A, train, _ = problem(paired=True, num=400)
@@ -169,6 +170,7 @@ def test_counting_is_that_of_count_weights():
     np.testing.assert_allclose(jnp.exp(counted.bias), count_weights(A, Y, sparsity=K), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_errors_without_signals_are_of_rows_that_the_solver_did_not_see():
     """The last fit's settings are chosen by some of the folds, and its errors are of all."""
     A, (Y, _), _ = problem(paired=True, num=40)

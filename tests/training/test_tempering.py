@@ -68,6 +68,7 @@ def test_takes_the_power_of_the_loop(dtype):
     assert chosen["the truth"] > 0
 
 
+@pytest.mark.slow
 def test_no_signal_is_predicted_with_weights_that_saw_it():
     A, Y, _ = measurements(np.float64)
     seen = []
@@ -87,6 +88,7 @@ def test_no_signal_is_predicted_with_weights_that_saw_it():
 bayes = jax.jit(sparse_bayes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level_size", [64, 8])
 def test_ones_where_there_is_no_structure_and_weights_where_there_is(level_size):
     A, Y, _, support = sparse_in_levels(
