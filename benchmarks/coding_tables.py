@@ -6,7 +6,8 @@ from common import load_result
 def coding() -> str:
     """Time beside that of SPAMS, and whose atoms they are."""
     lines = [
-        "| m, n, k, signals | method | s | signals/s | SPAMS's time over it | as OMP | as OLS |",
+        "| m, n, k, signals | method | seconds | signals/s | time of SPAMS / time "
+        "| same atoms as OMP | same atoms as OLS |",
         "|---" * 7 + "|",
     ]
     for row in load_result("coding")["rows"]:
@@ -25,7 +26,8 @@ def coding() -> str:
 
 def lexico() -> str:
     """Time and memory of coding in batches, beside a loop in torch."""
-    lines = ["| m, n, k, vectors | code | s | peak, MB | exact |", "|---" * 5 + "|"]
+    lines = ["| m, n, k, vectors | program | seconds | peak memory, MB | recovered exactly |"]
+    lines.append("|---" * 5 + "|")
     for row in load_result("lexico")["rows"]:
         numbers = f"{row['median_s']:.3g} | {row['peak_mb']:.0f}"
         share = f"{100 * row['exact_recovery']:.1f} %"
@@ -35,7 +37,8 @@ def lexico() -> str:
 
 def plan() -> str:
     """Processor seconds of both forms on the sizes that were not fitted."""
-    lines = ["| m, n, k, signals | Gram, s | residuals, s | the plan takes |", "|---" * 4 + "|"]
+    lines = ["| m, n, k, signals | Gram matrix, s | residuals, s | form that the plan takes |"]
+    lines.append("|---" * 4 + "|")
     for row in load_result("plan_grid")["unseen"]:
         seconds = f"{row['gram_processor_s']:.3g} | {row['residuals_processor_s']:.3g}"
         lines.append(f"| {_sizes(row)} | {seconds} | {row['planned']} |")

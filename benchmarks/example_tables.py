@@ -27,7 +27,7 @@ def noise_alone() -> str:
     """How often noise alone is given a path, stated and measured."""
     rows = load_result("channel")["noise_alone"]
     kinds = list(dict.fromkeys(row["noise"] for row in rows))
-    lines = [f"| stated | {' | '.join(f'noise {kind}' for kind in kinds)} |"]
+    lines = [f"| `false_alarm` | {' | '.join(f'measured, noise {kind}' for kind in kinds)} |"]
     lines.append("|---" * (len(kinds) + 1) + "|")
     for stated in dict.fromkeys(row["stated"] for row in rows):
         mine = {row["noise"]: row["measured"] for row in rows if row["stated"] == stated}
@@ -38,7 +38,10 @@ def noise_alone() -> str:
 
 def mri() -> str:
     """Peak signal-to-noise ratios and seconds of a slice."""
-    lines = ["| method | held out, dB | another head, dB | known, dB | s |", "|---" * 5 + "|"]
+    lines = [
+        "| PSNR in dB | held out | another head | known | seconds per slice |",
+        "|---" * 5 + "|",
+    ]
     for row in load_result("mri")["rows"]:
         psnr = row["psnr_db"]
         cells = [f"{mean(psnr[where]):.2f}" for where in ("held out", "another head", "known")]
@@ -49,7 +52,7 @@ def mri() -> str:
 def planted() -> str:
     """Atoms found of a planted dictionary, over the seeds."""
     rows = load_result("dictionary_learning")["planted"]
-    lines = ["| update | atoms found, mean | least of the seeds |", "|---" * 3 + "|"]
+    lines = ["| update | atoms found, mean | atoms found, worst seed |", "|---" * 3 + "|"]
     for update in dict.fromkeys(row["update"] for row in rows):
         mine = [row for row in rows if row["update"] == update]
         shares = [row["share_found"] for row in mine]
@@ -62,8 +65,8 @@ def patches() -> str:
     result = load_result("dictionary_learning")
     theirs = min(result["sklearn"], key=lambda row: min(row["errors"]))
     wanted = min(theirs["errors"])
-    head = "| method | error, end | s, end | s until scikit-learn's lowest | times as fast |"
-    lines = [f"{head} compiling, s |", "|---" * 6 + "|"]
+    head = "| method | last error | seconds in all | seconds to scikit-learn's lowest error |"
+    lines = [f"{head} times as fast as scikit-learn | compiling, s |", "|---" * 6 + "|"]
     name = f"scikit-learn, `alpha={theirs['alpha']:g}`"
     needed = _seconds_until(wanted, theirs)
     for row in [*result["patches"], {"update": name, **theirs}]:
@@ -83,8 +86,8 @@ def _seconds_until(wanted: float, row: dict) -> float:
 def estimator() -> str:
     """Seconds of `SparseCoder` beside scikit-learn's, and how the answers agree."""
     lines = [
-        "| dictionary, dtype | greedyjax, s | first call, s | scikit-learn, s | with n_jobs=2, s "
-        "| same atoms | as small a residual | as many atoms |",
+        "| dictionary, dtype | greedyjax, s | its first call, s | scikit-learn, s "
+        "| scikit-learn, n_jobs=2, s | same atoms | as small a residual | as many atoms |",
         "|---" * 8 + "|",
     ]
     for row in load_result("estimator")["rows"]:
@@ -107,7 +110,7 @@ def estimator() -> str:
 
 def devices() -> str:
     """Seconds of two devices and of two processes, and of one that has both processors."""
-    lines = ["| what | one device, s | two devices, s | two processes, s | not pinned, s |"]
+    lines = ["| task | one device, s | two devices, s | two processes, s | not pinned, s |"]
     lines.append("|---" * 5 + "|")
     kinds = ("one device", "two devices", "two processes", "not pinned")
     for row in load_result("sharding")["rows"]:
@@ -125,7 +128,8 @@ def kv_cache(part: str = "rows") -> str:
     """Bytes, and perplexity over that of the same sequences with a cache as it is."""
     rows = load_result("kv_cache")[part]
     exact = rows["as it is"]["losses"]
-    lines = ["| cache | bytes, % of float16 | news | Python source | sequences |", "|---" * 5 + "|"]
+    lines = ["| form of the cache | bytes, % of float16 | news | Python source | sequences |"]
+    lines.append("|---" * 5 + "|")
     for name, row in sorted(rows.items(), key=lambda item: -item[1]["share"]):
         if name == "as it is":
             cells = [f"{math.exp(mean(losses)):.2f} (perplexity)" for losses in exact]
@@ -147,7 +151,9 @@ def kv_selection() -> str:
     """Relative squared errors of signals that nothing was counted on, by how atoms are chosen."""
     rows = load_result("kv_cache")["selection"]
     ways = list(rows[0]["errors"])
-    lines = [f"| signals | layer | {' | '.join(ways)} |", "|---" * (2 + len(ways)) + "|"]
+    names = {"counted weights": "OMP, counted weights"}
+    lines = [f"| signals | layer | {' | '.join(map(names.get, ways, ways))} |"]
+    lines.append("|---" * (2 + len(ways)) + "|")
     for row in rows:
         cells = " | ".join(f"{row['errors'][way]:.4f}" for way in ways)
         lines.append(f"| {row['kind'].split()[0]} | {row['layer']} | {cells} |")
@@ -168,13 +174,13 @@ def denoising_times() -> str:
         return f"{learn:.1f} + {rest:.1f}" if learn >= 0.05 else f"{rest:.2f}"
 
     rows = [row for row in load_result("denoising")["rows"] if "code_s" in row]
-    return _by_case("seconds", rows, cell)
+    return _by_case("seconds (learning + coding)", rows, cell)
 
 
 def denoising_atoms() -> str:
     """Mean atoms of a patch, medians over the seeds."""
     rows = [row for row in load_result("denoising")["rows"] if row.get("atoms") is not None]
-    return _by_case("atoms of a patch", rows, lambda of: f"{of('atoms'):.2f}")
+    return _by_case("mean atoms per patch", rows, lambda of: f"{of('atoms'):.2f}")
 
 
 def _by_case(corner: str, rows: list[dict], cell) -> str:
@@ -212,7 +218,7 @@ def missing() -> str:
     rows = load_result("missing_entries")["rows"]
     shares = sorted({row["share"] for row in rows})
     head = " | ".join(f"{100 * share:.0f} % missing" for share in shares)
-    lines = [f"| by | {head} |", "|---" * (1 + len(shares)) + "|"]
+    lines = [f"| filled in by | {head} |", "|---" * (1 + len(shares)) + "|"]
 
     def errors(ways) -> list[float]:
         """The least error of several ways, for each share."""
@@ -234,8 +240,8 @@ def soft() -> str:
     """Each way to learn a dictionary, at the rate with the lower error of validation signals."""
     rows = load_result("soft_dictionary")["rows"]
     of = lambda row, name: [each[name] for each in row["seeds"]]
-    head = "| dictionary by | learning rate | atoms found, mean | least of the seeds |"
-    lines = [f"{head} error, test |", "|---" * 5 + "|"]
+    head = "| learned by | learning rate | atoms found, mean | atoms found, worst seed |"
+    lines = [f"{head} test error |", "|---" * 5 + "|"]
     for way in dict.fromkeys(row["way"] for row in rows):
         mine = [row for row in rows if row["way"] == way]
         best = min(mine, key=lambda row: mean(of(row, "val_error")))

@@ -4,9 +4,10 @@
 
 The sections are training steps, hard OMP at the sizes that orthogonal-matching-pursuit-gpu
 publishes and at those of key-value caches, whether atoms are those of the CPU and those of double
-precision, memory, `vmap(omp)` beside `omp_batch`, hard IHT, and soft masks. The results are written
-after each measurement. One that fails is recorded with its error, and loses nothing of the others.
-Once the seconds are used up, those that are left are recorded as not begun.
+precision, memory, `vmap(omp)` beside `omp_batch`, hard IHT, soft masks, and that package on the
+same arrays, where it is installed. The results are written after each measurement. One that fails
+is recorded with its error, and loses nothing of the others. Once the seconds are used up, those
+that are left are recorded as not begun.
 
 Times are medians after the first call, with arrays that lie on the device and answers that stay
 there. "megabytes" is what the compiled function takes beside its arguments, answers included.
@@ -43,6 +44,13 @@ OF_CACHES = [
     (128, 4096, 32, 20_000),
 ]
 ALIKE = [(64, 256, 8, 8192), (256, 1024, 32, 2048)]
+# The constants of `greedyjax.pursuit.plan` on a GPU were not taken from these.
+UNSEEN = [
+    (128, 512, 16, 20_000),
+    (256, 4096, 16, 5000),
+    (96, 2048, 24, 10_000),
+    (512, 1024, 16, 10_000),
+]
 OF_IHT = [(256, 1024, 16, 2048), (64, 256, 4, 8192), (512, 2048, 32, 512)]
 LARGE = [(576, 131_072, 40, 512)]
 MASKS = [(1024, 32), (16_384, 128), (65_536, 512), (1_048_576, 512)]
@@ -145,9 +153,26 @@ def omp(toy: bool) -> Iterator[Job]:
         row, found = measured(solve, A, Y, toy)
         return {**row, "exact_recovery": forms.same(found.support, support)}
 
-    for sizes in TOY if toy else [*OF_OMP_GPU, *ALIKE]:
+    for sizes in TOY if toy else [*OF_OMP_GPU, *ALIKE, *UNSEEN]:
         for form in (True, False):
             yield {**labelled(sizes), **of_form(sizes, form)}, partial(measure, form, *sizes)
+
+
+def rivals(toy: bool) -> Iterator[Job]:
+    """orthogonal-matching-pursuit-gpu on the same arrays, with answers that stay on the GPU."""
+    import forms
+    import peers
+
+    def measure(m, n, k, num) -> dict:
+        A, support, Y = problem(m, n, k, num)
+        solve = peers.by_torch(A, Y, k)
+        times = timed(solve, repeats=2 if toy else REPEATS)
+        found = peers.signals(solve(), n)
+        largest = np.argpartition(-np.abs(found), k - 1, axis=1)[:, :k]
+        return {**times, "exact_recovery": forms.same(largest, support)}
+
+    for sizes in TOY if toy else [*OF_OMP_GPU, *OF_CACHES]:
+        yield {**labelled(sizes), "method": "omp-gpu v0"}, partial(measure, *sizes)
 
 
 def caches(toy: bool) -> Iterator[Job]:
@@ -270,7 +295,7 @@ def memory(toy: bool) -> Iterator[Job]:
 
 SECTIONS: dict[str, Section] = {
     "training": training, "omp": omp, "caches": caches, "atoms": atoms, "memory": memory,
-    "mapped": mapped, "iht": iht, "masks": masks,
+    "mapped": mapped, "iht": iht, "masks": masks, "rivals": rivals,
 }  # fmt: skip
 
 

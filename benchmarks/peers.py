@@ -37,24 +37,43 @@ def omp_solvers(A: np.ndarray, Y: np.ndarray, k: int, processors: int) -> dict[s
     except ImportError:
         pass
     try:
-        import torch
-        from orthogonal_matching_pursuit_gpu import omp_v0_blas, run_omp
+        on_gpu = "cuda" in (device := torch_device())
+        solvers[f"omp-gpu v0 ({device})"] = by_torch(A, Y, k)
+        if not on_gpu:
+            from orthogonal_matching_pursuit_gpu import omp_v0_blas
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        A_t, Y_t = (torch.as_tensor(array, device=device) for array in (A, Y))
-        settings = {"precompute": True, "tol": 0.0, "normalize": False, "fit_intercept": False}
-
-        def by_torch():
-            found = run_omp(A_t, Y_t, k, alg="v0", **settings)
-            return found.cpu().numpy()
-
-        solvers[f"omp-gpu v0 ({device})"] = by_torch
-        if device == "cpu":
             A_64, Y_64 = A.astype(np.float64), Y.astype(np.float64)  # It takes no others.
             solvers["omp-gpu v0_blas (float64)"] = lambda: omp_v0_blas(A_64, Y_64, k)
     except ImportError:
         pass
     return solvers
+
+
+def by_torch(A: np.ndarray, Y: np.ndarray, k: int) -> Solver:
+    """`orthogonal-matching-pursuit-gpu`, with arrays that lie on torch's device and stay there.
+
+    Raises:
+        ImportError: one of the two is not installed.
+    """
+    import torch
+    from orthogonal_matching_pursuit_gpu import run_omp
+
+    A_t, Y_t = (torch.as_tensor(array, device=torch_device()) for array in (A, Y))
+    settings = {"precompute": True, "tol": 0.0, "normalize": False, "fit_intercept": False}
+
+    def solve() -> Any:
+        found = run_omp(A_t, Y_t, k, alg="v0", **settings)
+        if found.is_cuda:
+            torch.cuda.synchronize()
+        return found
+
+    return solve
+
+
+def torch_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def signals(answer, n: int) -> np.ndarray:
@@ -64,5 +83,7 @@ def signals(answer, n: int) -> np.ndarray:
         for row, atoms, z in zip(dense, *answer, strict=True):
             row[np.asarray(atoms)[: len(z)]] = np.ravel(z)
         return dense
+    if hasattr(answer, "cpu"):  # Torch's.
+        answer = answer.cpu().numpy()
     dense = np.asarray(answer.todense()) if hasattr(answer, "todense") else np.asarray(answer)
     return dense if dense.shape[1] == n else dense.T

@@ -8,7 +8,7 @@ from common import load_result
 
 def fig1() -> str:
     """Distance of softsort to the sort, beside its bound."""
-    lines = ["| τ | largest row distance, ours | bound | published |", "|---|---|---|---|"]
+    lines = ["| τ | largest distance of a row, ours | its bound | published |", "|---|---|---|---|"]
     for row in load_result("fig1")["soft"]:
         lines.append(f"| {row['tau']:g} | {row['distance']:.2g} | {row['bound']:.2g} | – |")
     return "\n".join(lines)
@@ -16,7 +16,7 @@ def fig1() -> str:
 
 def fig2_recovery() -> str:
     """Geometric means of the recovery error, published and ours."""
-    header = ["| | τ | σ = 1e-5 | σ = 1e-3 | σ = 1e-1 |", "|---|---|---|---|---|"]
+    header = ["| solver | τ | σ = 1e-5 | σ = 1e-3 | σ = 1e-1 |", "|---|---|---|---|---|"]
     noises = ("1e-05", "0.001", "0.1")
     return "\n".join(header + _fig2_rows("hard", noises) + _fig2_rows("soft", noises))
 
@@ -58,7 +58,7 @@ def fig3_methods() -> str:
         result = load_result("fig3")[algorithm]
         lines += [
             "",
-            f"| {problem} | published | ratio | validation | test |",
+            f"| {problem} | published | validation / published | validation | test |",
             "|---|---|---|---|---|",
         ]
         groups: dict[tuple[str, str], list[dict]] = {}
@@ -115,7 +115,7 @@ def fig3_seeds() -> str:
 
 def minutes() -> str:
     """How long each figure takes."""
-    lines = ["| what | seeds | minutes |", "|---|---|---|"]
+    lines = ["| figure or training | seeds | minutes |", "|---|---|---|"]
     for name in ("fig1", "fig2", "fig3"):
         result = load_result(name)
         for algorithm in ("omp", "iht") if name != "fig1" else (None,):

@@ -16,7 +16,8 @@ def snapshots() -> str:
 def nonnegative() -> str:
     """Errors, nonzeros and speed of solvers whose answers are not negative, and of one other."""
     lines = [
-        "| dictionary | method | error of x, dB | of A x, dB | nonzeros | signals/s |",
+        "| dictionary | method | error of x, dB | error of A x, dB | nonzeros per signal "
+        "| signals/s |",
         "|---" * 6 + "|",
     ]
     for row in load_result("nonnegative")["rows"]:
@@ -30,7 +31,7 @@ def levels() -> str:
     """Errors and signals found, with one sparsity and with local sparsities."""
     result = load_result("levels")
     lines = [
-        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, found |",
+        "| solver | hidden level, NMSE, dB | functions, NMSE, dB | two levels, signals found |",
         "|---" * 4 + "|",
     ]
     found = {(r["method"], r["levels"]): r["found"] for r in result["two"] if r["m"] == 84}
@@ -48,7 +49,7 @@ def levels() -> str:
 
 def tree() -> str:
     """Errors of signals on a tree, by how closed atoms are whose parent was not chosen."""
-    lines = ["| m | solver | no tree | closed 0 | closed 0.3 |", "|---" * 5 + "|"]
+    lines = ["| m | NMSE in dB | no tree | `closed=0` | `closed=0.3` |", "|---" * 5 + "|"]
     rows = load_result("levels")["tree"]
     errors = {(row["m"], row["method"], row["closed"]): row["nmse_db"] for row in rows}
     for m, method in dict.fromkeys((row["m"], row["method"]) for row in rows):
@@ -60,7 +61,7 @@ def tree() -> str:
 def stopping() -> str:
     """Errors where neither the number of atoms nor the noise is known."""
     lines = [
-        "| stopped by | setting | mean NMSE, dB | median | F1 of the support |",
+        "| stopped by | setting | mean NMSE, dB | median NMSE, dB | F1 of the support |",
         "|---" * 5 + "|",
     ]
     for row in load_result("noise_blind")["rows"]:

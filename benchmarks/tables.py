@@ -10,6 +10,7 @@ from statistics import median, mode
 
 import coding_tables
 import example_tables
+import gpu_tables
 import reproduction_tables
 from common import load_result
 from structure_tables import levels, nonnegative, snapshots, stopping, tree
@@ -55,7 +56,8 @@ def train_step() -> str:
     """Each step, what its products alone take, and the authors' code."""
     result = load_result("train_step")
     lines = [
-        "| step of 64 signals | ms | its products alone, ms | ratio | authors' code, ms | ratio |",
+        "| training step of 64 signals | ms | products alone, ms | step / products "
+        "| authors' code, ms | authors' code / step |",
         "|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
@@ -73,7 +75,7 @@ def batch_omp() -> str:
     problems = list(dict.fromkeys((row["m"], row["n"], row["k"], row["batch"]) for row in rows))
     found = {(row["m"], row["n"], row["k"], row["batch"], row["method"]): row for row in rows}
     titles = [f"m = {m}, n = {n}, k = {k}, {num} signals" for m, n, k, num in problems]
-    lines = [f"| seconds (greedyjax is so many times as fast) | {' | '.join(titles)} |"]
+    lines = [f"| seconds (divided by those of greedyjax), share recovered | {' | '.join(titles)} |"]
     lines.append("|---" * (len(problems) + 1) + "|")
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = []
@@ -90,7 +92,7 @@ def batch_iht() -> str:
     """Time beside NumPy's and that of the products alone."""
     rows = load_result("batch_iht")["rows"]
     lines = [
-        "| m, n, k, signals | method | s | its products alone, s | exact |",
+        "| m, n, k, signals | method | seconds | products alone, s | recovered exactly |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
@@ -105,7 +107,8 @@ def tolerance() -> str:
     """Time of a batch whose signals stop at a tolerance, beside vmap and scikit-learn."""
     methods = ("omp_batch", "vmap of omp", "scikit-learn")
     head = " | ".join(f"{method}, s" for method in methods)
-    lines = [f"| tolerance | atoms, mean | largest | {head} | ratio |", "|---" * 7 + "|"]
+    lines = [f"| tolerance | mean atoms | most atoms | {head} | scikit-learn / omp_batch |"]
+    lines.append("|---" * 7 + "|")
     for row in load_result("tolerance")["rows"]:
         counts = f"{row['mean_count']:.1f} | {row['largest_count']}"
         times = " | ".join(f"{row['times'][method]['median_s']:.2f}" for method in methods)
@@ -118,7 +121,8 @@ def mask() -> str:
     """Time and memory beside the dense form."""
     rows = load_result("mask")["rows"]
     dense = {(row["n"], row["k"]): row for row in rows if row["method"] == "dense"}
-    lines = ["| n | k | ms | MB | dense, ms | dense, MB | ratio of times |", "|---" * 7 + "|"]
+    lines = ["| n | k | mask, ms | mask, MB | dense, ms | dense, MB | dense / mask, times |"]
+    lines.append("|---" * 7 + "|")
     for row in rows:
         if row["method"] == "dense":
             continue
@@ -128,21 +132,6 @@ def mask() -> str:
             theirs = [f"{other['median_ms']:.3g}", f"{other['megabytes']:.3g}", f"{ratio:.3g}"]
         cells = [f"{row['median_ms']:.3g}", f"{row['megabytes']:.3g}", *theirs]
         lines.append(f"| {row['n']:,} | {row['k']:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def gpu() -> str:
-    """Many signals and training steps on a GPU."""
-    lines = ["| on one GPU | size | what | ms |", "|---|---|---|---|"]
-    for name in ("batch_omp", "batch_iht"):
-        for row in load_result(f"{name}_gpu")["rows"]:
-            size = f"m = {row['m']}, n = {row['n']}, k = {row['k']}, {row['batch']} signals"
-            kind = name.replace("_", " of ").replace("batch of omp", "hard OMP")
-            kind = kind.replace("batch of iht", "hard IHT, 30 steps")
-            lines.append(f"| {kind} | {size} | {row['method']} | {1e3 * row['median_s']:.1f} |")
-    for row in load_result("train_step_gpu")["rows"]:
-        what = f"a training step, {row['loss']}"
-        lines.append(f"| {row['net']} | 64 signals | {what} | {row['median_ms']:.2f} |")
     return "\n".join(lines)
 
 
@@ -158,8 +147,8 @@ RELAXATIONS = {
 def relaxations() -> str:
     """What each relaxation costs and what training by it reaches, over the draws."""
     lines = [
-        "| network | loss | relaxation | tau / largest score | step, ms | gradient at the start "
-        "| soft error | hard error |",
+        "| network, machine | loss | relaxation | tau / largest score | training step, ms "
+        "| gradient norm at the start | error, network | error, hard solver |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in RELAXATIONS:
@@ -215,7 +204,7 @@ def one_epoch() -> str:
     """Learned weights over the oracle's in a network's own solver, and the hidden sets found."""
     rows = load_result("solvers")["rows"]
     lines = [
-        "| problem | epochs | test error over the oracle's | hidden set found |",
+        "| problem | epochs | test error / error with oracle weights | hidden set found |",
         "|---" * 4 + "|",
     ]
     own = {"OMP": "OMP", "IHT": "IHT, 30 steps"}
@@ -282,7 +271,7 @@ def ecg() -> str:
     """Signal to noise in dB, the mean error over the draws of the matrix, and seconds to learn."""
     rows = load_result("ecg")["rows"]
     sizes = list(dict.fromkeys(row["m"] for row in rows))
-    lines = [f"| method | {' | '.join(f'm = {m}' for m in sizes)} | learning, s |"]
+    lines = [f"| SNR in dB | {' | '.join(f'm = {m}' for m in sizes)} | learning, s |"]
     lines.append("|---" * (len(sizes) + 2) + "|")
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = {m: [row for row in rows if (row["m"], row["method"]) == (m, method)] for m in sizes}
@@ -299,7 +288,8 @@ def interactions(name: str = "interactions") -> str:
         mean = lambda field: sum(row[field] for row in rows) / len(rows)
         return f"{mean('snr_db'):.1f}, {mean('snr_second_db'):.1f}"
 
-    return _grid(load_result(name)["rows"], "m", "learned", "m = {}", cell)
+    corner = "SNR in dB, first and second person"
+    return _grid(load_result(name)["rows"], "m", corner, "m = {}", cell)
 
 
 def dependence() -> str:
@@ -313,7 +303,8 @@ def dependence() -> str:
         error = f"{median(row['nmse'] for row in rows):.1e}" if rows else ""
         return f"{error} ({kept})" if kept else error
 
-    return _grid(load_result("dependence")["rows"], "problem", "method", "{}", cell, names)
+    corner = "relative squared error (what was kept)"
+    return _grid(load_result("dependence")["rows"], "problem", corner, "{}", cell, names)
 
 
 def _grid(rows, key: str, corner: str, head: str, cell, names=None) -> str:
@@ -354,6 +345,7 @@ TABLES = {
         "train step": train_step,
         "batch omp": batch_omp,
         **coding_tables.TABLES,
+        **gpu_tables.TABLES,
         "tolerance": tolerance,
         "snapshots": snapshots,
         "levels": levels,
@@ -362,7 +354,6 @@ TABLES = {
         "tree": tree,
         "batch iht": batch_iht,
         "mask": mask,
-        "gpu": gpu,
         "relaxations": relaxations,
     },
     "docs/interactions.md": {

@@ -1,9 +1,9 @@
 """Greedy sparse recovery in JAX: hard, soft, and with learned structure.
 
-Solvers and sorting functions are here; `greedyjax.certificates`, `greedyjax.nets`,
+Solvers and sorting functions are here. `greedyjax.certificates`, `greedyjax.nets`,
 `greedyjax.training`, `greedyjax.problems`, `greedyjax.metrics`, `greedyjax.streaming` and
-`greedyjax.plotting` load when first used, so that importing greedyjax loads neither flax, optax
-nor matplotlib. So does `greedyjax.sklearn`, which needs scikit-learn.
+`greedyjax.plotting` load when first used. So importing greedyjax loads neither flax, optax nor
+matplotlib. `greedyjax.sklearn`, which needs scikit-learn, also loads when first used.
 """
 
 import importlib
@@ -116,7 +116,7 @@ __all__ = [
     "whiten",
 ]
 
-# `sklearn` is not in `__all__`: a star import has to work where scikit-learn is missing.
+# `sklearn` is not in `__all__`, because a star import has to work without scikit-learn.
 _LAZY = (
     "certificates",
     "metrics",

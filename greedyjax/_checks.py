@@ -1,7 +1,7 @@
 """Checks of arguments, made before anything is traced.
 
-Every message names the argument, what was expected and what came. Facts known from shapes and
-types are always checked; values only where they are concrete, so that nothing here is traced.
+Every message names the argument, what was expected and what was given. Shapes and types are always
+checked. Values are checked only if they are concrete, so that nothing here is traced.
 """
 
 import operator
@@ -23,7 +23,7 @@ def fail(error: type[Exception], name: str, expected: str, got: str) -> NoReturn
 def is_traced(value: Any) -> bool:
     """Whether values are unknown because JAX is tracing.
 
-    To be asked of an argument as it came: under jit, converting a constant makes a tracer of it.
+    Call it on an argument before any conversion: under jit, converting a constant makes a tracer.
     """
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
@@ -32,8 +32,8 @@ def static_int(name: str, value: Any, *, minimum: int, maximum: int | None = Non
     """Returns ``value`` as a Python int within bounds.
 
     Raises:
-        TypeError: it is traced, or not an integer.
-        ValueError: it is out of bounds.
+        TypeError: ``value`` is traced, or not an integer.
+        ValueError: ``value`` is out of bounds.
     """
     if is_traced(value):
         raise TypeError(
@@ -53,7 +53,7 @@ def static_int(name: str, value: Any, *, minimum: int, maximum: int | None = Non
 
 
 def inexact(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None = None):
-    """As `numbers`, in the dtype that they are computed in."""
+    """As `numbers`, but in the dtype of the computation."""
     return widened(numbers(name, value, ndim=ndim, shape=shape))
 
 
@@ -61,8 +61,9 @@ def numbers(name: str, value: Any, *, ndim: int, shape: tuple[int, ...] | None =
     """Returns ``value`` as a floating-point or complex array with ``ndim`` axes, all finite.
 
     Raises:
-        TypeError: it is no array, or holds integers, booleans or objects.
-        ValueError: wrong number of axes or shape, or (if concrete) NaN or infinity.
+        TypeError: ``value`` is not an array, or holds integers, booleans or objects.
+        ValueError: ``value`` has a wrong number of axes or a wrong shape, or (if concrete) NaN or
+            infinity.
     """
     array = as_array(name, value)
     if not jnp.issubdtype(array.dtype, jnp.inexact):
@@ -89,7 +90,7 @@ def batch(name: str, value: Any, m: int, *, snapshots: bool = False):
 
 
 def turned(shape: tuple[int, ...], m: int) -> str:
-    """What to add to a message on measurements that may have one signal a column."""
+    """A hint for an error message, if measurements seem to have one signal per column."""
     return "; one signal is a row, so give its transpose" if shape[:-1] == (m,) else ""
 
 
@@ -150,12 +151,15 @@ def scalar(name: str, value: Any, *, positive: bool):
 
 
 def positive(name: str, value: Any) -> None:
-    """Raises where ``value`` is known and not all positive."""
+    """Raises a ValueError if ``value`` is known and not all positive and finite."""
     _bounded(name, value, "positive, finite numbers", lambda a: (a > 0) & np.isfinite(a))
 
 
 def instance(name: str, value: Any, kind: type, what: str) -> None:
-    """Raises unless ``value`` is of a kind; a class in its place is a likely mistake."""
+    """Raises a TypeError unless ``value`` is an instance of ``kind``.
+
+    A class in place of an instance is a likely mistake, and has its own message.
+    """
     if isinstance(value, type):
         fail(
             TypeError,
@@ -168,11 +172,11 @@ def instance(name: str, value: Any, kind: type, what: str) -> None:
 
 
 def ids(name: str, value: Any, n: int, what: str) -> tuple[np.ndarray, int]:
-    """The group of each atom and the number of groups, which the ids from 0 on all name."""
+    """The group of each atom and the number of groups. Every id from 0 to the largest is used."""
     if is_traced(value):
         fail(TypeError, name, "an array that is not traced, as it sets shapes", "a traced value")
     as_array(name, value)
-    array = np.asarray(value)  # Not what JAX holds, which under jit has no values.
+    array = np.asarray(value)  # Not the JAX array from above, which under jit has no values.
     if not np.issubdtype(array.dtype, np.integer):
         fail(TypeError, name, f"integers, a {what} for each atom", f"dtype {array.dtype}")
     if array.shape != (n,):
@@ -180,7 +184,7 @@ def ids(name: str, value: Any, n: int, what: str) -> tuple[np.ndarray, int]:
     used = np.unique(array)
     if used[0] < 0 or used[-1] != len(used) - 1:
         missing = np.setdiff1d(np.arange(n), used)  # Fewer than n ids are used, or all are right.
-        got = str(used[0]) if used[0] < 0 else f"no {missing[0]} beside {used[-1]}"
+        got = str(used[0]) if used[0] < 0 else f"{used[-1]} without {missing[0]}"
         fail(ValueError, name, "all ids from 0 to the largest", got)
     return array, len(used)
 
@@ -205,33 +209,33 @@ def prng_key(name: str, value: Any) -> jax.Array:
 
 
 def function(name: str, value: Any) -> None:
-    """Raises unless ``value`` can be called."""
+    """Raises a TypeError unless ``value`` can be called."""
     if not callable(value):
         fail(TypeError, name, "a function", type(value).__name__)
 
 
 def as_array(name: str, value: Any) -> jax.Array:
-    """Returns ``value`` as a JAX array, or says that it is none."""
+    """Returns ``value`` as a JAX array, or raises a TypeError."""
     if value is None or isinstance(value, (str, bytes, dict)):
         fail(TypeError, name, "an array", type(value).__name__)
     if hasattr(value, "matvec"):
-        way = f"jax.vmap({name}.matvec)(jnp.eye({name}.shape[1])).T makes one where it fits"
+        way = f"jax.vmap({name}.matvec)(jnp.eye({name}.shape[1])).T makes one if it fits"
         fail(TypeError, name, "an array", f"{type(value).__name__}, an operator; {way}")
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:
         got = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
         if hasattr(value, "todense"):
-            got = f"a sparse matrix; {name}.todense() makes an array of one"
+            got = f"a sparse matrix; {name}.todense() makes an array of it"
         if isinstance(value, np.ma.MaskedArray):
             got = f"a masked array; {name}.filled(0) puts 0 where it is masked"
         raise TypeError(f"{name}: expected an array that JAX can hold, got {got}") from error
 
 
 def all_finite(value: Any) -> bool:
-    """Whether a concrete array holds neither NaN nor infinity; where it lies, if JAX has it.
+    """Whether a concrete array holds neither NaN nor infinity. JAX arrays are not moved.
 
-    On one CPU NumPy looks at the same memory, and compiles nothing for a new shape.
+    On one CPU NumPy reads the same memory, and compiles nothing for a new shape.
     """
     devices = value.devices() if isinstance(value, jax.Array) else set()
     if len(devices) < 2 and all(device.platform == "cpu" for device in devices):

@@ -1,13 +1,13 @@
-"""Rows that are hidden from a solver in turn, for errors and losses that need no true signal."""
+"""Folds of rows that are hidden from a solver, for errors and losses without true signals."""
 
 import numpy as np
 
 
 def row_folds(m: int, folds: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to hide and rows to keep, one line per fold, of about ``m / folds`` hidden rows.
+    """Rows to hide and rows to keep: one line per fold, which hides about ``m / folds`` rows.
 
-    Fold ``i`` hides rows ``i``, ``i + folds``, ``i + 2 folds``, ...: as many in each, so that one
-    compilation serves all; there are as many folds as that gives.
+    Fold ``i`` hides rows ``i``, ``i + folds``, ``i + 2 folds``, and so on. Each fold hides the same
+    number of rows, so that one compilation serves all folds. This may change the number of folds.
     """
     size = max(1, m // folds)
     folds = m // size

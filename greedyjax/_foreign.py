@@ -1,4 +1,4 @@
-"""Calls that fit another library, or none: the error says what the arguments are here."""
+"""Errors for calls in the manner of another library, which name the arguments of this library."""
 
 import inspect
 from collections.abc import Callable
@@ -17,26 +17,26 @@ _NAMES = {
 _SPARSITY = "the largest number of atoms"
 _ALONE = "; to stop by atol or rtol alone give sparsity=min(A.shape)"
 _TAU = (
-    "a temperature > 0; tau=gj.relative_tau(A, y, 0.1) is a start, for the IHT family times the "
-    "step size"
+    "a temperature > 0; start with tau=gj.relative_tau(A, y, 0.1), times the step size for the IHT "
+    "family"
 )
 
 
 def names_foreign_arguments(function: Function) -> Function:
-    """The function, which says what arguments it takes where those of a call cannot be meant."""
+    """The function, with a clear error if a call has arguments that belong to another library."""
 
     def door(*args, **keywords):
         check(call, parameters, args, keywords)
         return function(*args, **keywords)
 
     check, call, parameters = _check, function.__name__, inspect.signature(function).parameters
-    # With the globals of the function, by which doctest knows that its example belongs there.
+    # It has the globals of the function. By these doctest recognises the function's module.
     own = FunctionType(door.__code__, function.__globals__, None, None, door.__closure__)
     return cast(Function, update_wrapper(own, function))
 
 
 def _check(call: str, parameters: Any, args: tuple, keywords: dict[str, Any]) -> None:
-    """Raises for names of scikit-learn, and for a number of atoms or a temperature out of place."""
+    """Raises a TypeError for names of scikit-learn, and for a misplaced or missing argument."""
     for name, way in _NAMES.items():
         if name in keywords and way.partition("=")[0] in parameters:
             _checks.fail(TypeError, name, way, f"{name}=")

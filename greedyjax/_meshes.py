@@ -1,8 +1,9 @@
-"""Arrays on several devices: what solvers ask of JAX so that each signal stays where it lies.
+"""Arrays on several devices: how solvers keep each signal on its device.
 
-A mesh of JAX has axes of three kinds. Over Auto axes the compiler finds out where arrays lie. Over
-Explicit axes the type of an array says it, and operations have to. Inside of `jax.shard_map` axes
-are Manual: a program sees the part of one device, and types say what varies between devices.
+A mesh of JAX has axes of three kinds. Over Auto axes the compiler decides where arrays are placed.
+Over Explicit axes the type of an array includes its placement, and each operation has to determine
+the placement of its result. Inside `jax.shard_map` axes are Manual: a program sees the part of an
+array that is on one device, and types say what varies between devices.
 """
 
 import functools
@@ -16,15 +17,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def on_any_mesh(*, rows: tuple[int, ...] = ()) -> Callable[..., Callable[..., Any]]:
-    """Decorates a function of arrays, which then runs where they lie over Explicit axes too.
+    """Decorates a function of arrays, so that it also works for arrays over Explicit axes.
 
-    There an operation must say where its result lies, which a gather inside of `jax.vmap` cannot.
-    So where signals are all that is sharded each device runs the function on its own. Otherwise,
-    and for one signal of a `jax.vmap`, the compiler finds out as it does over Auto axes.
+    Over Explicit axes an operation must determine the placement of its result, and a gather inside
+    `jax.vmap` cannot. So if only signals are sharded, each device runs the function on its own
+    signals. Otherwise, and for one signal of a `jax.vmap`, the compiler decides as over Auto axes.
 
     Args:
-        rows: the places of arguments with one signal per row; every result has one row for each. An
-            argument that is one signal alone has results that are not sharded.
+        rows: the positions of arguments with one signal per row. Every result has one row per
+            signal. If the argument is a single signal, results are not sharded.
     """
 
     def decorate(function):
@@ -47,43 +48,43 @@ def on_any_mesh(*, rows: tuple[int, ...] = ()) -> Callable[..., Callable[..., An
 
 
 def num_parts(rows: jax.Array) -> int:
-    """Over how many devices the compiler may have spread rows, as far as their types tell."""
+    """The number of devices over which the compiler may have spread rows, according to types."""
     mesh = jax.typeof(rows).sharding.mesh
     sizes = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))
     return math.prod(sizes[name] for name in mesh.auto_axes)
 
 
 def everywhere(rows: Any) -> Any:
-    """Arrays whole on every device, where the compiler says where they lie.
+    """Copies whole arrays to every device, if the compiler decides where they are placed.
 
-    So any of their rows can be taken without asking other devices for them.
+    Then a device can take any row without communication.
     """
     return jax.tree.map(lambda leaf: _placed(leaf, lambda names: PartitionSpec()), rows)
 
 
 def spread(rows: Any) -> Any:
-    """Arrays with their rows spread over all devices, where the compiler says where they lie."""
+    """Spreads the rows of arrays over all devices, if the compiler decides where they are."""
     return jax.tree.map(
         lambda leaf: leaf if len(leaf) % num_parts(leaf) else _placed(leaf, PartitionSpec), rows
     )
 
 
 def are_shared(arrays: Any) -> bool:
-    """Whether some of them lie on devices of other processes too."""
+    """Whether some of the arrays are also on devices of other processes."""
     leaves = jax.tree.leaves(arrays)
     return not all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves)
 
 
 def own(tree: Any) -> Any:
-    """Arrays that are whole on every device, on one of this process."""
+    """Copies of replicated arrays on one device of this process."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf.addressable_data(0)), tree)
 
 
 def varying_like(start: Any, *data: Any) -> Any:
-    """What a loop carries first, with types that vary over the devices where those of ``data`` do.
+    """The initial carry of a loop, with types that vary over devices like the types of ``data``.
 
-    Inside of `jax.shard_map` what is made of constants is known to be the same on all devices,
-    what a step makes of data is not, and a loop has to carry one type.
+    Inside `jax.shard_map`, arrays made from constants have types that do not vary between devices.
+    Arrays that a step computes from data have types that vary. A loop has to carry one type.
     """
     leaves = jax.tree.leaves(data)  # An operator may have no array.
     if not leaves or not jax.sharding.get_abstract_mesh().manual_axes:
@@ -95,7 +96,7 @@ def varying_like(start: Any, *data: Any) -> Any:
 
 
 def _placed(array: jax.Array, spec: Callable[..., PartitionSpec]) -> jax.Array:
-    """An array as a spec of all Auto axes says; as it is where there are none."""
+    """Places an array by the spec for all Auto axes. Without Auto axes it stays unchanged."""
     mesh = jax.typeof(array).sharding.mesh
     if not mesh.auto_axes:
         return array
@@ -103,13 +104,13 @@ def _placed(array: jax.Array, spec: Callable[..., PartitionSpec]) -> jax.Array:
 
 
 def _explicit_mesh(args: Any) -> Any:
-    """The mesh with Explicit axes that any of the arguments lies on; None if there is none."""
+    """The first mesh with Explicit axes on which an argument is placed, or None."""
     meshes = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args))
     return next((mesh for mesh in meshes if mesh.explicit_axes), None)
 
 
 def _leading_axes(args: tuple, rows: tuple[int, ...]) -> tuple:
-    """The mesh axes that signals are sharded over, in a tuple of one; none for one signal."""
+    """The mesh axes over which signals are sharded, as a tuple of length 1; empty if none."""
     specs = (jax.typeof(args[i]).sharding.spec for i in rows)
     return next(((spec[0],) for spec in specs if len(spec) > 1 and spec[0] is not None), ())
 

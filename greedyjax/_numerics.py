@@ -1,4 +1,4 @@
-"""Elementary functions whose derivatives are finite where the textbook ones are not."""
+"""Elementary functions with finite derivatives where the textbook functions have none."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-# Selection compares inner products, so these are never rounded to TF32 or bfloat16.
+# Selection compares inner products, so inner products are never rounded to TF32 or bfloat16.
 PRECISION = lax.Precision.HIGHEST
 
-_BLOCK = 32  # Of scores, whose maxima are compared first.
+_BLOCK = 32  # Number of scores in a block; maxima of blocks are compared first.
 
 
 def matmul(a: Inexact[ArrayLike, "..."], b: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
@@ -26,34 +26,34 @@ def real_dtype(dtype) -> jnp.dtype:
 
 
 def promoted(*arrays_or_dtypes: Any) -> jnp.dtype:
-    """The dtype that all of them promote to, which strict promotion does not say."""
+    """The dtype that all arguments promote to, also where strict promotion would raise."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(*arrays_or_dtypes)
 
 
 def eps(dtype) -> float:
-    """Machine epsilon of ``dtype`` (of its parts, if complex)."""
+    """Machine epsilon of ``dtype``; for a complex dtype, that of its real and imaginary parts."""
     return float(jnp.finfo(dtype).eps)
 
 
 def abs_sq(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
-    """``|z|^2`` without the square root that ``abs(z)**2`` would differentiate."""
+    """``|z|^2``, without the square root in ``abs(z)**2``, which has no derivative at 0."""
     if jnp.iscomplexobj(z):
         return jnp.square(z.real) + jnp.square(z.imag)
     return jnp.square(z)
 
 
 def safe_sqrt(square: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Square root with derivative 0 at 0, where the true one is infinite; NaN stays NaN."""
+    """Square root with derivative 0 at 0, where the true derivative is infinite; keeps NaN."""
     zero = square == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 def penalty_root(penalty: Float[Array, "..."]) -> Float[Array, "..."]:
-    """``sqrt(penalty)``, as the entry of an atom of norm 1 whose square is the penalty.
+    """``sqrt(penalty)``, an extra entry of an atom of norm 1 whose square is the penalty.
 
-    Raised to ``eps`` at least, which no fit can see, so that the derivative of the square is right
-    at 0 too, where that of the root would be infinite.
+    The root is at least ``eps``, which is too small to change a fit. So the derivative of its
+    square is right at 0 too, where the derivative of the exact root would be infinite.
     """
     return jnp.sqrt(penalty + eps(penalty.dtype) ** 2)
 
@@ -67,7 +67,7 @@ def magnitude(z: Inexact[Array, "..."]) -> Float[Array, "..."]:
 
 
 def magnitude_of(parts: Float[Array, "parts ..."]) -> Float[Array, "..."]:
-    """`magnitude` of the numbers with these parts, one or two of them."""
+    """`magnitude` of numbers given by their real part, or by their real and imaginary parts."""
     return magnitude(parts[0]) if len(parts) == 1 else safe_sqrt(jnp.sum(parts * parts, axis=0))
 
 
@@ -79,7 +79,7 @@ def norm(z: Inexact[Array, "..."]) -> Float[Array, ""]:
 def times_atoms(
     values: Float[Array, " n"], z: Float[Array, "parts *snapshots n"]
 ) -> Float[Array, "parts *snapshots n"]:
-    """A number of each atom times numbers by parts, of one signal or of several snapshots."""
+    """Multiplies numbers, given by parts, by one value per atom, for all parts and snapshots."""
     return values.reshape((1,) * (z.ndim - 1) + (-1,)) * z
 
 
@@ -90,28 +90,28 @@ def safe_inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def index_range(num: int) -> Int[Array, " num"]:
-    """``0, 1, ..., num - 1``, in the dtype of the indices that they are compared with."""
+    """``0, 1, ..., num - 1`` in int32, the dtype of all indices."""
     return jnp.arange(num, dtype=jnp.int32)
 
 
 def times_real(factor: Float[Array, "..."], z: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """``factor * z`` in the dtype of ``z``, which may be complex: strict promotion mixes no two."""
+    """``factor * z`` in the dtype of ``z``, which may be complex, under strict promotion too."""
     return factor.astype(z.dtype) * z
 
 
 def in_units(z: Inexact[Array, "..."], unit: Float[Array, "..."]) -> Inexact[Array, "..."]:
-    """``z / unit`` in the dtype of ``z``, as `times_real` has it."""
+    """``z / unit`` in the dtype of ``z``, under strict promotion too."""
     return z / unit.astype(z.dtype)
 
 
 def power_of_two(
     z: Inexact[Array, "..."], axis: int | tuple[int, ...] | None = None
 ) -> Float[Array, "..."]:
-    """Power of two next to the largest absolute real or imaginary part, 1 where all are 0.
+    """Power of two next to the largest absolute real or imaginary part; 1 if all entries are 0.
 
     Dividing by it is exact and brings any data to unit scale, so that squares neither overflow nor
-    vanish. It is a constant to derivatives: a result that is exactly invariant under that change
-    of units may treat it as one.
+    vanish. It is a constant to derivatives. This is right for results that do not depend on this
+    choice of units.
     """
     z = lax.stop_gradient(z)
     parts = jnp.maximum(jnp.abs(z.real), jnp.abs(z.imag)) if jnp.iscomplexobj(z) else jnp.abs(z)
@@ -119,7 +119,7 @@ def power_of_two(
     usable = (largest > 0) & jnp.isfinite(largest)
     one = jnp.ones_like(largest)
     exponent = jnp.frexp(jnp.where(usable, largest, one))[1] - 1
-    # The inverse of a power above this one is below the normal numbers, and devices take it for 0.
+    # The inverse of a larger power would be a subnormal number, which devices may round to 0.
     exponent = jnp.minimum(exponent, jnp.finfo(largest.dtype).maxexp - 2)
     return jnp.where(usable, jnp.ldexp(one, exponent), one)
 
@@ -129,15 +129,17 @@ def first_argmax(
     error: Any = None,
     weights: Float[Array, "*batch n"] | None = None,
 ) -> Int[Array, "*batch"]:
-    """Lowest index of the largest score, which is >= 0, and of those that tie with it.
+    """Lowest index among the largest score, which is >= 0, and the scores that tie with it.
 
-    Scores tie that differ by a few units of rounding: a product may sum equal columns in other
-    orders, depending on where they lie and on the number of threads, and that decides nothing.
-    Where scores are weights times differences of larger numbers, ``error`` is the rounding of
-    those, and scores tie that differ by as much times the weight of the largest score.
+    Scores tie if they differ by a few units of rounding. A product may sum equal columns in
+    different orders, depending on their position and on the number of threads. This must not decide
+    a choice. Scores may also be weights times differences of larger numbers. Then ``error`` is the
+    rounding of these numbers, and scores tie if they differ by at most ``error`` times the weight
+    of the largest score.
 
-    Plain reductions take half the time of ``jnp.argmax``, which reduces pairs. Of many scores the
-    maxima of blocks are compared first, then the scores of the first block that has the largest.
+    Plain reductions take half the time of ``jnp.argmax``, which reduces pairs. If there are many
+    scores, maxima of blocks are compared first. Then the scores of the first block with the largest
+    score are compared.
     """
     scores, weights = lax.stop_gradient((scores, weights))
     n = scores.shape[-1]
@@ -159,27 +161,28 @@ def first_argmax(
 
 
 def _least_tie(largest, scores, error, weights) -> Float[Array, "*batch 1"]:
-    """The least score that ties, by the weights of some scores of which one is the largest."""
+    """The least score that ties with the largest, by the weights of scores near the largest."""
     least = tie_of(largest)
     if error is None:
         return least
     weight = 1
     if weights is not None:
         weight = jnp.max(jnp.where(scores >= least, weights, 0), axis=-1, keepdims=True)
-    # Scores below 0 are those of atoms that are not to be chosen.
+    # Scores below 0 belong to atoms that must not be chosen.
     return jnp.maximum(jnp.minimum(least, largest - error * weight), 0)
 
 
 def _at(blocks: Float[Array, "*batch blocks size"], block: Int[Array, "*batch"]):
-    """One of the blocks."""
+    """The block with index ``block``."""
     place = block[..., None, None]
     return jnp.take_along_axis(blocks, place, axis=-2, mode="promise_in_bounds")[..., 0, :]
 
 
 def _first(holds: Bool[Array, "*batch n"], dtype) -> Int[Array, "*batch"]:
-    """The first index where something holds, the last index where it never does.
+    """The first index where ``holds`` is True, or the last index if it is nowhere True.
 
-    By a countdown in floating point, whose reductions are faster on a CPU than those of integers.
+    This takes the maximum of a countdown in floating point, which is faster on a CPU than a
+    reduction of integers.
     """
     n = holds.shape[-1]
     countdown = (n - 1 - np.arange(n)).astype(dtype).reshape((1,) * (holds.ndim - 1) + (n,))
@@ -187,5 +190,5 @@ def _first(holds: Bool[Array, "*batch n"], dtype) -> Int[Array, "*batch"]:
 
 
 def tie_of(largest: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The least score that ties with the largest one."""
+    """The least score that ties with the largest score."""
     return largest * (1 - 4 * eps(largest.dtype))

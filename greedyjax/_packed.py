@@ -10,8 +10,8 @@ from jaxtyping import Float, Inexact, Int, Int8, Integer
 
 from greedyjax import _checks
 
-_LEVELS = 127  # On either side of 0, so that a coefficient and its negative are stored alike.
-_BLOCK = 16_384  # Signals whose coefficients are numbers of full width at a time.
+_LEVELS = 127  # On either side of 0, so that rounding is the same for both signs.
+_BLOCK = 16_384  # The number of signals whose coefficients are expanded at a time.
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -81,8 +81,8 @@ class PackedCodes:
             the coefficients.
 
         Raises:
-            TypeError: ``A`` is no array of floating-point or complex numbers.
-            ValueError: it has another number of columns, or holds NaN or infinity.
+            TypeError: ``A`` is not an array of floating-point or complex numbers.
+            ValueError: ``A`` has another number of columns, or holds NaN or infinity.
         """
         from scipy.sparse import csr_array
 
@@ -108,7 +108,7 @@ class PackedCodes:
         return np.concatenate(blocks)
 
     def _values(self, start: int, stop: int) -> np.ndarray:
-        """The coefficients of signals ``start`` to ``stop``, half precision in single."""
+        """The coefficients of signals ``start`` to ``stop``, in single precision or better."""
         stored = self.coefficients[self.pointers[start] : self.pointers[stop]]
         if self.scales is None:
             return _widened(stored)
@@ -138,7 +138,7 @@ def packed(codes: Any, num_atoms: int, coefficient_bits: int | None, index_bits:
         _checks.fail(TypeError, "codes", "arrays to pack outside of jit", "traced values")
     support, coefficients = np.asarray(codes.support), np.asarray(codes.coefficients)
     if support.ndim != 2:
-        got = f"shape {support.shape}; pack the codes of each dictionary by themselves"
+        got = f"shape {support.shape}; pack the codes of each dictionary separately"
         _checks.fail(ValueError, "codes.support", "shape (num, sparsity)", got)
     if support.max(initial=-1) >= num_atoms:
         _checks.fail(ValueError, "num_atoms", f"more than {support.max()}, an atom", f"{num_atoms}")
@@ -155,7 +155,7 @@ def packed(codes: Any, num_atoms: int, coefficient_bits: int | None, index_bits:
 
 
 def _quantised(values: np.ndarray, pointers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers of 8 bits, and the step of each signal."""
+    """Coefficients rounded to 8-bit integers, and the step of each signal."""
     parts = _widened(values)
     if np.iscomplexobj(parts):
         parts = np.stack([np.real(parts), np.imag(parts)], axis=-1)
@@ -164,7 +164,7 @@ def _quantised(values: np.ndarray, pointers: np.ndarray) -> tuple[np.ndarray, np
     scales = np.zeros(len(counts), parts.dtype)
     largest = np.maximum.reduceat(sizes, pointers[:-1][counts > 0]) / _LEVELS
     scales[counts > 0] = np.nextafter(largest, 0)  # So that 127 steps do not overflow.
-    # Below the normal numbers a step would be too coarse, or 0: such a signal is stored as 0.
+    # A subnormal step would be too coarse, or 0. A signal with such a step is stored as 0.
     steps = np.where(scales < np.finfo(scales.dtype).tiny, np.inf, scales)
     scales[np.isinf(steps)] = 0
     steps = np.repeat(steps, counts).reshape(-1, *[1] * (parts.ndim - 1))
@@ -172,10 +172,10 @@ def _quantised(values: np.ndarray, pointers: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
-    """Half precision in single; other numbers as they are."""
+    """Half precision is converted to single precision; other dtypes stay unchanged."""
     return array.astype(np.float32) if array.dtype.itemsize == 2 else array
 
 
 def _joined(pairs: np.ndarray) -> np.ndarray:
-    """Complex numbers of their real and imaginary parts on the last axis."""
+    """Complex numbers from their real and imaginary parts on the last axis."""
     return pairs[..., 0] + 1j * pairs[..., 1]

@@ -1,10 +1,10 @@
-"""Half precision: it comes in as single precision, and results go out in the dtype given.
+"""Half precision: computations in single precision, and results in the dtype of the arguments.
 
-Float16 has three digits and ends at 65,504, bfloat16 has two: sums of products need more. So
-whatever checks an argument passes it on in single precision (`widened`), and a public function
-returns what it found in the promoted dtype of its matrix and its signals (`as_given`). A matrix
-that is kept, in a network or a `greedyjax.Dictionary`, stays as it is, and is widened where it is
-used (`computing_dtype`).
+Float16 has three digits and ends at 65,504. Bfloat16 has two digits. Sums of products need more. So
+the checks of an argument return it in single precision (`widened`). A public function returns its
+results in the promoted dtype of its matrix and its signals (`as_given`). A matrix that is stored,
+in a network or a `greedyjax.Dictionary`, keeps its dtype, and is widened for each computation
+(`computing_dtype`).
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ Tree = TypeVar("Tree")
 
 
 def computing_dtype(dtype: Any) -> jnp.dtype:
-    """What numbers of a dtype are computed in: float32 for half precision, else the same."""
+    """The dtype for computations: float32 for half precision, else the same dtype."""
     return jnp.dtype(jnp.float32 if _is_half(dtype) else dtype)
 
 
 def widened(tree: Tree) -> Tree:
-    """An array, or a tree of them, in the dtype that they are computed in."""
+    """An array or a tree of arrays, in the dtype for computations."""
     return _cast(tree, _is_half, jnp.float32)
 
 
 def as_given(result: Tree, *given: Any) -> Tree:
-    """A tree of results in the promoted dtype of the arguments, where that is half precision."""
+    """A tree of results; if all arguments are in half precision, in their promoted dtype."""
     dtypes = [getattr(each, "dtype", None) for each in given]
     if not all(dtype is not None and _is_half(dtype) for dtype in dtypes):
         return result
@@ -38,7 +38,7 @@ def as_given(result: Tree, *given: Any) -> Tree:
 
 
 def _cast(tree: Any, holds: Callable[[Any], bool], dtype: Any) -> Any:
-    """A tree with those arrays cast of whose dtype something holds."""
+    """A tree in which arrays are cast to ``dtype`` if ``holds`` is True for their own dtype."""
 
     def one(leaf):
         return leaf.astype(dtype) if hasattr(leaf, "dtype") and holds(leaf.dtype) else leaf

@@ -1,4 +1,4 @@
-"""Array aliases, the operator protocol, and the result type that every solver returns."""
+"""Array aliases, the operator protocol, and the result types of solvers."""
 
 import dataclasses
 import math
@@ -21,13 +21,13 @@ from greedyjax._precision import as_given, widened
 Scalar: TypeAlias = Real[ArrayLike, ""]
 
 static = partial(dataclasses.field, metadata={"static": True})
-"""A field of a dataclass that sets shapes or chooses code: it compares by value."""
+"""A dataclass field that determines shapes or code. It is static, and compares by value."""
 
 Named = TypeVar("Named", bound=type)
 
 
 def exportable(kind: Named) -> Named:
-    """A NamedTuple that programs of `jax.export` may take and return once they are serialised."""
+    """Registers a NamedTuple, so that serialised `jax.export` programs can take and return it."""
     export.register_namedtuple_serialization(kind, serialized_name=f"greedyjax.{kind.__name__}")
     return kind
 
@@ -76,8 +76,8 @@ class Recovery(NamedTuple):
             dtype of ``A`` and ``y``.
         support: indices of the atoms, shape ``(sparsity,)``, int32. The OMP family lists them in
             the order in which they were chosen, the IHT family by falling score. Hard solvers mark
-            an unused place with -1; soft solvers give the index of the
-            largest entry of each soft row.
+            an unused place with -1; soft solvers give the index of the largest entry of each soft
+            row.
         residual_norm: ``||y - A x||_2``, in the units of ``y``.
         num_steps: the number of steps taken, int32.
         status: why the solver stopped, int32: `RESIDUAL_REACHED`, `STATIONARY` or `STEPS_USED`.
@@ -121,7 +121,7 @@ class Codes(NamedTuple):
         coefficients: ``x`` at the atoms of ``support``, shape ``(num, sparsity)``, or
             ``(num, sparsity, L)`` for ``L`` snapshots; 0 in unused places.
         support: as in `Recovery`, shape ``(num, sparsity)``; -1 in unused places.
-        residual_norm: as in `Recovery`, shape ``(num,)``, and so are the fields below.
+        residual_norm: as in `Recovery`, shape ``(num,)``, as are the fields below.
         num_steps: as in `Recovery`; -1 for a signal that contains NaN or infinity.
         status: as in `Recovery`, or `BAD`.
     """
@@ -162,7 +162,7 @@ class Codes(NamedTuple):
 
         def one(coefficients, support):
             x = jnp.zeros((num_atoms, *coefficients.shape[1:]), coefficients.dtype)
-            # Unused slots lie past the end, where nothing is written.
+            # Unused slots get an index past the end, and are dropped.
             places = jnp.where(support < 0, num_atoms, support)
             return x.at[places].set(coefficients, mode="drop")
 
@@ -181,8 +181,9 @@ class Codes(NamedTuple):
             the coefficients.
 
         Raises:
-            TypeError: ``A`` is no array of floating-point or complex numbers.
-            ValueError: it has too few columns for an atom of the support, or holds NaN or infinity.
+            TypeError: ``A`` is not an array of floating-point or complex numbers.
+            ValueError: ``A`` has too few columns for an atom of the support, or holds NaN or
+                infinity.
 
         Example:
             >>> import greedyjax as gj, jax.numpy as jnp
@@ -207,7 +208,7 @@ class Codes(NamedTuple):
         """The atoms and coefficients in fewer bytes, on the host, without the other fields.
 
         Unused places are not stored. With 8-bit coefficients and 16-bit indices, an atom takes 3
-        bytes, where it takes 8 bytes in `Codes` of float32. Each signal takes 12 bytes more.
+        bytes, compared with 8 bytes in `Codes` of float32. Each signal takes 12 bytes more.
 
         Args:
             num_atoms: ``n``, the number of columns of the dictionary.
@@ -220,8 +221,9 @@ class Codes(NamedTuple):
 
         Raises:
             TypeError: the arrays are traced.
-            ValueError: more atoms than ``index_bits`` can number, an atom outside ``num_atoms``,
-                other numbers of bits, or NaN or infinity among the coefficients.
+            ValueError: there are more atoms than ``index_bits`` can index; an atom is not below
+                ``num_atoms``; a number of bits is not supported; or a coefficient is NaN or
+                infinity.
 
         Example:
             >>> import greedyjax as gj, numpy as np
@@ -240,7 +242,7 @@ class Codes(NamedTuple):
 
 @jax.jit
 def sum_of_atoms(coefficients: Array, support: Array, atoms: Array) -> Array:
-    """``sum_i c_i a_i`` of each signal, one place after another, so that memory is ``num m``."""
+    """``sum_i c_i a_i`` of each signal, added place by place, so that memory is ``num m``."""
     num, k, *snapshots = coefficients.shape
     values = coefficients.reshape(num, k, math.prod(snapshots))
     values = jnp.where(support[..., None] >= 0, values, 0)
@@ -260,17 +262,17 @@ Solver: TypeAlias = Callable[..., Recovery]
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True, eq=False)
 class ByIdentity:
-    """An object that JAX knows nothing of, as a static part of a pytree.
+    """An object of a type unknown to JAX, as a static part of a pytree.
 
-    It equals itself alone. So a function that was compiled for it is found again as long as the
-    same object is passed. Its attributes are those of the object, which can also be called.
+    It equals only itself. So a function that was compiled for it is not compiled again as long as
+    the same object is passed. It has the attributes of the object, and calls the object.
     """
 
     value: Any
 
     @classmethod
     def unless_pytree(cls, value: Any) -> Any:
-        """The value itself where JAX knows its type, so that its arrays can be traced."""
+        """The value itself if its type is a pytree, so that its arrays can be traced."""
         return cls(value) if jax.tree_util.all_leaves([value]) else value
 
     def __eq__(self, other: object) -> bool:

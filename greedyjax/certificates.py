@@ -26,7 +26,8 @@ from greedyjax.sorting import SoftSort
 
 __all__ = ["Certificate", "same_path"]
 
-# Times the rounding of one product and of each step; measured errors are a hundredth of it.
+# A factor on the rounding of one product and of each step. Measured errors are a hundredth of this
+# allowance.
 _SAFETY = 8
 
 
@@ -61,22 +62,22 @@ def same_path(
 ) -> Certificate:
     """Proves that Soft-OMP chose the same atoms as OMP, from the soft run alone.
 
-    Let ``S`` be the atoms with the largest entries of the first ``k`` soft rows, ``B`` the soft
-    atoms, ``E = B - A_S``, ``z`` the soft coefficients, ``r`` the soft residual and ``sigma`` the
-    smallest singular value of ``A_S`` (unit columns). If OMP chose ``S`` as well, its residual
-    lies within
+    Let ``S`` be the atoms with the largest entries of the first ``k`` soft rows. Let ``B`` be the
+    soft atoms, ``z`` the soft coefficients, ``r`` the soft residual, and ``E = B - A_S``. Let
+    ``sigma`` be the smallest singular value of ``A_S``, whose columns have norm 1. If OMP chose
+    ``S`` as well, its residual lies within
 
         ``delta = sqrt(||E z||^2 + ||E* r||^2 / sigma^2)``
 
-    of ``r``, so that no score ``|w_j a_j* r|`` of OMP is farther than ``|w_j| delta`` from the
-    soft one. If the largest score leads by more than that, OMP makes the same next choice; and so
-    on from ``k = 0``, where both residuals are ``y``. At the end
+    of ``r``. So no score ``|w_j a_j* r|`` of OMP differs from the soft score by more than
+    ``|w_j| delta``. If the largest score leads by more than these differences, OMP makes the same
+    next choice. The proof starts at ``k = 0``, where both residuals are ``y``. At the end
 
         ``||x_soft - x_omp|| <= ||x_soft - P_S^T z|| + ||E z|| / sigma + ||E* r|| / sigma^2``.
 
-    All of it is first order in ``E``, which is exponentially small in the gaps of the scores over
-    ``tau``. Allowances for rounding are added. The function does not always find
-    a proof, but a proof is never wrong.
+    These bounds are of first order in ``E``, which is exponentially small in the gaps between
+    scores over ``tau``. Allowances for rounding are added. The function does not always find a
+    proof, but a proof is never wrong.
 
     *Proof.* ``B* r = 0``. With ``Pi`` the projector on the span of ``A_S``, the residuals differ by
     ``r - (I - Pi) y = r - (I - Pi)(B z + r) = Pi r - (I - Pi) E z``. The two parts are orthogonal;
@@ -146,7 +147,7 @@ def _same_path(method: OMP, A, y, weighting, relaxed) -> Certificate:
     inverse = safe_inverse(sigma)
     rounding = relative * norm(y) * inverse
 
-    # Not jnp.hypot, whose derivatives JAX 0.12 computes with it: at 0, they are 0 / 0.
+    # Not jnp.hypot: JAX 0.12 computes its derivatives along with it, and at 0 they are 0 / 0.
     delta = _norms(jnp.stack([Ez, Er * inverse], axis=1))
     delta = rounding + jnp.concatenate([jnp.zeros_like(delta[:1]), delta[:-1]])
     reach = turns.shared[None, :] * delta[:, None]

@@ -42,7 +42,7 @@ Recovers signals from measurements with a model that `greedyjax train` wrote.
 Y.npy holds the measurements of one signal, (m,), or of many, (num, m). X.npy receives
 signals of shape (n,) or (num, n). If you pass a folder of .npy files in place of Y.npy, the
 command recovers it shard by shard into a zarr store of sparse answers. Run the same command
-again to continue a run that was ended.
+again to continue a run that was interrupted.
 Learned weights can be used in other solvers. If signals are truly sparse,
 --solver subspace_pursuit is often more accurate; compare on signals that you know.
 """
@@ -70,7 +70,7 @@ fig3  OMP-Net and IHT-Net, trained as published (1000 epochs) and by the selecti
       (5 epochs), on separate validation and test sets; takes an hour for five seeds
 """
 
-# What each --help ends with; tests run them as they stand.
+# The examples at the end of each --help. Tests run them unchanged.
 _EXAMPLES = {
     "greedyjax": """\
   greedyjax info          # shows which packages are installed
@@ -101,7 +101,7 @@ _EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code, 2 for an error that the user can correct."""
     options = _parser().parse_args(arguments)
-    keeps_compiled = vars(options).pop("keep_compiled")  # Not a setting of the computation.
+    keeps_compiled = vars(options).pop("keep_compiled")  # It does not change the computation.
     from greedyjax.commands import CommandError
 
     def warn(message, *_, **__):
@@ -109,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = warn  # One line, without the line of code it comes from.
-            # A kept program that cannot be read or written is compiled as if there were none.
+            warnings.showwarning = warn  # One line, without the line of code that warned.
+            # If a stored program cannot be read or written, the program is compiled as usual.
             warnings.filterwarnings("ignore", ".*persistent compilation cache")
             if keeps_compiled:
                 _keep_compiled()
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, summary: str, description: str, add_options: Callable) -> None:
-        """Adds one command, which is the function of its name in the module of its name."""
+        """Adds the command ``name``, which runs the function ``name`` of the module ``_name``."""
         added = commands.add_parser(
             name,
             help=summary,
@@ -243,11 +243,11 @@ def _add_recover_options(parser: argparse.ArgumentParser) -> None:
     )
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
-        "--soft", action="store_true", help="use the soft solver in place of the hard one"
+        "--soft", action="store_true", help="use the soft solver in place of the hard solver"
     )
     way.add_argument(
         "--solver", choices=("htp", "subspace_pursuit", "cosamp"),
-        help="use the weights in this hard solver, in place of the one that learned them",
+        help="use the weights in this hard solver, in place of the solver that learned them",
     )  # fmt: skip
     add(
         "--num-steps", type=_integer(1), metavar="T",
@@ -316,7 +316,7 @@ def _integer(minimum: int) -> Callable[[str], int]:
             value = int(text)
         except ValueError:
             value = minimum - 1
-        if not minimum <= value < 2**63:  # More is no seed for JAX, and no sensible count.
+        if not minimum <= value < 2**63:  # JAX takes no larger seeds, and no count is larger.
             message = f"expected an integer >= {minimum}, got {text!r}"
             raise argparse.ArgumentTypeError(message)
         return value
@@ -329,7 +329,7 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 1e-30 <= value <= 1e30:  # With room for products in single precision.
+    if not 1e-30 <= value <= 1e30:  # This leaves room for products in single precision.
         message = f"expected a positive number, 1e-30 to 1e30, got {text!r}"
         raise argparse.ArgumentTypeError(message)
     return value

@@ -21,7 +21,7 @@ __all__ = ["hidden_measurement_error", "nmse", "snr_db", "squared_error"]
 def squared_error(
     X_hat: Inexact[ArrayLike, "..."], X: Inexact[ArrayLike, "..."], *, snapshots: bool = False
 ) -> Float[Array, "*batch"]:
-    """``||x_hat - x||_2^2`` of each signal, of ``Re(x_hat)`` where ``X`` is real.
+    """``||x_hat - x||_2^2`` of each signal. If ``X`` is real, ``Re(x_hat)`` is compared with it.
 
     Args:
         X_hat: recovered signals, shape ``(..., n)``.
@@ -33,8 +33,8 @@ def squared_error(
         Shape ``(...)``, in the squared units of ``X``.
 
     Raises:
-        TypeError: no arrays of numbers.
-        ValueError: shapes that differ.
+        TypeError: an argument is not an array of numbers.
+        ValueError: shapes differ.
 
     Example:
         >>> import jax.numpy as jnp
@@ -52,7 +52,7 @@ def squared_error(
 def nmse(
     X_hat: Inexact[ArrayLike, "..."], X: Inexact[ArrayLike, "..."], *, snapshots: bool = False
 ) -> Float[Array, "*batch"]:
-    """Normalised squared error ``||x_hat - x||^2 / ||x||^2`` of each signal; 0 where ``x = 0``.
+    """Normalised squared error ``||x_hat - x||^2 / ||x||^2`` of each signal; 0 if ``x = 0``.
 
     Arguments are the same as for `squared_error`. The result has no units.
 
@@ -73,8 +73,8 @@ def snr_db(
 ) -> Float[Array, ""]:
     """Signal-to-noise ratio of a set, ``-10 log10`` of its mean `nmse`, in dB.
 
-    The mean is taken before the logarithm, so that a few failures lower the ratio as much as they
-    raise the mean error.
+    The mean is taken before the logarithm. So a few failures lower the ratio as much as they raise
+    the mean error.
 
     Example:
         >>> import jax.numpy as jnp
@@ -95,22 +95,22 @@ def hidden_measurement_error(
 
     This check needs no true signal. It hides a tenth of the measurements, recovers the signals from
     the others, and compares ``A x_hat`` with the hidden measurements. It does this for each tenth
-    in turn, except for a rest of fewer measurements. A solver that only fits the measurements it
-    gets has an error near 1 or above.
+    in turn. A remainder of fewer measurements is never hidden. A solver that only fits the
+    measurements it gets has an error near 1 or above.
 
     Args:
         A: matrix, shape ``(m, n)`` with ``m >= 2``, or an operator. ``recover`` gets a matrix or an
             operator with fewer rows.
-        Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` of snapshots.
-        recover: function of the kept rows ``(A, Y)`` to signals ``(num, n)``, or ``(num, n, L)``;
-            traced.
+        Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` for snapshots.
+        recover: function from the kept rows ``(A, Y)`` to signals ``(num, n)``, or ``(num, n, L)``.
+            JAX traces it.
 
     Returns:
         ``sqrt(sum |y_hidden - A_hidden x_hat|^2 / sum |y_hidden|^2)``, a scalar without units.
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: wrong shapes, NaN or infinity.
+        ValueError: an argument has a wrong shape, NaN or infinity.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -156,7 +156,7 @@ def _energy(X: Array, snapshots: bool) -> Array:
 
 
 def _pair(X_hat, X, snapshots: bool) -> tuple[Array, Array]:
-    """Recovered and true signals of one shape: nothing is broadcast. NaN may be among them."""
+    """Recovered and true signals, which have to have the same shape. They may contain NaN."""
     _checks.flag("snapshots", snapshots)
     arrays = _checks.as_array("X_hat", X_hat), _checks.as_array("X", X)
     for name, array in zip(("X_hat", "X"), arrays, strict=True):

@@ -1,7 +1,7 @@
-"""Pictures of what was learned and recovered; they need matplotlib.
+"""Pictures of weights, interactions, trainings and recoveries; they need matplotlib.
 
-Every function draws on a matplotlib figure, a new one unless it is given, and returns it. Colours
-are those of Okabe and Ito, which colour-blind readers can tell apart.
+Every function draws on a matplotlib figure and returns it. Without the argument ``figure`` it makes
+a new figure. Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
 """
 
 from itertools import cycle
@@ -31,19 +31,19 @@ def plot_weights(
     """Magnitudes of learned weights over the atoms, one panel per set of weights.
 
     Args:
-        weights: title to weights of shape ``(n,)``.
+        weights: a dict from titles to weights of shape ``(n,)``.
         groups: group of each atom, shape ``(n,)``, drawn as bands; atoms of a group are adjacent.
         group_names: names for the bands.
-        support: atoms to mark, such as the hidden set that was to be found.
-        atoms: what the atoms are, for the axis.
-        figure: where to draw.
+        support: atoms to mark, such as the hidden set that weights should find.
+        atoms: label of the axis of atoms.
+        figure: the figure to draw on.
 
     Returns:
         The figure.
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: shapes that do not fit.
+        ValueError: shapes do not fit together.
 
     Example:
         >>> import numpy as np
@@ -97,9 +97,9 @@ def plot_interactions(
 ) -> Figure:
     """Learned interactions: the factor by which each chosen atom changes the weights of others.
 
-    Blue means that the chosen atom raises the weight, and red that it lowers the weight. The
-    strongest colours stand for the factor that one pair in a hundred exceeds, and for all larger
-    factors.
+    Blue means that the chosen atom raises the weight, and red that it lowers the weight. The colour
+    scale ends at the factor that one pair in a hundred exceeds. Larger factors have the strongest
+    colour.
 
     Args:
         matrix: the logarithms of the factors, shape ``(n, n)``, as in
@@ -107,13 +107,13 @@ def plot_interactions(
         groups: group of each atom, shape ``(n,)``; atoms of a group are adjacent.
         group_names: names of the groups.
         title: the title of the figure.
-        figure: where to draw.
+        figure: the figure to draw on.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or infinity.
+        ValueError: shapes do not fit together, or ``matrix`` has NaN or infinity.
 
     Example:
         >>> import numpy as np
@@ -168,14 +168,14 @@ def plot_training(
         best_epoch: the epoch to mark; None marks the epoch with the lowest validation loss.
         val_measure: the name of the validation loss, if it is not the training loss. It then has
             its own panel.
-        figure: where to draw.
+        figure: the figure to draw on.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: ``history`` is no dict.
-        ValueError: it lacks a key, or shapes do not fit.
+        TypeError: ``history`` is not a dict.
+        ValueError: ``history`` lacks a key, or shapes do not fit together.
 
     Example:
         >>> import numpy as np
@@ -231,19 +231,19 @@ def plot_recovery(
     """Signals over time, one panel per window and one line per method.
 
     Args:
-        time: in seconds, shape ``(samples,)``.
-        windows: one dict per panel, from names to signals of shape ``(samples,)``; the first is the
-            true signal.
+        time: times of the samples in seconds, shape ``(samples,)``.
+        windows: one dict per panel, from names to signals of shape ``(samples,)``. The first entry
+            is the true signal.
         titles: the title of each panel.
         unit: the unit of the signals.
-        figure: where to draw.
+        figure: the figure to draw on.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: ``windows`` is no list of dicts.
-        ValueError: lengths that do not fit.
+        TypeError: ``windows`` is not a list of dicts.
+        ValueError: lengths do not fit together.
 
     Example:
         >>> import numpy as np

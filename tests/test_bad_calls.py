@@ -1,7 +1,7 @@
-"""Calls that must fail, beyond the solvers: what each has to say. See also `test_bad_input.py`.
+"""Invalid calls, beyond the solvers, raise clear errors. See also `test_bad_input.py`.
 
-Networks, `fit`, `count_weights` and the problems have tables of their own, beside their tests;
-here is what those do not reach.
+Networks, `fit`, `count_weights` and the problems have tables of their own, in the files of their
+tests. This file has all other calls.
 """
 
 import jax
@@ -65,7 +65,7 @@ ROWS = {
                          TypeError, "A: expected an array that JAX can hold, got dtype object"),
     # What scikit-learn, SciPy and NumPy have
     "sparse Y": (lambda: gj.omp_batch(A, scipy.sparse.csr_array(Y), sparsity=1),
-                 TypeError, r"Y: .*got a sparse matrix; Y.todense\(\) makes an array of one"),
+                 TypeError, r"Y: .*got a sparse matrix; Y.todense\(\) makes an array of it"),
     "sparse A to count": (lambda: count_weights(bcoo(A), Y, sparsity=1),
                           TypeError, r"A: .*got a sparse matrix; A.todense\(\) makes"),
     "masked y": (lambda: gj.omp(A, np.ma.masked_less(y, 0), sparsity=1),
@@ -82,7 +82,7 @@ ROWS = {
     "sparsity in third place": (lambda: gj.omp(A, y, 8), TypeError,
                                 r"sparsity: .* as a keyword, omp\(A, y, sparsity=8\), got 3"),
     "no tau": (lambda: gj.soft_omp(A, y, sparsity=1), TypeError,
-               r"tau: expected a temperature > 0; tau=gj.relative_tau\(A, y, 0.1\) is a start"),
+               r"tau: expected a temperature > 0; start with tau=gj.relative_tau\(A, y, 0.1\)"),
     "no tau, many steps": (lambda: gj.soft_cosamp(A, y, sparsity=1, num_steps=2),
                            TypeError, "tau: expected a temperature > 0; "),
     "encode without method": (lambda: gj.encode(A, Y, sparsity=8), TypeError,
@@ -90,7 +90,7 @@ ROWS = {
     "a column": (lambda: gj.omp(A, y[:, None], sparsity=1),
                  ValueError, r"y: .*got shape \(3, 1\); one column: y\[:, 0\]"),
     "batch to omp": (lambda: gj.omp(A, Y, sparsity=1),
-                     ValueError, r"y: .*got shape \(8, 3\); many signals, one a row, are for rec"),
+                     ValueError, r"y: .*got shape \(8, 3\); for many signals, one per row, use r"),
     "transposed A": (lambda: gj.omp(A.T, y, sparsity=1),
                      ValueError, r"y: .*; that would fit the transpose of A, .* \(4, 3\): atoms"),
     "transposed A, batch": (lambda: gj.omp_batch(A.T, Y, sparsity=1),
@@ -146,11 +146,11 @@ ROWS = {
                         ValueError, r"groups: expected shape \(4,\).*, got shape \(2,\)"),
     "groups: floats": (lambda: omp_net(Weights(groups=w)), TypeError, "groups: expected int"),
     "groups: a gap": (lambda: omp_net(Weights(groups=[0, 1, 3, 3])),
-                      ValueError, "groups: expected all ids from 0 to the largest, got no 2 besi"),
+                      ValueError, "groups: expected all ids from 0 to the largest, got 3 without"),
     "groups: below 0": (lambda: omp_net(Weights(groups=[-1, 0, 1, 2])),
                         ValueError, "groups: expected all ids from 0 to the largest, got -1"),
     "groups: far": (lambda: omp_net(Weights(groups=[0, 1, 2, 10**6])),
-                    ValueError, "groups: .*got no 3 beside 1000000"),
+                    ValueError, "groups: .*got 1000000 without 3"),
     "groups: traced": (lambda: jax.jit(lambda g: omp_net(Weights(groups=g))(y))(np.arange(4)),
                        TypeError, "groups: expected an array that is not traced"),
     "groups: weights of atoms": (lambda: omp_net(Weights(w, groups=[0, 0, 1, 1])),

@@ -1,4 +1,4 @@
-"""One table of calls that must fail, and what each has to say: argument, expected, got."""
+"""Invalid calls raise errors that name the argument, what was expected and what was given."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Certificates: never wrong, and not for want of saying yes."""
+"""Certificates are never wrong, and they are found often enough to be useful."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`jax.experimental.checkify` sees into the solvers: what it finds is there, and only that."""
+"""`jax.experimental.checkify` works inside the solvers, and finds real errors only."""
 
 import itertools
 

@@ -1,9 +1,9 @@
-"""One table: every algorithm through every promise of the design, on every degenerate input.
+"""One table: every algorithm keeps every promise of the design, on every degenerate input.
 
-Each one meets every input in every dtype, and keeps what it promises on all of them: the oracle's
-answer, finite derivatives that are those of the oracle, forward mode equal to reverse mode, an
-honest residual norm, units that do not matter, and the same answer as it is, compiled and batched.
-A new algorithm is one line in `algorithms.py`, a new input one in `degenerate.py`.
+Each algorithm gets every input in every dtype, and keeps its promises on all of them: the answer of
+the oracle; finite derivatives that agree with the oracle; forward mode equal to reverse mode; a
+right residual norm; no effect of units; and the same answer in eager, compiled and batched calls.
+A new algorithm is one line in `algorithms.py`, and a new input is one line in `degenerate.py`.
 """
 
 import jax
@@ -37,7 +37,7 @@ from rounding import double
 
 
 @every_row
-def test_values_are_finite_and_those_of_the_oracle(row):
+def test_answers_are_finite_and_agree_with_the_oracle(row):
     table, found = cases(row.dtype, row.m), results(row)
     inputs = [problem_of(case, row) for case in table.values()]
     oracle = ALGORITHMS[row.name].oracle
@@ -56,7 +56,7 @@ def test_values_are_finite_and_those_of_the_oracle(row):
 
 
 @every_row
-def test_zero_measurements_give_zero(row):
+def test_zero_measurements_give_a_zero_signal(row):
     answer = results(row)["y = 0"].answer
     assert np.all(x_of(answer) == 0)
     if row.name in SOLVERS:
@@ -64,7 +64,7 @@ def test_zero_measurements_give_zero(row):
 
 
 @rows_where(lambda row: row.name in SOLVERS)  # A network gives the signal alone.
-def test_residual_norm_is_that_of_the_answer(row):
+def test_the_residual_norm_is_the_norm_of_y_minus_A_x(row):
     rtol = 100 * tolerance(row.dtype)[0]  # Soft atoms are close to dependent.
 
     def honest(case, args, got):
@@ -79,7 +79,7 @@ def test_residual_norm_is_that_of_the_answer(row):
 
 
 @every_row
-def test_units_do_not_matter(row):
+def test_the_units_of_A_and_y_do_not_matter(row):
     plain = x_of(results(row)["no weights"].answer)
     rtol = 100 * tolerance(row.dtype)[0]  # 1e20 is no power of two: everything is rounded anew.
 
@@ -94,8 +94,8 @@ def test_units_do_not_matter(row):
 
 
 @pytest.mark.parametrize("name", slow_but(KINDS, SOLVERS))
-def test_compiled_one_by_one_equals_batched(name):
-    """Not their supports: where the residual is rounding error, so is what is chosen next."""
+def test_signals_one_by_one_and_in_a_batch_have_the_same_answers(name):
+    """Supports may differ: a residual of rounding errors chooses the next atom at random."""
     row = Row(name, np.complex128)
     table, found = cases(row.dtype, row.m), results(row)
     inputs = [problem_of(case, row) for case in table.values()]
@@ -108,7 +108,7 @@ def test_compiled_one_by_one_equals_batched(name):
 
 
 @pytest.mark.parametrize("name", slow_but(KINDS, ALGORITHMS))
-def test_as_it_is_equals_compiled(name):
+def test_eager_and_compiled_calls_have_the_same_answers(name):
     row = Row(name, np.complex128)
     args = problem_of(cases(row.dtype, row.m)["generic"], row)
     eager, compiled = ALGORITHMS[name].solve(*args, 3), solver(name, 3)(*args)
@@ -139,7 +139,7 @@ LOST_BY_CANCELLING = 5e-2
 
 
 @pytest.mark.slow
-def test_where_terms_cancel_double_precision_has_the_derivative_of_both_modes():
+def test_forward_and_reverse_mode_are_near_the_double_precision_derivative_where_terms_cancel():
     row, name = CANCELLING
     case = cases(row.dtype, row.m)[name]
     args = problem_of(case, row)
@@ -168,7 +168,7 @@ def test_where_terms_cancel_double_precision_has_the_derivative_of_both_modes():
 
 
 @every_row
-def test_forward_mode_is_finite_and_equals_reverse_mode(row):
+def test_forward_mode_derivatives_are_finite_and_equal_reverse_mode(row):
     table, found, rounded = cases(row.dtype, row.m), results(row), results(row, rounded=True)
 
     def equal(name):
@@ -212,8 +212,8 @@ def test_forward_mode_is_finite_and_equals_reverse_mode(row):
 
 
 @pytest.mark.slow
-def test_rounding_does_not_choose_rows():
-    """A fit that leaves rounding alone has no scores: each mode would choose other rows by them."""
+def test_forward_and_reverse_mode_choose_the_same_atoms_if_only_rounding_is_left():
+    """If a fit leaves only rounding, all scores are 0. Otherwise modes would choose other rows."""
     row = Row("htp", np.float32, sparsity=M)
 
     def solve(*args):
@@ -264,16 +264,17 @@ def slopes(row, args, which, directions, h=1e-6):
 
 @rows_where(lambda row: np.finfo(row.dtype).eps < 1e-10)
 def test_gradients_equal_finite_differences_of_the_oracle(row):
-    """In every argument, wherever the oracle has a derivative.
+    """Gradients in every argument, wherever the oracle has a derivative.
 
-    Except where a soft row equals an earlier one, which adds no direction, but would, moved. There
-    the gradient is that of the other rows: a choice. Where rows are fitted together, they are equal
-    wherever scores tie, scores of 0 included, and where columns are the same their mean atoms are;
-    columns 1e-9 apart give rows at the very distance from which on they count as different.
+    Inputs on which a soft row equals an earlier row are left out. Such a row adds no direction, but
+    would add one if it moved. There the gradient is chosen to be the gradient of the other rows.
+    Rows that are fitted together are equal wherever scores tie, scores of 0 included. If columns
+    are the same, mean atoms are equal too. Columns 1e-9 apart give rows just at the distance at
+    which rows begin to count as different.
     """
-    chosen = {"exact ties, hot"}
+    chosen = {"exact ties at a high temperature"}
     if row.name in ("soft_htp", "soft_htp, nonnegative", "soft_subspace_pursuit", "soft_cosamp"):
-        chosen |= {"identity and DCT", "columns all the same"}
+        chosen |= {"identity and DCT", "all columns equal"}
         chosen |= {"near-duplicate columns, 1e-09 apart"}
     if row.name == "omp, levels":  # A level may have no other atom left than the second of them.
         chosen |= {"near-duplicate columns, 1e-09 apart"}
@@ -284,7 +285,7 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     if row.name in UNSCALED:  # Rounding of a fast transform decides what ties.
         chosen |= {"exact ties"}
     if row.name == "omp, wavelets":  # Their mean is 0, and the oracle's columns are rounding.
-        chosen |= {"columns all the same"}
+        chosen |= {"all columns equal"}
     if row.name == "omp, pairs":  # Nothing is chosen at y = 0, the same pairs on all sides of it.
         chosen |= {"y = 0", "y orthogonal to every column"}
     if row.name in ("niht", "soft_niht"):  # Where the gradient is 0, a step has no length.
@@ -327,7 +328,7 @@ def test_gradients_equal_finite_differences_of_the_oracle(row):
     ),
 )
 @pytest.mark.parametrize("name", SOLVERS)
-def test_dtypes_are_promoted_and_kept(name, A_dtype, y_dtype):
+def test_answers_have_the_promoted_dtype(name, A_dtype, y_dtype):
     real = jax.ShapeDtypeStruct((N,), np.float64), jax.ShapeDtypeStruct((), np.float64)
     A, y = jax.ShapeDtypeStruct((M, N), A_dtype), jax.ShapeDtypeStruct((M,), y_dtype)
     # Weights and temperature in double precision must not lift the answer's.

@@ -1,4 +1,4 @@
-"""The same table for sorting: every function, on ties and at every scale, through every promise."""
+"""The same table for sorting: every function keeps every promise, on ties and at all scales."""
 
 import functools
 import itertools
@@ -90,7 +90,7 @@ def results(name, dtype, k):
 
 @every_setting
 @every_function
-def test_values_are_those_of_the_oracle(name, dtype, k):
+def test_values_agree_with_the_oracle(name, dtype, k):
     scores, taus = grid(dtype)
     values, _, _ = results(name, dtype, k)
     assert values.dtype == dtype
@@ -105,7 +105,7 @@ def test_values_are_those_of_the_oracle(name, dtype, k):
 
 @every_setting
 @every_function
-def test_derivatives_are_finite_and_forward_is_reverse(name, dtype, k):
+def test_derivatives_are_finite_and_forward_mode_equals_reverse_mode(name, dtype, k):
     scores, taus = grid(dtype)
     _, (by_scores, by_tau), forward = results(name, dtype, k)
     assert np.all(np.isfinite(by_scores))
@@ -119,7 +119,7 @@ def test_derivatives_are_finite_and_forward_is_reverse(name, dtype, k):
 
 
 @every_function
-def test_eager_compiled_and_batched_agree(name):
+def test_eager_compiled_and_batched_calls_agree(name):
     values, _, _ = results(name, np.float64, 3)
     compiled = jit(lambda v, tau: FUNCTIONS[name].function(v, tau, 3))
     for i in range(0, len(values), 31):

@@ -1,4 +1,4 @@
-"""Promises about cost, as counts, bytes and ratios: they hold on any machine, fast or slow."""
+"""Costs as counts, bytes and ratios, which are the same on fast and slow machines."""
 
 from time import perf_counter
 

@@ -1,4 +1,4 @@
-"""The machinery of benchmarks/denoising.py, on a small part of a photograph."""
+"""The functions of benchmarks/denoising.py, on a small part of a photograph."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What decides a choice: the scores alone, and the lowest index where they tie."""
+"""A choice depends on the scores alone, and where scores tie, the lowest index is chosen."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The documentation against the library: snippets run, and the API page is the API."""
+"""The documentation fits the library: snippets run, and the API page has all public names."""
 
 import argparse
 import ast

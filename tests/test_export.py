@@ -1,4 +1,4 @@
-"""Programs of `jax.export` for any number of signals: serialised and loaded again, the answers."""
+"""Programs of `jax.export` for any number of signals give the same answers once loaded again."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The machinery of benchmarks/generalisation.py."""
+"""The functions of benchmarks/generalisation.py."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the derivatives are at kinks, and second derivatives.
+"""Derivatives at kinks, and second derivatives.
 
 First derivatives against finite differences, forward against reverse mode, and that all of them are
 finite on degenerate input, is in `test_contract.py`, from the functions compiled there.

@@ -1,4 +1,4 @@
-"""What importing greedyjax does not do, each in a fresh interpreter."""
+"""Importing greedyjax has no side effects; each is checked in a fresh interpreter."""
 
 import pathlib
 import subprocess

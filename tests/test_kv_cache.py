@@ -1,4 +1,4 @@
-"""The machinery of benchmarks/kv_cache.py, on a random model of two layers."""
+"""The functions of benchmarks/kv_cache.py, on a random model of two layers."""
 
 import importlib
 import sys

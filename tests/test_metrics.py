@@ -1,4 +1,4 @@
-"""Measures of a recovery, against NumPy."""
+"""Error measures of a recovery, against NumPy."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The machinery of benchmarks/objectives.py, on a problem that compiles in seconds."""
+"""The functions of benchmarks/objectives.py, on a problem that compiles in seconds."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Packed codes: what is stored, how far it is from what was packed, and `A x` of it."""
+"""Packed codes: the stored arrays, their rounding errors, and the products `A x`."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What the library is composed of pickles: hardened networks, and every value that makes them."""
+"""Hardened networks, and all values that they are made from, can be pickled."""
 
 import functools
 import pickle

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what was given, and every axis says what it shows."""
+"""Pictures show the given data, and every axis has a label."""
 
 import numpy as np
 import pytest

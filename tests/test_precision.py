@@ -1,6 +1,6 @@
-"""Half precision: every public function computes in float32, and returns what was given.
+"""Half precision: every public function computes in float32, and returns the given dtype.
 
-The oracle is the same call with the same rounded numbers in float32, whose answer is then rounded.
+The oracle is the same call with the same rounded numbers in float32. Its answer is then rounded.
 """
 
 import itertools

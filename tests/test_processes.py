@@ -1,6 +1,6 @@
 """Several processes of `jax.distributed`, on CPUs with gloo: each recovers its own signals.
 
-One process with as many devices is the oracle, and so is a program that knows of no device.
+One process with the same number of devices is an oracle, and so is a program without devices.
 """
 
 import socket

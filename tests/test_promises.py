@@ -1,4 +1,4 @@
-"""The index of promises, `docs/promises.md`, is that of the tests as they are."""
+"""The index of promises, `docs/promises.md`, agrees with the tests."""
 
 import collections
 import re

@@ -1,6 +1,6 @@
-"""Strict promotion of dtypes: every public function says itself what it computes in.
+"""Every public function works under JAX's strict promotion of dtypes.
 
-Promotion of ranks raises in all tests; see `conftest.py`.
+Rank promotion raises an error in all tests; see `conftest.py`.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""The tables of the README and the docs are those of the committed results."""
+"""The tables of the README and the docs agree with the committed results."""
 
 import json
 import re

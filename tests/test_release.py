@@ -1,4 +1,4 @@
-"""What a release says of itself in several places, and what GitHub runs, against each other."""
+"""The version, the citation, the classifiers and the workflows of GitHub agree."""
 
 import re
 from pathlib import Path

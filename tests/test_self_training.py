@@ -1,4 +1,4 @@
-"""The machinery of benchmarks/self_training.py, at sizes that take seconds."""
+"""The functions of benchmarks/self_training.py, at sizes that take seconds."""
 
 from functools import partial
 

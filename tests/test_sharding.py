@@ -1,4 +1,4 @@
-"""Arrays on two devices: the answers of one device, each where its signal lies, and no messages.
+"""Arrays on two devices: the answers of one device, on the signal's device, and no messages.
 
 `conftest.py` divides the processor into two devices.
 """

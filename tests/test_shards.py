@@ -1,4 +1,4 @@
-"""Recovery shard by shard: from anything that holds signals, and on after any end."""
+"""Recovery shard by shard, from any source of signals, continues after any interruption."""
 
 import os
 import subprocess
@@ -261,10 +261,10 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path):
         solve, rows, out, **{**SETTINGS, **changes}
     )
     bad = [
-        ({"shard_size": 9}, "out: expected a store of shard_size 9, got 10; go on with what"),
+        ({"shard_size": 9}, "out: expected a store of shard_size 9, got 10; repeat the call"),
         ({"batch_size": 5}, "out: expected a store of batch_size 5, got 4"),
         ({"rows": Y[1:]}, "out: expected a store of num 46, got 47"),
-        ({"rows": Y[:, 1:]}, r"out: expected a store of signal .*3.*, got .*4.*; go on"),
+        ({"rows": Y[:, 1:]}, r"out: expected a store of signal .*3.*, got .*4.*; repeat"),
         ({"rows": folder_of_files(tmp_path / "Y")}, "out: expected a store of files "),
         ({"solve": lambda Y: {"twice": 2 * Y}}, "out: expected a store of arrays"),
         ({"solve": lambda Y: {**tree(Y), "twice": 3 * Y}}, "out: expected answers of this solver"),
@@ -293,12 +293,12 @@ def test_bad_arguments_are_named(tmp_path):
         ({"source": tmp_path / "ints.npy"}, TypeError, "source: .*ints.npy: expected floating"),
         ({"source": tmp_path / "broken.npy"}, ValueError, "source: .*broken.npy: cannot be read"),
         ({"source": shard}, ValueError, "num: expected the number of signals, for a function"),
-        ({"num": 3}, ValueError, "num: expected None, as the source tells it, got 3"),
+        ({"num": 3}, ValueError, "num: expected None, as the source has its own, got 3"),
         ({"out": foreign}, ValueError, "out: expected a new folder, or .*'note.txt' in it"),
         ({"shard_size": 0}, ValueError, "shard_size: expected an int >= 1, got 0"),
         ({"batch_size": 0}, ValueError, "batch_size: expected an int >= 1, got 0"),
         ({"num_threads": 0}, ValueError, "num_threads: expected an int >= 1, got 0"),
-        ({"rank": 1}, ValueError, "rank: expected both it and num_processes, or neither"),
+        ({"rank": 1}, ValueError, "rank: expected both rank and num_processes, or neither"),
         ({"rank": 2, "num_processes": 2}, ValueError, "rank: expected an int between 0 and 1"),
         ({"solve": lambda Y: Y.sum()}, ValueError, "solve: expected named arrays with a leading"),
         ({"solve": lambda Y: None}, TypeError, "solve: expected a function that returns arrays"),

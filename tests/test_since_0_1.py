@@ -1,4 +1,4 @@
-"""What users of release 0.1 met: each of these failed there, for the reason its name gives.
+"""Problems of users of release 0.1: each failed there, for the reason in the test's name.
 
 Only names that both releases have are used, so that the file runs on either:
 

@@ -1,4 +1,4 @@
-"""Recovery batch by batch: the same answers, in order, from anything that holds rows."""
+"""Recovery batch by batch: the same answers, in order, from any array with rows."""
 
 import functools
 import threading

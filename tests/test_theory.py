@@ -1,4 +1,4 @@
-"""Error bounds of the soft functions: how far a temperature puts them from their hard limits.
+"""Error bounds of the soft functions: how far a temperature is from the hard limit.
 
 The bounds are this project's own, derived for it; each docstring sketches the proof. A bound that
 anything satisfies tests nothing, so some case comes close to each one: there the same bound with a

@@ -1,3 +1,3 @@
-"""What the command line runs: one module per command, and the files they share."""
+"""The commands of the command line: one module per command, and modules that they share."""
 
 from greedyjax.commands._files import CommandError as CommandError

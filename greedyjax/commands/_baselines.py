@@ -1,4 +1,4 @@
-"""What a learned solver is compared with: estimators that know nothing of sparsity."""
+"""Baselines for a learned solver: estimators that do not use sparsity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ LEARNING_RATE = 3e-3
 
 
 def linear_mmse(A, X) -> jax.Array:
-    """The linear estimator ``Y -> Y @ it`` of least mean squared error, from training signals."""
+    """The matrix ``E`` of the linear MMSE estimator ``Y -> Y @ E``, from training signals."""
     covariance = X.T @ X / len(X)
     measured = A @ covariance @ A.T
     ridge = 1e-6 * jnp.trace(measured) / len(A)
@@ -23,7 +23,7 @@ def linear_mmse(A, X) -> jax.Array:
 
 
 class GenericNetwork(nnx.Module):
-    """The linear estimator of least error, plus two hidden layers; it starts at the former."""
+    """The linear MMSE estimator plus a network with two hidden layers, which starts at 0."""
 
     def __init__(self, estimator: jax.Array, key) -> None:
         (m, n), rngs = estimator.shape, nnx.Rngs(key)
@@ -33,13 +33,13 @@ class GenericNetwork(nnx.Module):
         self.last = nnx.Linear(WIDTH, n, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
 
     def __call__(self, Y) -> jax.Array:
-        """Measurements to signals."""
+        """Estimates signals from measurements."""
         hidden = jax.nn.gelu(self.second(jax.nn.gelu(self.first(Y))))
         return Y @ self.estimator[...] + self.last(hidden)
 
 
 def generic_network(A, pairs, *, num_epochs: int, batch_size: int, key) -> Callable[..., Any]:
-    """Trained on pairs ``(Y, X)``: the epoch is kept whose error on them is least."""
+    """Trains a `GenericNetwork` on pairs ``(Y, X)``, and keeps the epoch with the least error."""
     steps = num_epochs * (len(pairs[0]) // batch_size)
     net = GenericNetwork(linear_mmse(A, pairs[1]), key)
     fitted = fit(

@@ -1,4 +1,4 @@
-"""Where the commands keep what JAX has compiled, so that a second run does not compile it again."""
+"""The folder in which the commands store compiled programs, so that a second run is faster."""
 
 import platform
 import zlib
@@ -8,15 +8,15 @@ from typing import Any
 import jax
 import platformdirs
 
-# What the folder may hold before the oldest programs are deleted.
+# The size of the folder above which the oldest programs are deleted.
 _MOST_BYTES = 2**30
 
 
 def keep() -> None:
-    """Lets JAX keep compiled programs in the user's cache folder.
+    """Lets JAX store compiled programs in the user's cache folder.
 
-    JAX's own settings go first: where ``JAX_COMPILATION_CACHE_DIR`` names a folder, it stays that
-    one, and where ``JAX_ENABLE_COMPILATION_CACHE`` is 0, nothing is kept.
+    JAX's own settings take precedence. If ``JAX_COMPILATION_CACHE_DIR`` names a folder, JAX uses
+    that folder. If ``JAX_ENABLE_COMPILATION_CACHE`` is 0, nothing is stored.
     """
     config: Any = jax.config  # The type of jax.config does not list its settings.
     if not config.jax_enable_compilation_cache or config.jax_compilation_cache_dir:
@@ -26,13 +26,13 @@ def keep() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _trim(folder, _MOST_BYTES)
     except OSError:
-        return  # As in a home that cannot be written to: everything works without.
+        return  # For example, a home folder that is read-only. Everything works without a cache.
     config.update("jax_compilation_cache_dir", str(folder / f"compiled-{_processor()}"))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _trim(folder: Path, most: int) -> None:
-    """Deletes the files that were written first, until the rest have no more bytes than that."""
+    """Deletes the oldest files, until the others have at most ``most`` bytes."""
     files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
     size = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda file: file[1].st_mtime):
@@ -43,7 +43,10 @@ def _trim(folder: Path, most: int) -> None:
 
 
 def _processor() -> str:
-    """A name for what this processor can do: JAX does not ask, and homes are shared by machines."""
+    """A name for the instruction set of this processor.
+
+    Machines may share a home folder, and JAX does not check that a stored program fits a processor.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -12,15 +12,15 @@ from greedyjax.commands._files import CommandError
 
 
 class Data(NamedTuple):
-    """The user's arrays as solved: stacked if asked for, in units where a typical ``||y||`` is 1.
+    """The user's arrays for the solver, in units in which a typical ``||y||`` is 1.
 
     Attributes:
-        A_given: matrix as given, for the model.
-        A: matrix as solved, shape ``(m, n)``.
-        train: pair ``(Y, X)``, ``X`` None if not given.
-        val: the same.
+        A_given: the user's matrix, which the model stores.
+        A: the matrix for the solver, shape ``(m, n)``; with ``--real`` the stacked real matrix.
+        train: pair ``(Y, X)`` for training; ``X`` is None if not given.
+        val: pair ``(Y, X)`` for validation.
         support: atoms of the hidden set, or None.
-        unit: what ``Y`` and ``X`` were divided by.
+        unit: the number by which ``Y`` and ``X`` were divided.
     """
 
     A_given: np.ndarray
@@ -48,7 +48,7 @@ def read_data(options: Namespace) -> Data:
     train, val = (Y["Y"], signals.get("X")), (Y.get("Y_val"), signals.get("X_val"))
     if val[0] is None:
         train, val = _split(*train)
-    # In double precision, which squares of any number in single precision fit into.
+    # In double precision, squares of single-precision numbers never overflow.
     unit = float(np.sqrt(np.mean(np.sum(np.abs(np.asarray(train[0], complex)) ** 2, axis=1))))
     if unit == 0:
         raise CommandError("Y: expected a signal that is not 0, got none")
@@ -56,7 +56,7 @@ def read_data(options: Namespace) -> Data:
 
 
 def _checked(arrays: dict[str, np.ndarray], options: Namespace):
-    """The matrix, and the arrays of signals that are there, each of the shape it must have."""
+    """The matrix and the given arrays of signals, with checked shapes."""
     for name in ("A", "Y"):
         if name not in arrays:
             raise CommandError(f"{options.data}: expected a key {name!r}, got {sorted(arrays)}")

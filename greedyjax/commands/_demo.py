@@ -20,7 +20,7 @@ from greedyjax.training import fit, learn_interactions
 OUTPUTS = ("metrics.json", "recovery.png", "weights.png", "interactions.png")
 NUM_MEASUREMENTS = 64
 SPARSITY = 28
-# Fraction of the largest score; low, because wavelet coefficients decay gradually.
+# A fraction of the largest score. It is low, because wavelet coefficients decay gradually.
 TAU = 0.01
 NUM_VAL = 96  # The last windows of the training part: 8 times, 12 leads.
 BATCH_SIZE = 64
@@ -40,7 +40,7 @@ ATOMS = "wavelet coefficient (a5: coarse approximation; d5 to d1: details, coars
 
 
 class Pictured(NamedTuple):
-    """Structure that was learned: weights by where they are from, and what calls for what."""
+    """Learned structure for the pictures: weights by their origin, and the interactions."""
 
     weights: dict[str, np.ndarray]
     interactions: Any
@@ -57,7 +57,8 @@ def demo(options: Namespace) -> None:
     _files.claim_folder(folder, OUTPUTS, "demo")
 
     start = perf_counter()
-    answers: list[dict[str, Any]] = []  # For each draw, method to the coefficients of either.
+    # For each draw, a dict from method to the coefficients of both persons.
+    answers: list[dict[str, Any]] = []
     seconds: dict[str, float] = {}
     problem, second, learned = None, None, None
     for draw in range(options.draws):
@@ -95,7 +96,7 @@ def demo(options: Namespace) -> None:
 
 
 def _draw(plotting, folder: Path, problem, answers: dict[str, Any], learned: Pictured) -> None:
-    """What was recovered and what was learned on one draw."""
+    """Draws the pictures of recovered signals and learned structure of one draw."""
     signals = {
         "true": problem.X_test,
         "plain OMP": answers["OMP"][0],
@@ -120,12 +121,12 @@ def _draw(plotting, folder: Path, problem, answers: dict[str, Any], learned: Pic
         learned.interactions,
         groups=problem.levels,
         group_names=LEVEL_NAMES,
-        title="which wavelets call for which, learned from true signals",
+        title="interactions of wavelets, learned from true signals",
     )
 
 
 def _config(options: Namespace, problem) -> dict[str, Any]:
-    """What the comparison was made with."""
+    """The settings of the comparison."""
     return {
         "seed": options.seed,
         "draws": options.draws,
@@ -148,8 +149,8 @@ def _run(problem, second, key):
     """Recovers the test windows of one draw, and another person's, with every method.
 
     Returns:
-        Method to recovered coefficients, of either person; method to seconds of learning and
-        recovery; and what is worth a picture.
+        A dict from method to the recovered coefficients of both persons; a dict from method to the
+        seconds of learning and recovery; and the learned structure for the pictures.
     """
     A, Y, X = problem.A, problem.Y_train, problem.X_train
     train, val = slice(0, len(Y) - NUM_VAL), slice(len(Y) - NUM_VAL, None)
@@ -235,7 +236,7 @@ def _unit(weights):
 
 
 def _row(method, true, answers, seconds) -> dict[str, Any]:
-    """What a method reaches on either person, for each draw."""
+    """The row of a method in the table: its SNR for both persons, and its time."""
     found = [each[method] for each in answers]
     errors, others = (
         np.array([np.asarray(metrics.nmse(each[i], true[i])) for each in found]) for i in (0, 1)
@@ -270,7 +271,7 @@ def _print_table(rows) -> None:
 
 
 def _pictured(problem, signals):
-    """Three test windows whose recovery is good, typical and poor among all."""
+    """Three test windows with a good, a typical and a poor recovery."""
     errors = np.asarray(metrics.nmse(signals["interactions"], signals["true"]))
     chosen = np.argsort(errors)[[len(errors) // 10, len(errors) // 2, 9 * len(errors) // 10]]
     synthesis, scale = np.asarray(problem.synthesis), np.asarray(problem.scale_test)

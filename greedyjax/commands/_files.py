@@ -1,4 +1,4 @@
-"""Files that the commands read and write: checked before computing, never half written."""
+"""Files that the commands read and write: checked before any work, and never half written."""
 
 import dataclasses
 import json
@@ -19,28 +19,28 @@ import numpy as np
 from greedyjax import GaussianPrior, policies
 
 _MARK = "written_by"
-# 1 has one weight per atom, 2 a policy of greedyjax.policies: its name, and its arrays. 3 is 1 or 2
-# with the prior of a last fit.
+# Format 1 has one weight per atom. Format 2 has the name and the arrays of a policy of
+# greedyjax.policies. Format 3 is format 1 or 2 with the prior of a last fit.
 _WEIGHTS, _POLICY, _PRIOR = 1, 2, 3
 
 
 class CommandError(Exception):
-    """Something the user can mend; the command prints it in one line and exits with 2."""
+    """An error that the user can correct. The command prints one line and exits with 2."""
 
 
 class Model(NamedTuple):
     """What `greedyjax train` learned, as stored in ``model.npz``.
 
     Attributes:
-        A: the matrix as given, shape ``(m, n)``.
+        A: the user's matrix, shape ``(m, n)``.
         weights: shape ``(n,)``, or a policy of `greedyjax.policies` whose fields are arrays.
         method: "omp" or "iht".
         sparsity: atoms per signal.
         tau: temperature of the soft solver, in the units of the data.
         real: whether the real system ``[Re A; Im A]`` is solved.
-        num_layers: steps of IHT; 0 for OMP.
-        step_size: of IHT; 0 for OMP.
-        prior: of the last fit, or None.
+        num_layers: number of steps of IHT; 0 for OMP.
+        step_size: step size of IHT; 0 for OMP.
+        prior: prior of the last fit, or None.
     """
 
     A: np.ndarray
@@ -64,7 +64,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         for name in loaded:
             try:
                 arrays[name] = loaded[name]
-            except Exception as error:  # A damaged archive raises whatever zlib, zip or NumPy do.
+            except Exception as error:  # zlib, zip and NumPy raise various types for damaged files.
                 raise _unreadable(f"{path}: key {name!r}", error) from error
             if not isinstance(arrays[name], np.ndarray):
                 raise CommandError(f"{path}: key {name!r}: expected an array, got other data")
@@ -80,9 +80,9 @@ def read_npy(path: str | Path) -> np.ndarray:
 
 
 def numbers(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.ndarray:
-    """Checks floating-point or complex numbers; letters in ``shape`` are any length.
+    """Checks an array of floating-point or complex numbers. Letters in ``shape`` allow any length.
 
-    They must be finite, also in the precision that JAX computes in, which is single by default.
+    Numbers must be finite, also in the precision of JAX, which is single by default.
     """
     wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if not np.issubdtype(array.dtype, np.inexact):
@@ -119,7 +119,7 @@ def _holds(dtype, size: float) -> bool:
 
 
 def _extremes(array: np.ndarray) -> list[list[float]]:
-    """Smallest and largest of the real and imaginary parts, NaN if there is one; no copies."""
+    """Smallest and largest real and imaginary parts, without copies. A NaN gives NaN."""
     parts = [np.real(array), np.imag(array)] if np.iscomplexobj(array) else [array]
     return [[part.min(), part.max()] for part in parts]
 
@@ -138,14 +138,14 @@ def write_model(path: Path, model: Model) -> None:
 
 
 def _fields(name: str, value: Any) -> dict[str, Any]:
-    """The arrays of a dataclass under names of their own."""
+    """The arrays of a dataclass by name, with ``name.`` as a prefix."""
     return {
         f"{name}.{field.name}": getattr(value, field.name) for field in dataclasses.fields(value)
     }
 
 
 def read_model(path: str | Path) -> Model:
-    """Reads and checks what `write_model` wrote."""
+    """Reads and checks a model that `write_model` wrote."""
     arrays = read_npz(path)
     names = {*Model._fields, "format"} - {"weights", "prior"}
     model_format = _setting(path, arrays, "format", int) if "format" in arrays else _WEIGHTS
@@ -179,7 +179,7 @@ def read_model(path: str | Path) -> Model:
 
 
 def _policy(path, arrays: dict[str, np.ndarray]) -> Any:
-    """The policy of a model, whose name is that of a dataclass in `greedyjax.policies`."""
+    """The policy of a model. The model stores the name of a dataclass in `greedyjax.policies`."""
     name = _setting(path, arrays, "policy", str)
     kind: Any = getattr(policies, name, None) if name in policies.__all__ else None
     if not dataclasses.is_dataclass(kind):
@@ -189,7 +189,7 @@ def _policy(path, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _read_fields(path, arrays: dict[str, np.ndarray], name: str, kind: Any) -> dict[str, Any]:
-    """What `_fields` wrote, checked."""
+    """The arrays that `_fields` wrote, checked."""
     fields = {}
     for field in dataclasses.fields(kind):
         key = f"{name}.{field.name}"
@@ -200,7 +200,7 @@ def _read_fields(path, arrays: dict[str, np.ndarray], name: str, kind: Any) -> d
 
 
 def _setting(path, arrays: dict[str, np.ndarray], name: str, kind: type) -> Any:
-    """One value of a model: a text, a truth value or a number that single precision holds."""
+    """One setting of a model: a text, a bool, or a number within single precision."""
     array = arrays[name]
     letters = {str: "U", bool: "b", int: "iu", float: "iuf"}[kind]
     if array.shape != () or array.dtype.kind not in letters:
@@ -215,10 +215,10 @@ def _setting(path, arrays: dict[str, np.ndarray], name: str, kind: type) -> Any:
 def claim_folder(
     folder: Path, names: tuple[str, ...], command: str, *, mark: str = "metrics.json"
 ) -> None:
-    """Makes the output folder, and refuses to replace files there that are not ours.
+    """Makes the output folder, and refuses to replace files that this program did not write.
 
-    The files are ours if ``mark``, a JSON file among them, says that this program wrote it.
-    Whatever else a folder holds stays as it is.
+    Files count as written by this program if ``mark``, a JSON file among them, says so. All other
+    files in the folder stay unchanged.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -232,12 +232,12 @@ def claim_folder(
             f"{folder / taken[0]}: exists and was not written by greedyjax; "
             "move it or choose another folder"
         )
-    # From here on the folder is ours, even if the command is interrupted.
+    # From now on the folder is marked as ours, even if the command is interrupted.
     write_json(folder / mark, {"finished": False}, command)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote; None if there is no such file, or it is none of ours."""
+    """The content of a file of `write_json`; None if there is no file, or another program's."""
     try:
         content = json.loads(path.read_text())
         return content if str(content.get(_MARK, "")).startswith("greedyjax") else None
@@ -246,7 +246,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, content: dict[str, Any], command: str) -> None:
-    """Writes results with what they were computed by."""
+    """Writes results, with the command, versions and machine that computed them."""
     packages = ("greedyjax", "jax", "flax", "optax", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     machine = {"device": jax.devices()[0].device_kind, "processors": os.cpu_count()}
@@ -259,7 +259,7 @@ def write_json(path: Path, content: dict[str, Any], command: str) -> None:
 
 
 def write_csv(path: Path, columns: Mapping[str, np.ndarray], index: str) -> None:
-    """Writes columns of equal length, numbered from 0."""
+    """Writes columns of equal length, with rows numbered from 0."""
     with replacing(path) as file:
         rows = zip(*columns.values(), strict=True)
         lines = [[index, *columns], *([i, *map(_short, row)] for i, row in enumerate(rows))]
@@ -268,7 +268,7 @@ def write_csv(path: Path, columns: Mapping[str, np.ndarray], index: str) -> None
 
 
 def draw(path: Path, plot: Callable[..., Any], *args: Any, **settings: Any) -> bool:
-    """Draws a picture with a function of `greedyjax.plotting`; False without matplotlib."""
+    """Draws a picture with a function of `greedyjax.plotting`. Without matplotlib returns False."""
     try:
         import matplotlib.figure
     except ImportError:
@@ -281,7 +281,7 @@ def draw(path: Path, plot: Callable[..., Any], *args: Any, **settings: Any) -> b
 
 @contextmanager
 def replacing(path: Path):
-    """A binary file that takes the place of ``path`` only once it is written whole."""
+    """A binary file that replaces ``path`` only once it is completely written."""
     name = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -297,7 +297,7 @@ def replacing(path: Path):
 
 
 def _finite(content: Any) -> Any:
-    """The content with null for what JSON has no number for, and numbers to six digits."""
+    """The content with numbers of six digits, and null for NaN and infinity."""
     if isinstance(content, dict):
         return {name: _finite(value) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -325,7 +325,7 @@ def _load(path, **settings):
     try:
         with open(path, "rb") as file:
             start = file.read(6)
-        # NumPy takes whatever it does not know for a pickle.
+        # NumPy treats every unknown file as a pickle.
         if start != b"\x93NUMPY" and start[:2] != b"PK":
             raise CommandError(f"{path}: expected an .npy or .npz file, got something else")
         return np.load(path, allow_pickle=False, **settings)
@@ -337,7 +337,7 @@ def _load(path, **settings):
         inside = Path(path, "model.npz")
         way = f"; it holds {inside}" if inside.is_file() else ""
         raise CommandError(f"{path}: expected a file, got a folder{way}") from error
-    except Exception as error:  # As above: a damaged file raises whatever its reader does.
+    except Exception as error:  # As above: readers raise various types for damaged files.
         raise _unreadable(path, error) from error
 
 

@@ -1,4 +1,4 @@
-"""`greedyjax info`: what a bug report should say about the machine and its programs."""
+"""`greedyjax info`: what a bug report should say about the machine and its software."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ OPTIONAL = ("matplotlib", "PyWavelets", "pydicom", "scikit-learn", "flatbuffers"
 
 
 def info(options: Namespace) -> None:
-    """Prints one line for each thing, its name first."""
+    """Prints one line for each fact, beginning with its name."""
     lines = list(_lines())
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
@@ -47,16 +47,16 @@ def _version(name: str) -> str:
 
 
 def _devices() -> str:
-    """How many there are of each kind, or why there are none."""
+    """The number of devices of each kind, or why there are none."""
     try:
         kinds = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
-    except RuntimeError as error:  # As with a driver that is too old: the reason for a report.
+    except RuntimeError as error:  # For example, a driver that is too old.
         return f"none: {' '.join(str(error).split())}"
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
 
 def _cache(config: Any) -> str:
-    """Where programs are kept, once the command line has asked JAX to keep them."""
+    """The folder of stored programs, if the command line has asked JAX to store them."""
     if not config.jax_enable_compilation_cache:
         return "off (JAX_ENABLE_COMPILATION_CACHE)"
     return f"on, {config.jax_compilation_cache_dir}" if config.jax_compilation_cache_dir else "off"

@@ -9,17 +9,17 @@ import optax
 from greedyjax import relative_tau
 from greedyjax.nets import IHTNet, OMPNet
 
-# Fraction of the largest score at which a soft solver recovers signals. On the paper's problem it
-# is the 1e-3 of the paper.
+# The temperature for recovery by a soft solver, as a fraction of the largest score. On the paper's
+# problem this is the paper's temperature, 1e-3.
 SOFT_TAU = 2e-3
-# The temperature of the choices when interactions are trained. Where atoms depend on each other,
+# The temperature of the choices when interactions are trained. If atoms depend on each other,
 # coefficients mostly decay gradually, and a lower temperature is better.
 INTERACTIONS_TAU = 1e-2
 
 
 @lru_cache
 def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
-    """Adam with gradients clipped to norm 1 and a cosine decay; cached, so compiled once."""
+    """Adam with gradients clipped to norm 1 and a cosine decay. Cached, so it compiles once."""
     schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
@@ -37,11 +37,11 @@ def score_scale_of(net: OMPNet | IHTNet, Y) -> float:
 
 @jax.jit
 def solve_hard(net: OMPNet | IHTNet, Y, weights) -> jax.Array:
-    """The hard solver of a network, with given weights in place of its own."""
+    """Recovers with the hard solver of a network, with given weights in place of its own."""
     return net.rebuild(weights=weights).harden()(Y)
 
 
 @jax.jit
 def solve_soft(net: OMPNet | IHTNet, Y) -> jax.Array:
-    """The network itself."""
+    """Recovers with the network itself."""
     return net(Y)

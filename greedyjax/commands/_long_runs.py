@@ -1,4 +1,4 @@
-"""What a command says of a run that will take long, or much memory, when it begins."""
+"""Messages about runs that will take much time or memory, printed when they begin."""
 
 import sys
 from typing import Any
@@ -10,23 +10,23 @@ LONG, MUCH = 60.0, 2**30  # Runs above these seconds or bytes are announced.
 
 
 def stage(text: str) -> None:
-    """Says what is computed from now on, at once, also where no terminal shows a bar."""
+    """Prints at once what is computed from now on, also if no terminal shows a progress bar."""
     print(text, flush=True)
 
 
 def say(command: str, *, seconds: float = 0.0, memory: float = 0.0) -> None:
-    """Says how long the rest will take and how much memory it needs, where that is much."""
+    """Prints how long the rest will take and how much memory it needs, if this is much."""
     parts = []
     if seconds >= LONG:
         parts.append(f"about {_duration(seconds)} to go")
     if memory >= MUCH:
         parts.append(f"about {memory / 2**30:.1f} GiB of memory")
-    if parts:  # By tqdm, which makes room where it shows a bar.
+    if parts:  # tqdm makes room if it shows a bar.
         tqdm.write(f"greedyjax {command}: {', '.join(parts)}", file=sys.stderr)
 
 
 def memory_of(compiled: Any, copies: int) -> int:
-    """Bytes that a compiled function takes, as XLA plans it, run so many times at once."""
+    """Bytes that ``copies`` simultaneous runs of a compiled function take, as XLA plans it."""
     plan = compiled.memory_analysis()
     if plan is None:  # Not every backend has this analysis.
         return 0
@@ -35,7 +35,7 @@ def memory_of(compiled: Any, copies: int) -> int:
 
 
 def memory_so_far() -> int:
-    """The most bytes that were in use at a time: on the device, or by the process on a CPU."""
+    """The peak number of bytes in use: on the device, or by the process on a CPU."""
     stats = jax.devices()[0].memory_stats()
     if stats:
         return stats.get("peak_bytes_in_use", 0)

@@ -1,4 +1,4 @@
-"""`greedyjax recover`: many signals with a stored model."""
+"""`greedyjax recover`: recovers many signals with a stored model."""
 
 import os
 from argparse import Namespace
@@ -57,7 +57,7 @@ def recover(options: Namespace) -> None:
     with _files.replacing(out) as file:
         for start, X in found:
             if start == 0:
-                # So long took a batch of each thread.
+                # The time so far is that of one batch per thread.
                 rounds = (len(Y) - len(X)) / (len(X) * num_threads)
                 _long_runs.say("recover", seconds=rounds * (perf_counter() - begin))
                 _write_header(file, X, (X.shape[1],) if single else (len(Y), X.shape[1]))
@@ -66,7 +66,7 @@ def recover(options: Namespace) -> None:
 
 
 def _recover_folder(options: Namespace, model: _files.Model) -> None:
-    """Recovers the signals of a folder shard by shard; what is stored already stays."""
+    """Recovers the signals of a folder shard by shard, and keeps shards that are stored already."""
     if options.overwrite:
         raise CommandError("--overwrite: only with Y.npy; remove the folder to begin anew")
     A, out = jnp.asarray(model.A), options.out
@@ -76,7 +76,7 @@ def _recover_folder(options: Namespace, model: _files.Model) -> None:
         Y = stack_real(A, batch)[1] if model.real else batch
         if isinstance(recoverer, Hardened) and recoverer.prior is None:
             return encode(recoverer.method, recoverer.A, Y, weights=recoverer.policy)
-        return {"x": recoverer(Y)}  # Of these no entry is 0.
+        return {"x": recoverer(Y)}  # These answers have no zeros.
 
     settings = {"rank": options.rank, "num_processes": options.num_processes}
     if options.shard_size:
@@ -98,13 +98,14 @@ def _recover_folder(options: Namespace, model: _files.Model) -> None:
         raise CommandError(str(error)) from error
     if len(found.bad):
         listed = ", ".join(map(str, found.bad[:10])) + (", ..." if len(found.bad) > 10 else "")
-        print(f"not recovered, for NaN or infinity in them: {len(found.bad)} signals: {listed}")
-    print(f"wrote {out}: {found.finished.sum()} of {len(found.finished)} shards are there")
+        listed += f" ({len(found.bad)} in all)"
+        print(f"signals with NaN or infinity, which are not recovered: {listed}")
+    print(f"wrote {out}: {found.finished.sum()} of {len(found.finished)} shards are stored")
 
 
 def _recoverer(options: Namespace, model: _files.Model, A: jax.Array) -> Any:
-    """The network, or its hard solver, or another with the same weights."""
-    solver = None  # The model's own.
+    """The network, its hard solver, or another hard solver with the same weights."""
+    solver = None  # The model's own solver.
     if options.solver:
         kinds = {"htp": HTP, "subspace_pursuit": SubspacePursuit, "cosamp": CoSaMP}
         solver = kinds[options.solver](model.sparsity, options.num_steps or 20)
@@ -114,7 +115,7 @@ def _recoverer(options: Namespace, model: _files.Model, A: jax.Array) -> Any:
 
 
 def _hard_solver(model: _files.Model, A: jax.Array, solver: Any) -> Hardened:
-    _checks.scalar("tau", model.tau, positive=True)  # Of the soft solver; a model has one.
+    _checks.scalar("tau", model.tau, positive=True)  # Every model has it, for the soft solver.
     A, weights = _system(model, A)
     method = OMP(model.sparsity)
     if model.method == "iht":
@@ -126,7 +127,7 @@ def _hard_solver(model: _files.Model, A: jax.Array, solver: Any) -> Hardened:
 
 
 def _network(model: _files.Model, A: jax.Array) -> Any:
-    from greedyjax.nets import IHTNet, OMPNet  # Flax, which the hard solvers do without.
+    from greedyjax.nets import IHTNet, OMPNet  # This loads flax, which hard solvers do not need.
 
     A, weights = _system(model, A)
     shared = {"sparsity": model.sparsity, "tau": model.tau, "weights": weights}
@@ -136,7 +137,7 @@ def _network(model: _files.Model, A: jax.Array) -> Any:
 
 
 def _system(model: _files.Model, A: jax.Array) -> tuple[jax.Array, Any]:
-    """The matrix whose equations are solved, and the weights."""
+    """The matrix for the solver, which is stacked for a real system, and the weights."""
     if model.real:
         A = stack_real(A, jnp.zeros(len(A), A.dtype))[0]
     return A, jax.tree.map(jnp.asarray, model.weights)

@@ -1,4 +1,4 @@
-"""`greedyjax reproduce`: a figure of the paper, its numbers beside the published ones."""
+"""`greedyjax reproduce`: a figure of the paper, with our numbers beside the published numbers."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SEEDS = {"fig1": [0], "fig2": [0], "fig3": [0, 1, 2, 3, 4]}
 
 
 def reproduce(options: Namespace) -> None:
-    """Computes one figure and writes its picture and its numbers, an algorithm at a time."""
+    """Computes one figure, and writes its picture and its numbers for one algorithm at a time."""
     try:
         from greedyjax.commands.reproduction import _pictures
     except ImportError as error:
@@ -29,7 +29,7 @@ def reproduce(options: Namespace) -> None:
         raise CommandError("--algorithm: expected none for fig1, which only sorts")
     algorithms = (options.algorithm,) if options.algorithm else ALGORITHMS
     if options.quick and figure == "fig3":
-        algorithms = algorithms[:1]  # Nearly all of the time is compilation, for each algorithm.
+        algorithms = algorithms[:1]  # Nearly all of the time is compilation of each algorithm.
     parts = ("",) if figure == "fig1" else tuple(f"-{name}" for name in algorithms)
     seeds = options.seeds or (SEEDS[figure][:1] if options.quick else SEEDS[figure])
     names = (f"{figure}.json", *(f"{figure}{part}.png" for part in parts))
@@ -43,7 +43,7 @@ def reproduce(options: Namespace) -> None:
         interrupted = result.get("interrupted", False)
         content["finished"] = name in (None, algorithms[-1]) and not interrupted
         content["seconds"] = perf_counter() - begin
-        # Written after each algorithm: an interrupt loses only the one under way.
+        # Written after each algorithm: an interrupt loses only the current algorithm.
         _files.write_json(folder / names[0], content, command)
         if name is None:
             plot = partial(_pictures.draw_fig1, result)
@@ -55,12 +55,12 @@ def reproduce(options: Namespace) -> None:
         _files.draw(picture, plot)
         print(*([QUICK] if options.quick else []), *_table(figure, name, result), sep="\n")
         if interrupted:
-            raise KeyboardInterrupt  # What was learned until then is written.
+            raise KeyboardInterrupt  # The results so far are written.
     print(f"wrote {folder}/ after {content['seconds']:.0f} s")
 
 
 def _results(figure, algorithms, seeds, quick) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Yields each algorithm with its result; fig1 has none."""
+    """Yields each algorithm with its result. fig1 has no algorithm, and yields None."""
     if figure == "fig1":
         yield None, fig1(seeds)
         return
@@ -72,9 +72,9 @@ def _results(figure, algorithms, seeds, quick) -> Iterator[tuple[str | None, dic
 
 
 def _table(figure: str, name: str | None, result: dict[str, Any]) -> Iterator[str]:
-    """What the figure found, beside what was published."""
+    """The lines of a table of our numbers beside the published numbers."""
     if figure == "fig1":
-        yield "tau    distance to the sort  bound   (settings ours; the published are not known)"
+        yield "tau    distance to the sort  bound   (our settings; the paper's are not known)"
         for row in result["soft"]:
             yield f"{row['tau']:<6g} {row['distance']:<21.2g} {row['bound']:.2g}"
     elif figure == "fig2":

@@ -1,4 +1,4 @@
-"""`greedyjax train`: weights from the user's own arrays."""
+"""`greedyjax train`: learns weights from the user's own arrays."""
 
 import itertools
 import shlex
@@ -35,15 +35,15 @@ OUTPUTS = (
     "weights.png",
     "interactions.png",
 )
-# Atoms up to which a picture shows which of them call for which.
+# The largest number of atoms for which a picture of interactions is drawn.
 _PICTURED = 1024
 
 
 class Recipe(NamedTuple):
-    """A loss, and what it is trained with unless the user says otherwise.
+    """A loss and its default settings.
 
-    The selection loss wants a temperature at which several atoms compete, the reconstruction loss
-    one at which the network recovers, smaller steps and ten times as many.
+    The selection loss needs a temperature at which several atoms compete. The reconstruction loss
+    needs a temperature at which the network recovers signals, and ten times as many smaller steps.
     """
 
     loss: Loss
@@ -59,7 +59,7 @@ RECIPES = {
 
 
 def train(options: Namespace) -> None:
-    """Learns weights and interactions, keeps what pays, and writes everything."""
+    """Learns weights and interactions, keeps the best candidate, and writes all files."""
     data = read_data(options)
     recipe = RECIPES[options.loss]
     config = _config(options, data, recipe)
@@ -123,7 +123,7 @@ def train(options: Namespace) -> None:
 
 
 def _config(options: Namespace, data: Data, recipe: Recipe) -> dict[str, Any]:
-    """The settings, those of the recipe where the user gave none, and what is learned from."""
+    """The user's settings, completed by the defaults of the recipe, and the sizes of the data."""
     num = len(data.train[0])
     num_batches = num // min(options.batch_size, num)
     return {
@@ -150,7 +150,7 @@ def _fitted(
             data.train,
             data.val,
             loss=recipe.loss,
-            # The epoch whose weights serve the hard solver best, where that can be measured.
+            # With true signals, the error of the hard solver chooses the epoch.
             val_loss=losses.hard_reconstruction if by_error else None,
             optimizer=_learning.adam(config["learning_rate"], num_steps),
             num_epochs=num_epochs,
@@ -163,11 +163,11 @@ def _fitted(
 
 
 def _estimate(num_epochs: int) -> Callable[[int, dict[str, Any]], None]:
-    """Says how long training will take, by the first epoch that compiles nothing."""
+    """A callback that prints how long training will take, after an epoch without compilation."""
     calls = itertools.count()
 
     def callback(epoch: int, metrics: dict[str, Any]) -> None:
-        if next(calls) == 2:  # Epoch 0 validates, and the next one compiles what trains.
+        if next(calls) == 2:  # Epoch 0 only validates, and the next epoch compiles.
             seconds = metrics["seconds"] * (num_epochs - epoch)
             if seconds >= _long_runs.LONG:
                 _long_runs.say("train", seconds=seconds, memory=_long_runs.memory_so_far())
@@ -176,7 +176,7 @@ def _estimate(num_epochs: int) -> Callable[[int, dict[str, Any]], None]:
 
 
 def _interactions(net, data: Data, config: dict[str, Any], checkpoint_dir) -> Learned | None:
-    """What is worth its cost beyond the weights; None where Ctrl-C ended it."""
+    """Learns interactions. Returns None if Ctrl-C ended it."""
     try:
         with _errors_of_checkpoints():
             return learn_interactions(
@@ -188,17 +188,17 @@ def _interactions(net, data: Data, config: dict[str, Any], checkpoint_dir) -> Le
                 batch_size=min(config["batch_size"], config["num_train"]),
                 checkpoint_dir=checkpoint_dir and checkpoint_dir.parent / "interactions",
             )
-    except KeyboardInterrupt:  # The weights are there, and are not to be lost.
+    except KeyboardInterrupt:  # The learned weights must not be lost.
         return None
 
 
 def _kept(found: Learned) -> Any:
-    """What the model stores: weights alone where nothing depends on what has been chosen."""
+    """The weights for the model: a policy if interactions were kept, and else one per atom."""
     return found.policy if found.kept.startswith("interactions") else jnp.exp(found.policy.bias)
 
 
 def _model(net, options: Namespace, data: Data, weights, tau: float, prior) -> Model:
-    """What is stored: the network's settings in the user's units, and the weights that are kept."""
+    """The model to store: the network's settings in the user's units, and the kept weights."""
     is_iht = options.method == "iht"
     return Model(
         A=data.A_given,
@@ -214,21 +214,21 @@ def _model(net, options: Namespace, data: Data, weights, tau: float, prior) -> M
 
 
 def _check_finite(fitted: FitResult) -> None:
-    """Raises where training led nowhere."""
+    """Raises a CommandError if the validation loss or the weights are not finite."""
     if not np.isfinite(fitted.best_val_loss):
         raise CommandError(
             "the validation loss is never finite: the solver diverges; "
             "a smaller --step-size or other units of A may help"
         )
     if not np.isfinite(fitted.net.atom_weights).all():
-        raise CommandError("the weights grew beyond all numbers: a smaller --learning-rate helps")
+        raise CommandError("the weights overflowed: a smaller --learning-rate helps")
 
 
 def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | None:
-    """Where `fit` may keep its checkpoints: a folder of this training alone.
+    """The folder for the checkpoints of `fit`, checked to belong to this training alone.
 
-    `fit` knows a training by its data and its network. The settings that it cannot tell apart,
-    such as the learning rate, are kept beside the checkpoints.
+    `fit` recognises a training by its data and its network. Settings that `fit` cannot recognise,
+    such as the learning rate, are stored beside the checkpoints.
     """
     if folder is None:
         return None
@@ -252,7 +252,7 @@ def _claim_checkpoints(folder: str | None, config: dict[str, Any]) -> Path | Non
 
 @contextmanager
 def _errors_of_checkpoints() -> Iterator[None]:
-    """What `fit` says of its checkpoints, as an error of the command."""
+    """Turns errors of `fit` about checkpoints into errors of the command."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -274,7 +274,7 @@ def _network(A, options: Namespace) -> OMPNet | IHTNet:
 
 
 def _in_users_units(history, unit: float, by_error: bool, loss: str):
-    """The history with its temperature, and the losses that are squared errors, scaled back."""
+    """The history in the user's units: temperatures, and losses that are squared errors."""
     is_error = loss == "reconstruction"
     scales = {
         "tau": unit,

@@ -1,1 +1,1 @@
-"""Operators, a growing orthonormal basis, and norms: what the solvers compute with."""
+"""Linear algebra of the solvers: operators, a growing orthonormal basis, and norms."""

@@ -1,4 +1,4 @@
-"""An orthonormal basis that grows by one vector a step, in place of a least squares per step."""
+"""An orthonormal basis that grows by one vector per step, instead of least squares per step."""
 
 from typing import Any, NamedTuple
 
@@ -13,12 +13,13 @@ from greedyjax.linalg.operators import join, split, times_i
 class Basis(NamedTuple):
     """Orthonormal rows ``Q = T B`` of the atoms ``B`` added so far; unused rows are zero.
 
-    With ``c_i = q_i* y`` the projection of ``y`` on the span is ``sum_i c_i q_i``, and its
-    coefficients over the atoms are ``c T``: nothing is solved, and no row of zeros needs care.
+    With ``c_i = q_i* y``, the projection of ``y`` on the span is ``sum_i c_i q_i``, and its
+    coefficients over the atoms are ``c T``. So no system is solved, and rows of zeros need no
+    special care.
 
-    A complex row is held as two real ones, of ``q`` and of ``i q``, each ``[Re, Im]``: a real
-    product with the pair gives ``Re(q* y)`` and ``Im(q* y)``, and real products are what
-    processors are fast at. A real row is held as it is, a pair of one.
+    A *flat* vector is a real vector, or the parts ``[Re, Im]`` of a complex vector. A complex row
+    ``q`` is stored as two flat rows, ``q`` and ``i q``. A real product with both gives ``Re(q* y)``
+    and ``Im(q* y)``, and processors are fast at real products. A real row is stored as one row.
 
     Attributes:
         vectors: ``Q``, shape ``(k, parts, parts * m)`` with 1 or 2 parts.
@@ -29,24 +30,24 @@ class Basis(NamedTuple):
     transform: Float[Array, "k parts column"]
 
     def along(self, y: Float[Array, " row"]) -> Float[Array, "k parts"]:
-        """``q_i* y`` for each row, of a `flat` ``y``."""
+        """``q_i* y`` for each row and a flat ``y``."""
         return _rows_times(self.vectors, y)
 
     def along_atoms(self, e: Float[Array, " column"]) -> Float[Array, "k parts"]:
-        """``t_i* e`` for each row of the transform, of a `flat` ``e``."""
+        """``t_i* e`` for each row of the transform and a flat ``e``."""
         return _rows_times(self.transform, e)
 
     def span(self, c: Float[Array, "k parts"]) -> Float[Array, " row"]:
-        """``sum_i c_i q_i``, `flat`."""
+        """``sum_i c_i q_i``, as a flat vector."""
         return _combination(c, self.vectors)
 
     def coefficients(self, c: Float[Array, "k parts"]) -> Float[Array, " column"]:
-        """``c T``: over the atoms what ``c`` is over the basis, `flat`."""
+        """``c T``, the coefficients over the atoms, for coefficients ``c`` over the basis; flat."""
         return _combination(c, self.transform)
 
 
 def empty_basis(size: int, dimension: int, parts: int, dtype) -> Basis:
-    """A basis with room for ``size`` vectors of length ``dimension``; ``dtype`` is a real one."""
+    """A basis with room for ``size`` vectors of length ``dimension``, in a real ``dtype``."""
     shapes = ((size, parts, parts * length) for length in (dimension, size))
     return Basis(*(jnp.zeros(shape, dtype) for shape in shapes))
 
@@ -58,17 +59,18 @@ def extend(
     active: Bool[Array, ""] | bool,
     shortest: Any = 0.0,
 ) -> tuple[Basis, Float[Array, "parts row"]]:
-    """Orthonormalises the `flat` ``atom`` against the basis and puts it into row ``slot``.
+    """Orthonormalises the flat ``atom`` against the basis and puts it into row ``slot``.
 
     Two passes of classical Gram-Schmidt keep the rows orthonormal to rounding (Giraud, Langou and
-    Rozloznik, 2005). An atom that depends on the rows, or one that is not ``active``, adds a row
-    of zeros, with a derivative of zero.
+    Rozloznik, 2005). If an atom depends on the rows, or is not ``active``, the new row is zero, and
+    so is its derivative.
 
-    Atoms are columns of norm 1 or means of such, and carry the rounding errors of those: a mean
-    that cancels to less, as that of a column and its negative, is no direction either. What is left
-    of an atom carries its own errors and those of the atoms that were taken from it, as often as
-    they were: after two that are nearly the same, much of a third can be rounding error. One of
-    which no more is left than ``shortest`` depends on the rows in any case.
+    Atoms are columns of norm 1, or means of such columns, and have the rounding errors of the
+    columns. So a mean that cancels to its rounding error, such as the mean of a column and its
+    negative, counts as dependent too. The remainder of an atom has the errors of this atom, and the
+    errors of all atoms that were subtracted, each multiplied by its coefficient. After two nearly
+    equal atoms, much of a third atom's remainder can be rounding error. A remainder no longer than
+    ``shortest`` always counts as dependent.
 
     Returns:
         The grown basis and its new row.
@@ -92,7 +94,7 @@ def extend(
 
 
 def turned(z: Float[Array, " row"], parts: int) -> Float[Array, "parts row"]:
-    """The real rows that stand for a `flat` complex one: of ``z`` and of ``i z``."""
+    """The flat rows that are stored for a flat ``z``: ``z`` and, if it is complex, ``i z``."""
     if parts == 1:
         return z[None]
     return jnp.stack([z, times_i(z)])
@@ -101,7 +103,7 @@ def turned(z: Float[Array, " row"], parts: int) -> Float[Array, "parts row"]:
 # Q Q* = I gives the basis its own derivative: with M = T dB Q*, dT = L T and dQ = L Q + T dB, where
 # L + L* = -(M + M*) and L is lower triangular.
 def basis_derivative(basis: Basis, dB: Float[Array, "k row"]) -> Basis:
-    """How the basis moves with its atoms, which are `flat`."""
+    """The derivative of the basis in the direction ``dB`` of its atoms, which are flat."""
     parts = basis.vectors.shape[1]
     Q, T = (_vectors(rows[:, 0], parts) for rows in basis)
     moved = matmul(T, _vectors(dB, parts))
@@ -112,7 +114,7 @@ def basis_derivative(basis: Basis, dB: Float[Array, "k row"]) -> Basis:
 
 
 def _vectors(rows: Float[Array, "k row"], parts: int):
-    """The real or complex vectors that are held `flat`."""
+    """The real or complex vectors of flat rows."""
     return join(jnp.stack(jnp.split(rows, parts, axis=1)))
 
 
@@ -126,5 +128,5 @@ def _combination(c: Float[Array, "k parts"], rows: Float[Array, "k parts l"]) ->
 
 
 def _dependence(atom: Float[Array, " row"], parts: int) -> Float[Array, ""]:
-    """Length up to which an atom is rounding error."""
+    """The length up to which the remainder of an atom is rounding error."""
     return jnp.asarray(10 * eps(atom.dtype) * (atom.size / parts) ** 0.5, atom.dtype)

@@ -1,4 +1,4 @@
-"""Whatever a user gives for a matrix, checked, as one of the kinds that solvers know."""
+"""Checks of the argument ``A``, which turn it into one of the types that solvers know."""
 
 from functools import lru_cache
 from typing import Any
@@ -14,9 +14,9 @@ from greedyjax.linalg.operators import Dense, dense
 from greedyjax.linalg.products import Dictionary, Products
 from greedyjax.linalg.sparse import SparseMatrix, is_sparse
 
-# Tracers that no compiled function can take for a constant.
+# Types of tracers that a compiled function cannot treat as constants.
 _MOVING = ("BatchTracer", "JVPTracer", "LinearizeTracer")
-# What JAX raises where a function asks a traced array for its numbers.
+# The errors of JAX if a function asks a traced array for its values.
 _NEEDS_VALUES = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
@@ -28,9 +28,10 @@ def checked_matrix(A: Any) -> Any:
     """Returns a checked array, a `Dictionary`, or the `Products` of an operator or sparse matrix.
 
     Raises:
-        TypeError: integers, or no array at all; products that JAX cannot trace.
-        ValueError: not two axes, no rows or columns, or NaN or infinity in a concrete array;
-            products that have other shapes or dtypes than the operator says.
+        TypeError: ``A`` holds integers, or is neither an array nor an operator; or JAX cannot trace
+            its products.
+        ValueError: ``A`` does not have two axes, has no rows or columns, or has NaN or infinity in
+            a concrete array; or its products have other shapes or dtypes than it says.
     """
     if isinstance(A, (Dense, Products, Dictionary)):
         return A
@@ -45,20 +46,21 @@ def checked_matrix(A: Any) -> Any:
 
 
 def as_operator(A: Matrix | Dictionary) -> Any:
-    """Any matrix or operator as a pytree with one set of functions, for jitted functions to take.
+    """Turns any matrix or operator into a pytree, which can be passed to jitted functions.
 
     Args:
         A: an array, a BCOO or SciPy sparse matrix, a `greedyjax.operators.MatrixFree`, or any
-            object with ``shape``, ``matvec`` and ``rmatvec``. One that JAX knows as a pytree is
-            taken apart, so that its arrays are traced and differentiated; another is a constant.
+            object with ``shape``, ``matvec`` and ``rmatvec``. If JAX knows the object as a pytree,
+            its arrays are traced and differentiated. Any other object is a constant.
 
     Returns:
         A pytree with ``shape``, ``dtype``, ``matvec``, ``rmatvec`` and ``column``.
 
     Raises:
-        TypeError: integers, or no array at all; products that JAX cannot trace.
-        ValueError: wrong shapes, NaN or infinity, products that have other shapes or dtypes than
-            the operator says.
+        TypeError: ``A`` holds integers, or is neither an array nor an operator; or JAX cannot trace
+            its products.
+        ValueError: ``A`` has a wrong shape, or NaN or infinity; or its products have other shapes
+            or dtypes than it says.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -71,7 +73,7 @@ def as_operator(A: Matrix | Dictionary) -> Any:
 
 
 def operator_dtype(operator: Any) -> jnp.dtype:
-    """What a checked matrix is computed in."""
+    """The dtype of computations with a checked matrix."""
     return computing_dtype(operator.dtype)
 
 
@@ -79,8 +81,8 @@ def matrix_shape(name: str, shape: Any) -> tuple[int, int]:
     """``(m, n)`` of an operator.
 
     Raises:
-        TypeError: no integers.
-        ValueError: not two of them, or less than 1.
+        TypeError: a length is not an integer.
+        ValueError: there are not two lengths, or one is less than 1.
     """
     if not hasattr(shape, "__len__") or len(shape) != 2:
         got = str(tuple(shape)) if hasattr(shape, "__len__") else str(shape)
@@ -90,10 +92,10 @@ def matrix_shape(name: str, shape: Any) -> tuple[int, int]:
 
 
 def inexact_dtype(name: str, dtype: Any) -> jnp.dtype:
-    """A dtype of floating-point or complex numbers, as JAX holds them.
+    """A dtype of floating-point or complex numbers, in the precision that JAX is set to.
 
     Raises:
-        TypeError: another dtype, or none.
+        TypeError: ``dtype`` is not a dtype of floating-point or complex numbers.
     """
     try:
         known = jax.dtypes.canonicalize_dtype(dtype)
@@ -105,12 +107,12 @@ def inexact_dtype(name: str, dtype: Any) -> jnp.dtype:
 
 
 def restrict(A: Any, rows: Int[Array, " k"]) -> Any:
-    """Some rows of a checked matrix."""
+    """The given rows of a checked matrix."""
     return A[rows] if isinstance(A, jax.Array) else A.rows(rows)
 
 
 def _checked_products(A: Any) -> Products:
-    """An operator of the user's, once its products are known to fit what it says."""
+    """A user's own operator, after a check that its products have the shapes and dtypes it says."""
     meanings = {"shape": "", "matvec": ", which returns A x", "rmatvec": ", which returns A* y"}
     for name, meaning in meanings.items():
         if not hasattr(A, name):
@@ -127,16 +129,17 @@ def _form(leaf: Any) -> tuple:
     try:
         kind = jax.typeof(leaf)
     except TypeError:
-        got = f"one of type {type(leaf).__name__}; what is no array has to be static"
+        got = f"a leaf of type {type(leaf).__name__}; make it a static field"
         _checks.fail(TypeError, "A", "an operator whose leaves are arrays", got)
     return kind.shape, kind.dtype
 
 
 @lru_cache(maxsize=64)
 def _dtype_of(tree: Any, leaves: tuple) -> Any:
-    """Traces both products once: what they return must fit what the operator says.
+    """The dtype of an operator's products, which are traced once to check shapes and dtypes.
 
-    The same operator is not traced again. It is kept alive for as long as that, as it is by jit.
+    The result is cached, so the same operator is not traced again. The cache keeps the operator
+    alive, as jit does.
     """
     dtypes = []
     look = lambda leaves: dtypes.append(_look_at(tree.unflatten(leaves)))
@@ -183,7 +186,7 @@ def _look_at(operator: Any) -> jnp.dtype:
 
 
 def _product(operator: Any, name: str, vector: str, length: int | None, dtype: Any) -> Any:
-    """What a product returns for a traced vector, or an index if there is no length."""
+    """The result of a product with a traced vector; without ``length``, with a traced index."""
     product = getattr(operator, name)
     _checks.function(f"A.{name}", product)
     call = f"A.{name}({vector})"

@@ -20,10 +20,10 @@ GRAM_BYTES = 2**30  # A larger Gram matrix is formed only on request.
 def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionary:
     """Prepares a matrix for many calls of any solver.
 
-    Otherwise every call computes the norms of the columns again, and in `omp_batch` also the Gram
-    matrix. So prepare a matrix that you use in several calls. If a solver scales columns, an
-    operator has to be prepared, unless it has ``column_norms``. Then all columns are computed, a
-    few at a time.
+    Without this, every call computes the norms of the columns again, and in `omp_batch` also the
+    Gram matrix. So prepare a matrix that you use in several calls. If a solver scales columns, an
+    operator has to be prepared, unless it has ``column_norms``. To prepare it, all columns are
+    computed, a few at a time.
 
     Args:
         A: matrix of shape ``(m, n)``, real or complex, or an operator with ``shape``, ``matvec``
@@ -35,8 +35,8 @@ def dictionary(A: Matrix | Dictionary, *, gram: bool | None = None) -> Dictionar
         A `Dictionary`.
 
     Raises:
-        TypeError: integers, or no array at all.
-        ValueError: not two axes, no rows or columns, or NaN or infinity.
+        TypeError: ``A`` holds integers, or is neither an array nor an operator.
+        ValueError: ``A`` does not have two axes, has no rows or columns, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax, jax.numpy as jnp
@@ -61,7 +61,7 @@ _prepared = jax.jit(prepared)
 
 
 def _shared(A: Any, made: Dictionary) -> Dictionary:
-    """The same with a large matrix in memory once: a compiled function returns it twice."""
+    """The same with one copy of a large matrix; a compiled function returns two copies."""
     if isinstance(made.unit, Scaled) and isinstance(A, Dense) and made.unit.A.dtype == A.dtype:
         return made._replace(A=A, unit=Scaled(A, made.column_scale))
     return made

@@ -1,4 +1,4 @@
-"""Least squares over a few vectors, some of which may depend on others."""
+"""Least squares over a few vectors, some of which may be linearly dependent."""
 
 from functools import partial
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from greedyjax.linalg.operators import times_i
 
 
 class Fit(NamedTuple):
-    """Least squares of ``y`` over the rows of ``B``; vectors are `flat`.
+    """Least squares of ``y`` over the rows of ``B``. Vectors are flat, as in `Basis`.
 
     Attributes:
         coefficients: ``z``.
         residual: ``y - B^T z``.
-        basis: of the rows.
+        basis: an orthonormal basis of the rows.
     """
 
     coefficients: Float[Array, " column"]
@@ -32,10 +32,10 @@ class Fit(NamedTuple):
 def least_squares(parts: int, B: Float[Array, "k row"], y: Float[Array, " row"]) -> Fit:
     """Minimises ``||y - B^T z||``.
 
-    A row that depends on those before it has coefficient 0 and derivative 0, as in `extend`. Rows
-    are columns of norm 1, or means of such. One within ``sqrt(eps)`` of the span of those before
-    counts as one of it: derivatives grow with the inverse square of that distance, and would have
-    no right digit.
+    A row that depends on earlier rows has coefficient 0 and derivative 0, as in `extend`. Rows are
+    columns of norm 1, or means of such columns. A row within ``sqrt(eps)`` of the span of earlier
+    rows counts as dependent. Derivatives grow with the inverse square of this distance, so they
+    would not have a single correct digit.
     """
     k, length = B.shape
     shortest = eps(y.dtype) ** 0.5
@@ -50,14 +50,14 @@ def least_squares(parts: int, B: Float[Array, "k row"], y: Float[Array, " row"])
     state = varying_like((y, empty_basis(k, length // parts, parts, y.dtype)), B, y)
     (residual, basis), along = lax.scan(step, state, (index_range(k), B))
     z = basis.coefficients(along)
-    # Rows that are close to dependent have large coefficients, whose errors cancel only as far as
-    # what the sum misses is fitted again.
+    # Nearly dependent rows have large coefficients with large errors. The sum of the rows shows
+    # how much is missed, and fitting this again corrects the coefficients.
     missed = y - _sum_of(parts, z, B) - residual
     return Fit(z + basis.coefficients(basis.along(missed)), residual, basis)
 
 
 def _sum_of(parts: int, z: Float[Array, " column"], B: Float[Array, "k row"]):
-    """``B^T z``, `flat`."""
+    """``B^T z``, as a flat vector."""
     by_part = matmul(z.reshape(parts, -1), B)
     return by_part[0] if parts == 1 else by_part[0] + times_i(by_part[1])
 

@@ -1,4 +1,4 @@
-"""An operator made of two functions."""
+"""An operator made from two functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +29,9 @@ class MatrixFree(ByProducts):
             `greedyjax.dictionary` computes them.
 
     Raises:
-        TypeError: products that are no functions, integers for a dtype, params that are no arrays.
-        ValueError: a shape that is none, ``column_norms`` of another.
+        TypeError: a product is not a function, ``dtype`` is not real or complex, or ``params`` are
+            not arrays.
+        ValueError: ``shape`` is not ``(m, n)``, or ``column_norms`` has a wrong shape.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -77,7 +78,7 @@ class MatrixFree(ByProducts):
         return self._rmatvec(y, *self.params)
 
     def tree_flatten(self) -> tuple[tuple, tuple]:
-        """Arrays, and what is compiled for."""
+        """The arrays, and the static parts that each have their own compilation."""
         return (self.params, self.column_norms), (
             self._matvec,
             self._rmatvec,
@@ -87,7 +88,7 @@ class MatrixFree(ByProducts):
 
     @classmethod
     def tree_unflatten(cls, fixed: tuple, leaves: tuple) -> "MatrixFree":
-        """Put together again, unchecked."""
+        """Rebuilds the operator without checks."""
         self = object.__new__(cls)
         self._matvec, self._rmatvec, self.shape, self.dtype = fixed
         self.params, self.column_norms = leaves

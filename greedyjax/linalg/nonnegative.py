@@ -17,7 +17,7 @@ class NonNegativeFit(NamedTuple):
     Attributes:
         coefficients: ``z >= 0``.
         residual: ``y - B^T z``.
-        inverse: of the Gram matrix of the rows whose coefficients are positive, 0 elsewhere.
+        inverse: the inverse Gram matrix of the rows with positive coefficients, 0 elsewhere.
     """
 
     coefficients: Float[Array, " k"]
@@ -31,13 +31,13 @@ def nonnegative_least_squares(
 ) -> NonNegativeFit:
     """Minimises ``||y - B^T z||`` over ``z >= 0`` by the method of Lawson and Hanson.
 
-    Rows are columns of norm 1, or means of such. One within ``8 sqrt(eps)`` of the span of those
-    that are fitted is none to add: its coefficient is 0.
+    Rows are columns of norm 1, or means of such columns. A row within ``8 sqrt(eps)`` of the span
+    of the fitted rows is not added, and its coefficient is 0.
 
     Args:
-        B: the rows; one that is 0 has coefficient 0.
-        y: what is fitted.
-        start: coefficients that are near; those that are positive are fitted first.
+        B: the rows; a row of zeros has coefficient 0.
+        y: the vector that is fitted.
+        start: approximate coefficients; rows with positive entries are fitted first.
 
     References:
         Lawson and Hanson, "Solving least squares problems", Prentice-Hall 1974, chapter 23.
@@ -45,14 +45,14 @@ def nonnegative_least_squares(
     nothing = 8 * eps(y.dtype) * norm(y)
     gram, along = matmul(B, B.T), matmul(B, y)
     z, inverse = positive_coefficients(gram, along, jnp.maximum(start, 0), nothing)
-    # A Gram matrix squares what rounding does; the residual of z does not.
+    # A Gram matrix squares the effect of rounding. One correction by the residual of z undoes this.
     z = z + matmul(inverse, matmul(B, y - matmul(z, B)))
     z = jnp.where(z <= 0, 0, z)
     return NonNegativeFit(z, y - matmul(z, B), inverse)
 
 
-# Which coefficients are positive is constant almost everywhere, and the others are constant. So
-# with H the inverse Gram matrix of those, 0 elsewhere, and r the residual,
+# The set of positive coefficients is constant almost everywhere, and the other coefficients are 0.
+# So with H the inverse Gram matrix of the rows in this set, 0 elsewhere, and r the residual,
 #
 #     s = dy - dB^T z,    dz = H (dB r + B s),    dr = s - B^T dz,    dH = -H (dB B^T + B dB^T) H.
 @nonnegative_least_squares.defjvp
@@ -68,14 +68,14 @@ def _differentiate(primals, tangents):
 
 
 class _State(NamedTuple):
-    """Between two exchanges.
+    """The state between two exchanges.
 
     Attributes:
-        tableau: ``[G, c]``, its `fitted` rows exchanged, see `_exchanged`.
-        fitted: the rows whose coefficients may be positive.
-        z: coefficients that are feasible, and better after each exchange.
-        next: the row to exchange; -1 where there is none.
-        count: of exchanges.
+        tableau: ``[G, c]`` after an exchange of each fitted row, see `_exchanged`.
+        fitted: which rows may have positive coefficients.
+        z: feasible coefficients, which improve with each exchange.
+        next: the row to exchange; -1 if there is none.
+        count: the number of exchanges.
     """
 
     tableau: Float[Array, "k columns"]
@@ -88,13 +88,16 @@ class _State(NamedTuple):
 def positive_coefficients(
     gram: Float[Array, "k k"], along: Float[Array, " k"], start: Float[Array, " k"], nothing
 ) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
-    """``z >= 0`` of least ``z^T G z / 2 - c^T z``, and the inverse of ``G`` where it is positive.
+    """Minimises ``z^T G z / 2 - c^T z`` over ``z >= 0``.
 
     Args:
         gram: ``G``.
         along: ``c``.
-        start: coefficients >= 0; those that are positive are fitted first.
-        nothing: an entry of ``c - G z`` that is rounding.
+        start: coefficients >= 0; rows with positive entries are fitted first.
+        nothing: the size up to which an entry of ``c - G z`` is rounding.
+
+    Returns:
+        ``z``, and the inverse of ``G`` over the rows where ``z`` is positive, 0 elsewhere.
     """
     k = len(along)
 
@@ -124,10 +127,10 @@ def positive_coefficients(
 def _decided(tableau, fitted, z, nothing) -> tuple[Float[Array, " k"], Int[Array, ""]]:
     """The next feasible ``z``, and the row to exchange after it.
 
-    The last column of the tableau has the coefficients of least squares on the rows that are
-    fitted. Where one of them is not positive, ``z`` goes towards them until its first entry is 0,
-    and that row leaves. Else ``z`` gets there, and the row enters that correlates best with what
-    is left, the last column of the other rows.
+    In fitted rows, the last column of the tableau has the least-squares coefficients. If one of
+    these is not positive, ``z`` moves towards them until one of its entries becomes 0, and this row
+    leaves. Otherwise ``z`` takes these coefficients. Then the row with the largest correlation with
+    the residual enters; in rows that are not fitted, the last column has these correlations.
     """
     target = tableau[:, -1]
     blocks = fitted & (target <= 0)
@@ -146,22 +149,23 @@ def _decided(tableau, fitted, z, nothing) -> tuple[Float[Array, " k"], Int[Array
 
 
 def _adds(tableau: Float[Array, "k columns"]) -> Bool[Array, " k"]:
-    """Whether what the fitted rows leave of a row is more than rounding; of the others alone.
+    """For rows that are not fitted: whether their part outside the fitted span exceeds rounding.
 
-    Its squared length is on the diagonal.
+    The diagonal has the squared length of this part.
     """
     return jnp.diagonal(tableau) > 64 * eps(tableau.dtype)
 
 
 def _exchanged(tableau: Float[Array, "k columns"], j: Int[Array, ""]):
-    """A step of Gauss and Jordan at row ``j``, which a second one takes back.
+    """A Gauss-Jordan step at row ``j``. A second step at the same row undoes it.
 
-    Once the rows ``S`` of ``[G, c]`` have been exchanged there are ``G_SS^-1`` and ``G_SS^-1 c_S``
-    in those rows, and in the others the Gram matrix and the correlations of what is left.
+    After an exchange of the rows ``S`` of ``[G, c]``, these rows have ``G_SS^-1`` and
+    ``G_SS^-1 c_S``. The other rows have the Gram matrix and the correlations of their parts outside
+    the span of ``S``.
     """
     k, columns = tableau.shape
     here, there = jnp.arange(k) == j, jnp.arange(columns) == j
-    # By masks, which a batch computes faster than it gathers rows of their own for each signal.
+    # For a batch, masks are faster than gathers of a different row for each signal.
     row = jnp.sum(jnp.where(here[:, None], tableau, 0), axis=0)
     column = jnp.sum(jnp.where(there[None, :], tableau, 0), axis=1)
     pivot = jnp.sum(jnp.where(here, column, 0))

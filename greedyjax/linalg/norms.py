@@ -26,10 +26,11 @@ _STARTS = 4
 def operator_norm_sq(A: Any, dtype) -> Float[Array, ""]:
     """``||A||^2``, the largest eigenvalue of ``A* A``.
 
-    Power iteration from fixed pseudo-random vectors, stopped when all estimates are stationary.
-    One vector alone, if it happens to be nearly orthogonal to the eigenvector, would seem so at
-    the second eigenvalue. The best vector is a constant to derivatives: at an eigenvector the
-    Rayleigh quotient has the gradient of the eigenvalue, so nothing differentiates the iteration.
+    Power iteration starts from fixed pseudo-random vectors, and stops when all estimates are
+    stationary. A single vector that is nearly orthogonal to the eigenvector would seem stationary
+    at the second eigenvalue. The best vector is a constant to derivatives. At an eigenvector the
+    Rayleigh quotient has the gradient of the eigenvalue, so derivatives need not pass through the
+    iteration.
     """
     tolerance = eps(dtype) ** (2 / 3)
     shape = (_STARTS, A.shape[1])
@@ -60,11 +61,11 @@ def operator_norm_sq(A: Any, dtype) -> Float[Array, ""]:
 def step_size_of(A: Any, dtype) -> Float[Array, ""]:
     """``1 / ||A||^2``, the largest step that never increases IHT's residual; 1 if ``A = 0``.
 
-    Up to the tolerance of the power iteration, which approaches the norm from below.
+    It is accurate up to the tolerance of power iteration, which approaches the norm from below.
     """
     scale = jnp.ones((), real_dtype(dtype))
     if isinstance(A, Dense):
-        # At unit scale nothing overflows; a step too small for the dtype comes out as 0.
+        # At unit scale nothing overflows. A step size too small for the dtype becomes 0.
         scale = power_of_two(A.parts).astype(scale.dtype)
         A = Dense(A.parts.astype(scale.dtype) / scale)
     norm_sq = operator_norm_sq(A, dtype)

@@ -1,4 +1,4 @@
-"""Matrices as pairs of products, with complex arithmetic done by real products."""
+"""Matrices by their products, with complex arithmetic done by real products."""
 
 import dataclasses
 from typing import Any, NamedTuple, NoReturn
@@ -13,36 +13,36 @@ from greedyjax._numerics import abs_sq, matmul, power_of_two, promoted, safe_inv
 from greedyjax._precision import as_given, computing_dtype, widened
 from greedyjax._types import exportable
 
-_BLOCK_NUMBERS = 2**20  # Of columns, whose norms are computed together.
+_BLOCK_NUMBERS = 2**20  # Columns with this many numbers are computed together, for their norms.
 _LARGE_NUMBERS = 2**24  # A matrix with more numbers is not copied.
 
 
 class ByProducts:
-    """An operator of which ``@`` has no product, and says what has."""
+    """An operator that does not support ``@``; the error names its products."""
 
     __array_ufunc__ = None  # So that a NumPy array on the left of @ asks the operator.
 
     def __matmul__(self, other: Any) -> Any:
-        """Raises: the product has a name."""
+        """Raises a TypeError that names the products."""
         self._refuse()
 
     def __rmatmul__(self, other: Any) -> Any:
-        """Raises: the product has a name."""
+        """Raises a TypeError that names the products."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:
         kind = type(self).__name__
-        way = "A.matvec(x), A.rmatvec(y), or of many vectors, one a row, jax.vmap(A.matvec)(X)"
+        way = "A.matvec(x), A.rmatvec(y), or for many vectors in rows, jax.vmap(A.matvec)(X)"
         raise TypeError(f"@: expected arrays, got {kind}, an operator A; its products are {way}")
 
 
 @exportable
 class Dense(NamedTuple):
-    """A matrix held as its real parts, ``(1, m, n)`` if real and ``(2, m, n)`` if complex.
+    """A matrix stored as real and imaginary parts, ``(1, m, n)`` if real, ``(2, m, n)`` if complex.
 
     Under vmap the products below become one real matrix product over the batch. For a complex
-    matrix that is the product with ``[Re A; Im A]``, which costs half of a complex product where
-    the other factor is real, as soft rows are.
+    matrix this is the product with ``[Re A; Im A]``. If the other factor is real, as soft rows are,
+    it costs half of a complex product.
     """
 
     parts: Float[Array, "parts m n"]
@@ -55,7 +55,7 @@ class Dense(NamedTuple):
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the matrix."""
+        """The dtype of the matrix."""
         dtype = self.parts.dtype
         return dtype if len(self.parts) == 1 else promoted(dtype, jnp.complex64)
 
@@ -80,7 +80,7 @@ class Dense(NamedTuple):
         return as_given(join(self.widened().adjoint_times(split(widened(jnp.asarray(y))))), self, y)
 
     def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
-        """The parts of ``A x`` from those of ``x``."""
+        """The parts of ``A x`` from the parts of ``x``."""
         rows = matmul(x, self._stacked.T)  # Rows: parts of x; columns: parts of A.
         if len(self.parts) == 1:
             return rows
@@ -89,7 +89,7 @@ class Dense(NamedTuple):
         return (rows[0] + times_i(rows[1])).reshape(self.parts.shape[:2])
 
     def adjoint_times(self, y: Float[Array, "parts_of_y m"]) -> Float[Array, "parts_of_Ay n"]:
-        """The parts of ``A* y`` from those of ``y``."""
+        """The parts of ``A* y`` from the parts of ``y``."""
         if len(self.parts) == 1:
             return matmul(y, self.parts[0])
         flat = y.ravel() if len(y) == 2 else jnp.concatenate([y[0], jnp.zeros_like(y[0])])
@@ -102,17 +102,17 @@ class Dense(NamedTuple):
     def column_parts(self, j: Int[Array, ""]) -> Float[Array, "parts m"]:
         """Returns the parts of atom ``j``.
 
-        By a gather of one: of a slice the compiler does not know that it can be taken where it
-        lies, and fetches a matrix whose columns are spread over devices.
+        This is a gather with one index. If columns are spread over devices, the compiler would
+        fetch the whole matrix for a slice, but not for a gather.
         """
         return self.parts.at[:, :, j[None]].get(mode="promise_in_bounds")[:, :, 0]
 
     def astype(self, real: Any) -> "Dense":
-        """With parts of a real dtype."""
+        """The same matrix, with parts of the real dtype ``real``."""
         return Dense(self.parts.astype(real))
 
     def widened(self) -> "Dense":
-        """In the dtype that it is computed in."""
+        """The same matrix in the dtype for computations."""
         return self.astype(computing_dtype(self.parts.dtype))
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Dense":
@@ -120,7 +120,7 @@ class Dense(NamedTuple):
         return Dense(self.parts * scale[None, None, :])
 
     def rows(self, rows: Int[Array, " k"]) -> "Dense":
-        """Some of the rows."""
+        """The matrix of the given rows."""
         return Dense(self.parts[:, rows])
 
     @property
@@ -131,7 +131,7 @@ class Dense(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Scaled:
-    """``A diag(scale)`` of an operator or a matrix, by the products of ``A``.
+    """``A diag(scale)`` for an operator or a matrix, by the products of ``A``.
 
     Attributes:
         A: the operator.
@@ -151,11 +151,11 @@ class Scaled:
         return self.A.matvec(self.scale * x)
 
     def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
-        """The parts of ``A (scale x)`` from those of ``x``."""
+        """The parts of ``A (scale x)`` from the parts of ``x``."""
         return self.A.times(self.scale.astype(x.dtype)[None, :] * x)
 
     def adjoint_times(self, y: Float[Array, "parts_of_y m"]) -> Float[Array, "parts_of_Ay n"]:
-        """The parts of ``scale A* y`` from those of ``y``."""
+        """The parts of ``scale A* y`` from the parts of ``y``."""
         return self.scale.astype(y.dtype)[None, :] * self.A.adjoint_times(y)
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
@@ -169,19 +169,19 @@ class Scaled:
         return self.scale.at[j].get(mode="promise_in_bounds") * column
 
     def astype(self, real: Any) -> "Scaled":
-        """With a scale of a real dtype."""
+        """The same operator, with arrays of the real dtype ``real``."""
         return Scaled(self.A.astype(real), self.scale.astype(real))
 
 
 def dense(matrix: Inexact[Array, "m n"]) -> Dense:
-    """Wraps an array."""
+    """Wraps an array as a `Dense`."""
     return Dense(split(matrix))
 
 
 def unit_columns(A: Any) -> tuple[Any, Float[Array, " n"]]:
     """Returns ``A diag(scale)`` with columns of norm 1, and ``scale``; zero columns stay zero.
 
-    A large matrix is not copied: what it is multiplied by is scaled.
+    A large matrix is not copied. Instead, the vectors that it multiplies are scaled.
     """
     if not isinstance(A, Dense):
         scale = inverse_norms(jnp.asarray(A.column_norms))
@@ -195,14 +195,14 @@ def unit_columns(A: Any) -> tuple[Any, Float[Array, " n"]]:
 
 
 def in_memory(atoms: Any) -> Any:
-    """The same, as a matrix of its own where it is made of one."""
+    """The same atoms; a scaled matrix is copied into a matrix of its own."""
     if isinstance(atoms, Scaled) and isinstance(atoms.A, Dense):
         return atoms.A.scale_columns(atoms.scale)
     return atoms
 
 
 def inverse_norms(norms: Float[Array, " n"]) -> Float[Array, " n"]:
-    """``1 / norms``, 0 for 0; in any units, derivatives too."""
+    """``1 / norms``, and 0 for a norm of 0. Neither it nor its derivatives depend on units."""
     units = power_of_two(norms[None], axis=0)
     return safe_inverse(norms / units) / units
 
@@ -210,7 +210,7 @@ def inverse_norms(norms: Float[Array, " n"]) -> Float[Array, " n"]:
 def column_norms_of(A: Any) -> Float[Array, " n"]:
     """The norms of all columns, computed a few at a time."""
     m, n = A.shape
-    # A column that is computed takes a vector of length n.
+    # Computing a column may take a vector of length n.
     size = min(n, max(_BLOCK_NUMBERS // max(m, n), 1))
     places = jnp.arange(-(-n // size) * size, dtype=jnp.int32).reshape(-1, size)
 
@@ -230,10 +230,10 @@ def times_i(z: Float[Array, " two_l"]) -> Float[Array, " two_l"]:
 
 
 def split(z: Inexact[Array, "..."]) -> Float[Array, "parts ..."]:
-    """The real parts, stacked: one of a real array, two of a complex one."""
+    """The real part of a real array, or the stacked real and imaginary parts of a complex array."""
     return jnp.stack([z.real, z.imag]) if jnp.iscomplexobj(z) else z[None]
 
 
 def join(parts: Float[Array, "parts ..."]) -> Inexact[Array, "..."]:
-    """The array of which these are the parts."""
+    """The array with the given real and imaginary parts."""
     return lax.complex(parts[0], parts[1]) if len(parts) == 2 else parts[0]

@@ -1,4 +1,4 @@
-"""Operators that have no matrix in memory: known by their products, and made of others."""
+"""Operators without a matrix in memory, which are known only by their products."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -28,11 +28,11 @@ class Products:
     """An operator that is known by its two products: a user's own, or a sparse matrix.
 
     Attributes:
-        operator: has ``shape``, ``matvec`` and ``rmatvec``, and maybe ``dtype``, ``column`` and
-            ``column_norms``. JAX knows it as a pytree, or it is a `ByIdentity`.
-        found: the dtype of its products, where it does not say.
-        real: the real dtype of what it is used with, which may be more precise: columns are then
-            products with a vector of that dtype.
+        operator: has ``shape``, ``matvec`` and ``rmatvec``, and optionally ``dtype``, ``column``
+            and ``column_norms``. JAX knows it as a pytree, or it is a `ByIdentity`.
+        found: the dtype of its products, if the operator has no ``dtype``.
+        real: the real dtype of the problem, which may be more precise than the operator. Columns
+            are then computed with vectors of this dtype.
     """
 
     operator: Any
@@ -47,19 +47,19 @@ class Products:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """What the operator says, as JAX holds it, or that of its products."""
+        """The dtype of the operator in the precision that JAX is set to, or of its products."""
         own = getattr(self.operator, "dtype", None)
         return jax.dtypes.canonicalize_dtype(self.found if own is None else own)
 
     @property
     def has_norms(self) -> bool:
-        """Whether the operator knows the norms of its columns, of which none is computed here."""
+        """Whether the operator knows the norms of its columns. This computes no norms."""
         known = getattr(self.operator, "has_norms", None)
         return self.column_norms is not None if known is None else known
 
     @property
     def column_norms(self) -> Float[Array, " n"] | None:
-        """The norms of the columns, where the operator knows them."""
+        """The norms of the columns, or None if the operator does not know them."""
         return getattr(self.operator, "column_norms", None)
 
     def matvec(self, x: Inexact[ArrayLike, " n"]) -> Inexact[Array, " m"]:
@@ -71,11 +71,11 @@ class Products:
         return as_given(join(self.widened().adjoint_times(split(widened(jnp.asarray(y))))), self, y)
 
     def times(self, x: Float[Array, "parts_of_x n"]) -> Float[Array, "parts_of_Ax m"]:
-        """The parts of ``A x`` from those of ``x``."""
+        """The parts of ``A x`` from the parts of ``x``."""
         return self._apply(self.operator.matvec, x)
 
     def adjoint_times(self, y: Float[Array, "parts_of_y m"]) -> Float[Array, "parts_of_Ay n"]:
-        """The parts of ``A* y`` from those of ``y``."""
+        """The parts of ``A* y`` from the parts of ``y``."""
         return self._apply(self.operator.rmatvec, y)
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
@@ -92,14 +92,14 @@ class Products:
         return self.times((index_range(self.shape[1]) == j).astype(real_dtype(dtype))[None])
 
     def astype(self, real: Any) -> "Products":
-        """With columns of a real dtype; products have the dtype of what they multiply."""
+        """The same with columns of a real dtype. Products have the dtype of the vector."""
         operator = widened(self.operator)
         if isinstance(operator, (SomeRows, RealRows)):
             operator = operator.astype(real)
         return Products(operator, self.found, real)
 
     def widened(self) -> "Products":
-        """With the arrays of half precision that the operator holds in single precision."""
+        """The same, with the operator's arrays of half precision converted to single precision."""
         return Products(widened(self.operator), self.found, self.real)
 
     def scale_columns(self, scale: Float[Array, " n"]) -> "Scaled":
@@ -107,7 +107,7 @@ class Products:
         return Scaled(self, scale)
 
     def rows(self, rows: Int[Array, " k"]) -> "Products":
-        """Some of the rows."""
+        """The operator of the given rows."""
         return Products(SomeRows(self, rows))
 
     def _apply(self, product: Any, z: Float[Array, "parts l"]) -> Float[Array, "parts_of_Az k"]:
@@ -120,7 +120,7 @@ class Products:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SomeRows:
-    """Some of the rows of an operator, which all have to be computed."""
+    """Some rows of an operator. Each product computes all rows."""
 
     A: Products
     kept: Int[Array, " k"]
@@ -132,41 +132,41 @@ class SomeRows:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the operator."""
+        """The dtype of the operator."""
         return self.A.dtype
 
     @property
     def column_norms(self) -> Float[Array, " n"] | None:
-        """Computed where those of all rows are known, so that somebody has asked for them."""
+        """The norms of the columns of these rows, computed if those of all rows are known."""
         return column_norms_of(Products(self)) if self.has_norms else None
 
     @property
     def has_norms(self) -> bool:
-        """Where those of all rows are known."""
+        """Whether the column norms of all rows are known."""
         return self.A.has_norms
 
     def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " k"]:
-        """Returns those rows of ``A x``."""
+        """Returns the kept rows of ``A x``."""
         return self.A.matvec(x)[self.kept]
 
     def rmatvec(self, y: Inexact[Array, " k"]) -> Inexact[Array, " n"]:
-        """Returns ``A* y`` with 0 for the other rows."""
+        """Returns ``A* y``, where ``y`` is 0 in the other rows."""
         whole = jnp.zeros(self.A.shape[0], y.dtype)
         return self.A.rmatvec(whole.at[self.kept].set(y, unique_indices=True))
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " k"]:
-        """Returns those rows of atom ``j``."""
+        """Returns the kept rows of atom ``j``."""
         return self.A.column(j)[self.kept]
 
     def astype(self, real: Any) -> "SomeRows":
-        """With columns of a real dtype."""
+        """The same with columns of the real dtype ``real``."""
         return SomeRows(self.A.astype(real), self.kept)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RealRows:
-    """``[Re A; Im A]`` for real vectors, of an operator of any kind."""
+    """``[Re A; Im A]`` for real vectors, where ``A`` is an operator of any type."""
 
     A: Any
 
@@ -178,17 +178,17 @@ class RealRows:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the real parts."""
+        """The dtype of the real parts."""
         return real_dtype(self.A.dtype)
 
     @property
     def column_norms(self) -> Float[Array, " n"] | None:
-        """The same."""
+        """The column norms of ``A``, which are the same."""
         return self.A.column_norms
 
     @property
     def has_norms(self) -> bool:
-        """The same."""
+        """Whether the column norms of ``A`` are known."""
         return self.A.has_norms
 
     def matvec(self, x: Float[Array, " n"]) -> Float[Array, " two_m"]:
@@ -207,7 +207,7 @@ class RealRows:
         return _stacked(self.A.column(j))
 
     def astype(self, real: Any) -> "RealRows":
-        """With columns of a real dtype."""
+        """The same with columns of the real dtype ``real``."""
         if isinstance(self.A, Dictionary):
             return RealRows(self.A._replace(A=self.A.A.astype(real)))
         return RealRows(self.A.astype(real))
@@ -221,14 +221,14 @@ def _stacked(z: Inexact[Array, " m"]) -> Float[Array, " two_m"]:
 
 @exportable
 class Dictionary(NamedTuple):
-    """A matrix prepared for many calls of any solver, which take it in place of ``A``.
+    """A matrix prepared for many calls. Every solver takes it in place of ``A``.
 
-    It is a pytree, so it passes into jitted functions as any array does.
+    It is a pytree, so it can be passed to jitted functions like an array.
 
     Attributes:
         A: the operator.
         unit: ``A diag(column_scale)``, with columns of norm 1.
-        column_scale: shape ``(n,)``; 0 where a column is 0.
+        column_scale: the inverse norms of the columns, shape ``(n,)``; 0 where a column is 0.
         gram: ``gram[j, i] = a_i* a_j`` over the unit columns, shape ``(n, n)``, or None.
     """
 
@@ -244,12 +244,12 @@ class Dictionary(NamedTuple):
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the operator."""
+        """The dtype of the operator."""
         return self.A.dtype
 
     @property
     def column_norms(self) -> Float[Array, " n"]:
-        """The norms of the columns, which had to be known."""
+        """The norms of the columns."""
         return inverse_norms(self.column_scale)
 
     has_norms = True
@@ -267,17 +267,17 @@ class Dictionary(NamedTuple):
         return self.A.column(j)
 
     def astype(self, real: Any) -> Any:
-        """The operator in a real dtype, as that of its kind."""
+        """The operator ``A`` in the real dtype ``real``."""
         return self.A.astype(real)
 
     def rows(self, rows: Int[Array, " k"]) -> Any:
-        """Some of the rows, prepared again where the norms of columns have to be computed."""
+        """The given rows, prepared again if column norms have to be computed."""
         some = self.A.rows(rows)
         return some if isinstance(some, Dense) else prepared(some)
 
 
 def prepared(A: Any) -> Dictionary:
-    """A `Dense` or `Products` with its columns at norm 1, whose norms are computed if need be."""
+    """Scales the columns of a `Dense` or `Products` to norm 1; unknown norms are computed."""
     wide = A.widened()
     if isinstance(A, Products) and not A.has_norms:
         scale = inverse_norms(column_norms_of(wide))

@@ -1,4 +1,4 @@
-"""Sparse matrices, JAX's own and SciPy's, as operators."""
+"""Sparse matrices of JAX and SciPy as operators."""
 
 import dataclasses
 from typing import Any
@@ -20,7 +20,7 @@ def is_sparse(A: Any) -> bool:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SparseMatrix:
-    """A matrix held by its entries.
+    """A matrix that stores only some of its entries.
 
     Attributes:
         matrix: a BCOO matrix of `jax.experimental.sparse`.
@@ -30,8 +30,8 @@ class SparseMatrix:
 
     @classmethod
     def of(cls, A: Any) -> "SparseMatrix":
-        """From a BCOO or SciPy sparse matrix, checked."""
-        from jax.experimental import sparse  # Not loaded by those who need none.
+        """Makes it from a BCOO or SciPy sparse matrix, which is checked."""
+        from jax.experimental import sparse  # Imported here: most programs do not need it.
 
         if not isinstance(A, sparse.BCOO):
             if hasattr(A, "tocsr"):
@@ -55,12 +55,12 @@ class SparseMatrix:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the entries."""
+        """The dtype of the entries."""
         return self.matrix.dtype
 
     @property
     def column_norms(self) -> Float[Array, " n"]:
-        """From the entries, of which those in one place are added first."""
+        """The norms of the columns. Entries with the same indices are added first."""
         matrix = self.matrix
         if not matrix.unique_indices:
             matrix = matrix.sum_duplicates(nse=matrix.nse)
@@ -84,13 +84,13 @@ class SparseMatrix:
         return (y.conj() @ matrix).conj()
 
     def _promoted(self, z: Inexact[Array, " l"]) -> tuple[Any, Inexact[Array, " l"]]:
-        """Both in one dtype: JAX has no derivative of a sparse product of two."""
+        """The matrix and ``z`` in one dtype; JAX cannot differentiate products of mixed dtypes."""
         dtype = promoted(computing_dtype(self.dtype), z.dtype)
         return self.matrix.astype(dtype), z.astype(dtype)
 
 
 def _of_scipy(A: Any) -> Any:
-    """As a BCOO matrix, with one entry in a place."""
+    """The BCOO matrix of a SciPy sparse matrix, with at most one entry per position."""
     from jax.experimental import sparse
 
     _check_axes(A.shape)

@@ -69,17 +69,18 @@ def whiten(
 
     Args:
         A: matrix, shape ``(m, n)``.
-        covariance: of the background, shape ``(n, n)``, or its diagonal, ``(n,)``; no negative
-            eigenvalues.
+        covariance: covariance of the background, shape ``(n, n)``, or its diagonal, ``(n,)``. It
+            has no negative eigenvalues.
         noise: standard deviation of each entry of ``e``, >= 0, traced.
 
     Returns:
         A `Whitened`.
 
     Raises:
-        TypeError: integers, or no array at all.
-        ValueError: shapes that do not fit, NaN or infinity, a covariance with negative eigenvalues,
-            or a covariance whose measurements have variance 0 in some direction, without noise.
+        TypeError: an argument holds integers, or is not an array.
+        ValueError: shapes do not fit together, or an argument has NaN or infinity; the covariance
+            has negative eigenvalues; or without noise, the measurements of the background have
+            variance 0 in some direction.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -115,8 +116,8 @@ def whiten(
     identity = jnp.eye(m, dtype=dtype)
     factor = jnp.linalg.cholesky(measured + level.astype(dtype) * identity)
     if not _checks.is_traced((A, given, noise)) and not jnp.isfinite(factor).all():
-        expected = "one without negative eigenvalues, whose measurements vary in every direction"
-        _checks.fail(ValueError, "covariance", expected, "one that has no Cholesky factor")
+        expected = "no negative eigenvalues, and measurements that vary in every direction"
+        _checks.fail(ValueError, "covariance", expected, "no Cholesky factor")
     inverse = _solve(factor, identity)
     gain = matmul(matmul(back, inverse.conj().T), inverse)
     return as_given(Whitened(_solve(factor, A), factor, gain, A), *arguments)

@@ -1,4 +1,4 @@
-"""Networks made of the solvers of this library."""
+"""Networks made from the solvers of this library."""
 
 from typing import Any, TypeVar
 
@@ -29,8 +29,8 @@ class OMPNet(Unrolled):
         A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: number of layers, static, between 1 and ``min(m, n)``.
         weights: `Weights`, an array or a policy, as in `Unrolled`.
-        tau: a `Temperature`, or a number > 0 in the units of the measurements; one, or one per
-            layer.
+        tau: a `Temperature`, or a number > 0 in the units of the measurements. One number for all
+            layers, or one per layer.
         relaxation: as in `Unrolled`.
         penalty: ridge penalty of the fits, as in the solvers, real and >= 0, shape ``(n,)``.
         structure: which atoms are chosen together, as in the solvers.
@@ -68,8 +68,8 @@ class OMPNet(Unrolled):
 class _Stepping(Unrolled):
     """A network whose method takes a step size, fixed or learned.
 
-    In the units of ``A`` the step may be too large or too small a number for single precision: it
-    is kept for ``A / unit``, whose entries are at most 1.
+    In the units of ``A`` the step size may be too large or too small for single precision. So the
+    step size for ``A / unit`` is stored, whose entries are at most 1.
     """
 
     def __init__(self, method: HTP | IHT, A, *, weights, tau, relaxation, step_size) -> None:
@@ -90,7 +90,7 @@ class _Stepping(Unrolled):
             self._unit_step = nnx.data(unit_step)
 
     def rebuild(self: Own, *, A: Matrix | Atoms | None = None, weights: Any = None) -> Own:
-        """As in `Unrolled`; the step size stays, in the units of the matrices given."""
+        """As in `Unrolled`. The step size stays the same, in the units of the given matrices."""
         net = super().rebuild(A=A, weights=weights)
         if A is None:
             return net
@@ -109,22 +109,25 @@ class _Stepping(Unrolled):
 
     @property
     def step_size(self) -> Float[Array, ""]:
-        """The step size in the units of the matrix given."""
+        """The step size in the units of the given matrix."""
         return self.unit_step / self.unit / self.unit
 
     @property
     def method(self) -> Method:
-        """The method, with the step size of now."""
+        """The method, with the present step size."""
         method: Any = self._method
         step = self.unit_step
-        if self.learn_atoms:  # A solver divides by the power of two of the matrix of now.
+        if self.learn_atoms:  # A solver divides by the power of two of the present matrix.
             ratio = power_of_two(self.A).astype(step.dtype) / self.unit
             step = step * ratio * ratio
         return method.at_unit_scale(step)
 
 
 def _in_units(A: Any) -> tuple[Any, Float[Array, ""]]:
-    """The operator by its power of two, and that, as solvers divide a matrix in memory by it."""
+    """The operator divided by a power of two, and that power.
+
+    Solvers divide a matrix in memory by this power. For other operators it is 1.
+    """
     dtype = real_dtype(operator_dtype(A))
     operator = as_operator(getattr(A, "A", A)).astype(dtype)
     if not isinstance(operator, Dense):
@@ -141,8 +144,9 @@ class IHTNet(_Stepping):
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_layers: number of layers, static, at least 1.
         weights: `Weights`, an array or a policy, as in `Unrolled`.
-        tau: a `Temperature`, or a number > 0 in the units of the signals; one, or one per layer.
-        relaxation: as in `Unrolled`; a `greedyjax.sorting.Gate` is enough unless ``debias``.
+        tau: a `Temperature`, or a number > 0 in the units of the signals. One number for all
+            layers, or one per layer.
+        relaxation: as in `Unrolled`. Without ``debias``, a `greedyjax.sorting.Gate` is enough.
         step_size: a `StepSize`, or a number > 0; None means ``1 / ||A||^2`` by power iteration,
             computed once.
         debias: whether the last layer ends with least squares on the kept entries.
@@ -201,7 +205,7 @@ class NIHTNet(Unrolled):
         A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
         sparsity: number of entries kept, static, between 1 and ``n``.
         num_layers: number of layers, static, at least 1.
-        weights: as in `IHTNet`, and so are the arguments below.
+        weights: as in `IHTNet`, as are the arguments below.
         tau: the temperature.
         relaxation: what replaces the sort; a `greedyjax.sorting.Gate` is enough.
         structure: which atoms are kept together, as in the solvers.
@@ -237,17 +241,17 @@ class NIHTNet(Unrolled):
 class HTPNet(_Stepping):
     """Soft-HTP unrolled into ``num_layers`` layers, with trainable weights.
 
-    Like `IHTNet`, with least squares at the end of every layer. So a few layers are enough.
+    Like `IHTNet`, but every layer ends with least squares. So a few layers are enough.
 
     Args:
         A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
-        sparsity: number of entries, static, between 1 and ``n``.
+        sparsity: number of entries kept, static, between 1 and ``n``.
         num_layers: number of layers, static, at least 1.
-        weights: as in `IHTNet`, and so are the arguments below.
+        weights: as in `IHTNet`, as are the arguments below.
         tau: the temperature.
-        relaxation: of the sort.
+        relaxation: what replaces the sort.
         step_size: the step size.
-        penalty: of the least squares.
+        penalty: ridge penalty of the least squares.
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:
@@ -290,12 +294,12 @@ class SubspacePursuitNet(Unrolled):
 
     Args:
         A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
-        sparsity: atoms of a signal, static, between 1 and ``min(m, n)``.
+        sparsity: number of atoms of a signal, static, between 1 and ``min(m, n)``.
         num_layers: number of layers, static, at least 1.
-        weights: as in `OMPNet`, and so are the arguments below.
+        weights: as in `OMPNet`, as are the arguments below.
         tau: the temperature.
-        relaxation: of the sort.
-        penalty: of the least squares.
+        relaxation: what replaces the sort.
+        penalty: ridge penalty of the least squares.
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:
@@ -335,13 +339,13 @@ class CoSaMPNet(Unrolled):
 
     Args:
         A: matrix, shape ``(m, n)``, an operator, or `Atoms`, as in `Unrolled`.
-        sparsity: atoms of a signal, static, between 1 and ``min(m, n)``.
+        sparsity: number of atoms of a signal, static, between 1 and ``min(m, n)``.
         num_layers: number of layers, static, at least 1.
-        weights: as in `OMPNet`, and so is the temperature.
-        tau: the temperature.
-        relaxation: of the sort.
+        weights: as in `OMPNet`.
+        tau: the temperature, as in `OMPNet`.
+        relaxation: what replaces the sort.
         debias: whether the last layer ends with least squares on the kept atoms.
-        penalty: of the least squares.
+        penalty: ridge penalty of the least squares.
         structure: which atoms are chosen together, as in the solvers.
 
     Raises:

@@ -25,11 +25,11 @@ from greedyjax.linalg.operators import Dense, dense, in_memory, unit_columns
 class Atoms:
     """The matrix of a network, whose columns may be learned.
 
-    A learned column keeps its norm, and only its direction is trained: column ``j`` of the matrix
-    is ``d_j p_j / ||p_j||``, where ``p_j`` is trained and ``d_j`` is the norm at the start. So
-    columns that start at norm 1 stay there, and a column of zeros stays 0. The derivative is that
-    of this formula. It is orthogonal to the column, so steps along it make ``p_j`` longer, and
-    later steps turn it less.
+    A learned column keeps its norm, and only its direction is trained. Column ``j`` of the matrix
+    is ``d_j p_j / ||p_j||``, where ``p_j`` is trained and ``d_j`` is the norm at the start. So a
+    column of norm 1 keeps norm 1, and a column of zeros stays 0. Derivatives are taken of this
+    formula. The gradient with respect to ``p_j`` is orthogonal to the column. So each gradient step
+    makes ``p_j`` longer, and later steps turn it less.
 
     `greedyjax.training.losses.selection` has no derivative in the matrix. From measurements alone,
     train with `greedyjax.training.losses.residual`.
@@ -53,12 +53,12 @@ class Atoms:
 def taken_apart(A: Any) -> tuple[Float[Array, "*parts m n"], Float[Array, " n"], Any]:
     """The directions of the columns, which are trained, their norms, and the dtype of the matrix.
 
-    Complex directions are held by real and imaginary part: optimizers step against the gradient of
-    real numbers.
+    Complex directions are stored as real and imaginary parts, because optimizers expect gradients
+    with respect to real numbers.
     """
     matrix = checked_matrix(A)
     if not isinstance(matrix, jax.Array):
-        expected = "an array, as atoms are learned; of an operator only the weights can be"
+        expected = "an array, as atoms are learned; with an operator only weights can be learned"
         _checks.fail(TypeError, "A", expected, type(A).__name__)
     parts, norms = _taken_apart(matrix)
     return (parts if len(parts) == 2 else parts[0]), norms, matrix.dtype
@@ -76,7 +76,7 @@ def _taken_apart(A: Inexact[Array, "m n"]) -> tuple[Float[Array, "parts m n"], F
 def put_together(
     directions: Float[Array, "*parts m n"], norms: Float[Array, " n"]
 ) -> Inexact[Array, "m n"]:
-    """The matrix with columns of these directions, of any length, and of these norms."""
+    """The matrix whose columns have these directions and norms; directions may have any length."""
     parts = directions if directions.ndim == 3 else directions[None]
     return in_memory(unit_columns(Dense(parts))[0]).scale_columns(norms).matrix
 
@@ -88,7 +88,7 @@ class Weights:
 
     Attributes:
         values: the weights at the start, real, shape ``(n,)``, or one per group, ``(G,)``. With
-            ``per_layer`` also one row per layer. None means ones.
+            ``per_layer`` they may also have one row per layer. None means ones.
         per_layer: whether each layer has its own weights. The weights then have one row per layer.
         groups: integers from 0 to ``G - 1``, shape ``(n,)``, the group of each atom. Atoms of one
             group share one weight. None means that each atom has its own weight.
@@ -110,7 +110,7 @@ class Weights:
     positive: bool = static(default=False)
 
     def raw(self, size: int, num_layers: int, dtype) -> Float[Array, "*layers groups"]:
-        """What is trained: a copy, as training a network must not touch another's array.
+        """The array that is trained. It is a copy, so that training never changes another array.
 
         ``size`` is the number of atoms, or of their groups.
         """
@@ -124,7 +124,7 @@ class Weights:
         return jnp.array(jnp.broadcast_to(given, shape), dtype)
 
     def checked(self, num_atoms: int) -> tuple["Weights", int]:
-        """Itself with its options checked, and how many weights there are."""
+        """These weights with checked options, and the number of weights."""
         _checks.flag("per_layer", self.per_layer)
         _checks.flag("positive", self.positive)
         if self.groups is None:
@@ -133,11 +133,12 @@ class Weights:
         return dataclasses.replace(self, groups=jnp.asarray(groups, jnp.int32)), num_groups
 
     def of_atoms(self, raw: Float[Array, "*layers groups"]) -> Float[Array, "*layers n"]:
-        """One weight per atom, as solvers take them, from what is trained.
+        """One weight per atom, as solvers take them, from the trained array ``raw``.
 
-        Positive weights are ``exp(raw)``, not softplus: choices compare products of weights and
-        magnitudes, so what matters of a weight is its ratio to others. A step of ``raw`` changes
-        that by the same factor wherever the weight is, and a weight of 1 is exactly ``raw = 0``.
+        Positive weights are ``exp(raw)``, not softplus. Choices compare products of weights and
+        magnitudes, so only the ratio of a weight to the other weights matters. A step in ``raw``
+        changes this ratio by the same factor for large and for small weights. A weight of 1 is
+        exactly ``raw = 0``.
         """
         weights = jnp.exp(raw) if self.positive else raw
         return weights if self.groups is None else weights[..., self.groups]
@@ -148,7 +149,7 @@ class Temperature:
     """The temperature of a network.
 
     Attributes:
-        value: > 0, in the units of the scores, one number or one per layer.
+        value: one number > 0, or one per layer, in the units of the scores.
         learned: whether the logarithms of ``value`` are trained. See
             `greedyjax.training.losses.selection` for the temperature that this loss learns.
     """
@@ -162,8 +163,8 @@ class StepSize:
     """The step size of a network with gradient steps.
 
     Attributes:
-        value: > 0; None means ``1 / ||A||^2`` by power iteration, computed once, of the matrix
-            given. If the atoms are learned, this step size remains.
+        value: a number > 0. None means ``1 / ||A||^2`` by power iteration, computed once from the
+            given matrix. If the atoms are learned, this step size remains.
         learned: whether the logarithm of the step size is trained.
     """
 

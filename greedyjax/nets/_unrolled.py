@@ -1,4 +1,4 @@
-"""A network made of any method: its parameters, its solvers, and batches of any shape."""
+"""A network made from any method: its parameters, its solvers, and batches of any shape."""
 
 import dataclasses
 from collections.abc import Callable
@@ -32,11 +32,13 @@ from greedyjax.pursuit import (
 from greedyjax.pursuit._cutting import in_rows
 from greedyjax.sorting import Relaxed, SoftSort, check_relaxation
 
-# What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
+# This stands for `typing.Self`. The tests check functions with beartype, which understands
+# `typing.Self` only in classes.
 Own = TypeVar("Own", bound="Unrolled")
 
 
-_CLOSED = -50.0  # Temperatures below any score of an atom that may be chosen.
+# The score of an excluded candidate, in temperatures; other scores are at least 0.
+_CLOSED = -50.0
 
 
 class Unrolled(nnx.Module):
@@ -55,17 +57,18 @@ class Unrolled(nnx.Module):
             whose arrays are then trained. None means one weight per atom, starting at 1.
         tau: a `Temperature`, or one number > 0, or one per layer.
         relaxation: what replaces the sort, a class that is called with ``tau``; see
-            `greedyjax.sorting`. It also has the losses that `choice_loss` uses.
+            `greedyjax.sorting`. This class also has the losses that `choice_loss` uses.
 
     Attributes:
         A: the matrix, with its learned atoms, or the operator.
         atoms: the trained ``nnx.Param`` if atoms are learned: directions of the columns, shape
-            ``(m, n)``, or ``(2, m, n)`` of a complex matrix, by real and imaginary part.
+            ``(m, n)``; for a complex matrix their real and imaginary parts, ``(2, m, n)``.
         weights: the trained ``nnx.Param``, shape ``(n,)`` or ``(G,)``, with a leading axis if each
-            layer has its own weights; logarithms if ``positive``. For a policy, a tuple of arrays.
+            layer has its own weights. With ``positive`` they are logarithms of the weights. For a
+            policy, they are a tuple of arrays.
         atom_weights: the weights as solvers take them, shape ``(n,)`` or ``(num_layers, n)``.
         policy: the argument ``weights=`` for solvers: ``atom_weights``, or the policy.
-        tau: may be set to another temperature at any time, a scalar or one per layer.
+        tau: the temperature, a scalar or one number per layer. It may be set at any time.
 
     Raises:
         TypeError: an argument has a wrong type.
@@ -101,7 +104,7 @@ class Unrolled(nnx.Module):
         self.learn_tau = _checks.flag("tau.learned", tau.learned)
         taus = _checks.scalar_or_steps("tau", tau.value, self.num_layers).astype(self._real)
         if self.learn_tau:
-            # As many as were given: one for all layers, or one per layer.
+            # One logarithm for all layers, or one per layer, as the temperature was given.
             self.log_tau = nnx.Param(jnp.log(jnp.asarray(tau.value, self._real)))
         else:
             self._tau = taus
@@ -115,7 +118,7 @@ class Unrolled(nnx.Module):
 
     @property
     def method(self) -> Method:
-        """The method, with its learned numbers."""
+        """The method, with the present values of learned numbers."""
         return self._method
 
     @property
@@ -143,7 +146,7 @@ class Unrolled(nnx.Module):
         if self._meaning is None:
             raise ValueError(
                 "atom_weights: expected a network with one weight per atom, got one with a policy; "
-                "net.policy is what its solvers take"
+                "its solvers take net.policy"
             )
         return self.policy
 
@@ -165,7 +168,7 @@ class Unrolled(nnx.Module):
             return
         if jnp.ndim(tau) > self.log_tau.ndim:
             got = f"shape {jnp.shape(tau)}"
-            _checks.fail(ValueError, "tau", "a scalar, as one is learned for all layers", got)
+            _checks.fail(ValueError, "tau", "a scalar, as all layers learn one tau", got)
         self.log_tau = nnx.Param(jnp.log(taus if self.log_tau.ndim else taus[0]))
 
     def __call__(self, Y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
@@ -182,20 +185,21 @@ class Unrolled(nnx.Module):
         *,
         prior: GaussianPrior | None = None,
     ) -> Callable[[Inexact[ArrayLike, "..."]], Inexact[Array, "..."]]:
-        """The hard solver with the present weights: it takes and returns the same shapes.
+        """The hard solver with the present weights. It takes and returns the same shapes.
 
         Args:
-            solver: another hard solver to use the weights in: a method, such as
+            solver: another hard solver that uses the weights. It is a method, such as
                 ``greedyjax.pursuit.IHT(sparsity=10, num_steps=50)``, or a function of
                 ``(A, y, *, sparsity, weights)`` that returns a `Recovery`, such as
                 ``functools.partial(gj.iht, num_steps=50)``. A function is called with the
-                network's matrix, sparsity and weights, signal by signal under `jax.vmap`. Both
-                work in blocks that limit the memory. None means the network's own solver.
-            prior: a last fit of all coefficients, after the solver has chosen atoms. None means the
-                solver's own fit.
+                network's matrix, sparsity and weights, signal by signal under `jax.vmap`. Methods
+                and functions both work in blocks that limit the memory. None means the network's
+                own solver.
+            prior: a prior for a last fit of all coefficients, after the solver has chosen atoms.
+                None means the solver's own fit.
 
         Returns:
-            A `Hardened`, a pytree that can be pickled and is called with measurements.
+            A `Hardened`. It is called with measurements, and is a pytree that can be pickled.
 
         Raises:
             TypeError: ``solver`` is neither a method nor a function, or it does not return a
@@ -211,8 +215,8 @@ class Unrolled(nnx.Module):
     def choice_loss(self, choices: Choices, targets: Float[Array, " n"]) -> Float[Array, ""]:
         """Mean loss of the choices of one signal; ``targets`` has the energy fraction of each atom.
 
-        It is the relaxation's ``kept_loss`` if a step keeps scores above a threshold, and its
-        ``next_loss`` otherwise.
+        If a step keeps scores above a threshold, the loss is the relaxation's ``kept_loss``, and
+        otherwise its ``next_loss``.
         """
         taus = jnp.broadcast_to(self.tau, (self.num_layers,))
 
@@ -239,9 +243,9 @@ class Unrolled(nnx.Module):
         """The same network with another matrix or other weights.
 
         Args:
-            A: shape ``(m, n)``; if the matrix is too small for the sparsity, the sparsity is
-                lowered. If atoms are learned, this matrix is where they start, unless it is given
-                as `Atoms`.
+            A: matrix or operator, shape ``(m, n)``. If it is too small for the sparsity, the
+                sparsity is lowered. If the network learns its atoms, they start from this matrix
+                and stay learned. `Atoms` may change whether they are learned.
             weights: as in the constructor. None keeps the present weights.
         """
         net = nnx.clone(self)
@@ -260,7 +264,7 @@ class Unrolled(nnx.Module):
             values: Any = self.weights.get_value()
             net.weights = nnx.Param(net._kept(values, self._meaning.per_layer))
             if self._meaning.groups is None and values.shape[-1] != net.A.shape[1]:
-                got = f"those of now, of shape {values.shape}"
+                got = f"the present weights, shape {values.shape}"
                 _checks.fail(ValueError, "weights", f"shape {(net.A.shape[1],)} for this A", got)
         return net
 
@@ -283,7 +287,7 @@ class Unrolled(nnx.Module):
         return real_dtype(operator_dtype(self.A))
 
     def _set_matrix(self, A: Any, method: Method) -> None:
-        """Takes an array as it is, or apart if it is learned, and an operator as a pytree."""
+        """Stores the matrix: a learned matrix as directions and norms, any other unchanged."""
         learned = getattr(self, "learn_atoms", False)
         if isinstance(A, Atoms):
             learned, A = _checks.flag("A.learned", A.learned), A.value
@@ -294,11 +298,11 @@ class Unrolled(nnx.Module):
             self.atoms = nnx.Param(directions)
             return
         self._A = nnx.data(checked_operator(A, uses_columns=method.uses_columns))
-        for name in ("atoms", "_norms", "_dtype"):  # Of a network that did learn them.
+        for name in ("atoms", "_norms", "_dtype"):  # Left over if the network learned its atoms.
             vars(self).pop(name, None)
 
     def _set_weights(self, weights: Any) -> None:
-        """Takes weights apart into what is trained and what that means."""
+        """Splits weights into the arrays that are trained and the options that interpret them."""
         n, meaning = self.A.shape[1], getattr(self, "_meaning", None)
         before: Any = getattr(self, "weights", None)
         if callable(weights):
@@ -315,14 +319,14 @@ class Unrolled(nnx.Module):
         if isinstance(weights, Weights) or meaning is None:
             given = weights if isinstance(weights, Weights) else Weights(weights)
             given, size = given.checked(n)
-        else:  # Other values, with the options that the network has.
+        else:  # Other values, with the present options of the network.
             given = dataclasses.replace(meaning, values=weights)
             size = n if given.groups is None else before.shape[-1]
         self.weights = nnx.Param(given.raw(size, self.num_layers, self._real))
         self._meaning = nnx.data(dataclasses.replace(given, values=None))
 
     def _check_atoms(self, shape: tuple[int, ...]) -> None:
-        """Raises where groups or penalties were given for another number of atoms."""
+        """Raises a ValueError if groups or penalties were given for another number of atoms."""
         groups = None if self._meaning is None else self._meaning.groups
         penalty = getattr(getattr(self._method, "fit", None), "penalty", None)
         for what, given in (("groups", groups), ("penalties", penalty)):

@@ -1,4 +1,4 @@
-"""Atoms between the points of a grid, and how many of them stand out of noise.
+"""Atoms between the points of a grid, and how many atoms stand out from noise.
 
 `newtonised_omp` refines the parameters of the atoms that it chooses, such as frequencies, angles
 or delays, and finds their number at a stated rate of false alarms. `noise_norm` gives solvers on a

@@ -16,7 +16,7 @@ from greedyjax._numerics import abs_sq, real_dtype, safe_sqrt
 from greedyjax._precision import as_given, widened
 from greedyjax._types import Scalar
 
-_HALVINGS = 60  # A few more than float64 has digits.
+_HALVINGS = 60  # A few more than the number of binary digits of float64.
 
 
 def noise_norm(
@@ -31,7 +31,7 @@ def noise_norm(
     The norm is ``sqrt(noise_variance q)``, where ``q`` is an upper quantile. For real noise it is
     the quantile of a chi-square distribution with ``size`` degrees of freedom. For complex noise it
     is the quantile of half a chi-square variable with ``2 size`` degrees of freedom. Pass the norm
-    as ``atol=`` to a solver on a grid: then a signal of noise alone gets an atom with probability
+    as ``atol=`` to a solver on a grid. Then a signal of noise alone gets an atom with probability
     ``false_alarm``.
 
     Args:
@@ -47,7 +47,7 @@ def noise_norm(
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: wrong shapes or numbers out of range.
+        ValueError: an argument has a wrong shape, or is out of range.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -72,7 +72,7 @@ def _noise_norm(shape, per_number, variance, false_alarm):
 
 
 def checked_rate(false_alarm) -> Array:
-    """A probability that is small enough for the formulas below: at most 1/2."""
+    """The checked probability, which has to be at most 1/2 for the formulas below."""
     rate = _checks.scalar("false_alarm", false_alarm, positive=True)
     if not _checks.is_traced(false_alarm) and (known := float(np.asarray(false_alarm))) > 0.5:
         _checks.fail(ValueError, "false_alarm", "a probability of at most 1/2", f"{known:g}")
@@ -80,7 +80,7 @@ def checked_rate(false_alarm) -> Array:
 
 
 def checked_variance(noise_variance, num: int | None) -> Array:
-    """One variance, or one per signal."""
+    """The checked variance of the noise, one number or one per signal."""
     if num is None or jnp.ndim(noise_variance) == 0:
         return _checks.scalar("noise_variance", noise_variance, positive=True)
     variance = _checks.real("noise_variance", noise_variance, ndim=1, shape=(num,))
@@ -90,7 +90,10 @@ def checked_variance(noise_variance, num: int | None) -> Array:
 
 
 def share_of(is_complex: bool) -> float:
-    """The shape of the gamma distribution of ``|e_i|^2``: half of its real degrees of freedom."""
+    """The shape parameter of the gamma distribution of ``|e_i|^2``.
+
+    It is half of the real degrees of freedom.
+    """
     return 1.0 if is_complex else 0.5
 
 
@@ -104,33 +107,33 @@ def thresholds(
     false_alarm: Array,
     known: bool,
 ) -> Float[Array, " sparsity"]:
-    """What the energy of a path has to exceed, beside ``k`` paths found before.
+    """The threshold for the energy of the next path, if ``k`` paths have been found before.
 
-    The largest energy ``F`` that one atom explains of white noise exceeds the threshold with
-    probability ``false_alarm``. In units of the noise variance if that is ``known``; otherwise in
-    units of the energy of the residual, which estimates it.
+    In white noise, the largest energy ``F`` that one atom explains exceeds the threshold with
+    probability ``false_alarm``. If the noise variance is ``known``, the threshold is in units of
+    it. Otherwise it is in units of the energy of the residual, which estimates the noise.
 
-    For one atom ``u = c F / variance`` has a gamma distribution of shape ``l = c L``, with ``c``
-    of 1 for complex numbers and 1/2 for real ones. ``t = F / ||R||^2`` has a beta distribution of
-    shapes ``l`` and ``h - l``, where ``2 h`` degrees of freedom are left to the residual:
+    For one atom ``u = c F / variance`` has a gamma distribution of shape ``l = c L``, where ``c``
+    is 1 for complex numbers and 1/2 for real numbers. ``t = F / ||R||^2`` has a beta distribution
+    of shapes ``l`` and ``h - l``, where the residual has ``2 h`` degrees of freedom:
     ``h = c L (m - k) - k d / 2`` after ``k`` paths of ``d`` parameters each.
 
-    Neighbouring atoms explain nearly the same noise, so that the number of atoms says little.
-    Along a curve of unit atoms, of length ``s`` where the angle between two of them is the
-    distance, the energy rises above a level as often as Rice's formula says:
+    Neighbouring atoms explain nearly the same noise, so the number of atoms says little. The unit
+    atoms form a curve of length ``s``, with the angle between two atoms as their distance. The
+    expected number of times that the energy along the curve rises above a level is Rice's formula:
 
         ``s u^(l - 1/2) exp(-u) / (sqrt(pi) Gamma(l))``,
         ``s t^(l - 1/2) (1 - t)^(h - l - 1/2) B(1/2, h) / (pi B(l, h - l + 1/2))``.
 
-    The first atom exceeds the level, or it is crossed later, which happens nearly as in a Poisson
-    process. Where the atoms of the grid are far apart, they exceed it with at most the probability
-    of as many independent ones. The smaller of both probabilities is taken.
+    Either the first atom exceeds the level, or the energy crosses it later, nearly as in a Poisson
+    process. If the atoms of the grid are far apart, their probability to exceed the level is at
+    most that of the same number of independent atoms. The smaller of the two probabilities is used.
 
     References:
-        Rice, "Mathematical analysis of random noise", Bell System Technical Journal 24 (1945), of
-        known noise; Hotelling, "Tubes and spheres in n-spaces, and a class of statistical
-        problems", American Journal of Mathematics 61 (1939), of unknown noise: what a tube around
-        the curve covers of a sphere.
+        For known noise, Rice, "Mathematical analysis of random noise", Bell System Technical
+        Journal 24 (1945). For unknown noise, Hotelling, "Tubes and spheres in n-spaces, and a class
+        of statistical problems", American Journal of Mathematics 61 (1939): the part of a sphere
+        that a tube around the curve covers.
     """
     m, n = unit_atoms.shape
     share = share_of(jnp.issubdtype(dtype, jnp.complexfloating))
@@ -138,7 +141,11 @@ def thresholds(
     rate, l, s = false_alarm.astype(real), share * snapshots, length_of(unit_atoms).astype(real)
 
     def reached(above: Array, crossings: Array) -> Bool[Array, "..."]:
-        """Whether noise reaches a level often enough, by the chance that one atom does."""
+        """Whether noise exceeds a level with at least the given probability.
+
+        ``above`` is the probability for one atom, and ``crossings`` the expected number of times
+        that the energy rises above the level.
+        """
         stays_below = jnp.log1p(-above)
         return jnp.maximum(n * stays_below, stays_below - crossings) <= jnp.log1p(-rate)
 
@@ -165,21 +172,21 @@ def thresholds(
 
 
 def length_of(unit_atoms: Inexact[Array, "m n"]) -> Float[Array, ""]:
-    """The length of the curve through the atoms in their order, by the angles between them."""
+    """The length of the curve through the atoms in their order: the sum of angles between them."""
     cosines = jnp.sum(unit_atoms[:, :-1].conj() * unit_atoms[:, 1:], axis=0)
-    # Of arccos, which would lose half of the digits of a small angle, by what is left of an atom.
+    # For a small angle, arccos would lose half of the digits. So the remainder of an atom is used.
     rest = unit_atoms[:, 1:] - cosines[None, :] * unit_atoms[:, :-1]
     sines = safe_sqrt(jnp.sum(abs_sq(rest), axis=0))
     return jnp.sum(jnp.arctan2(sines, jnp.abs(cosines)))
 
 
 def _beyond(shape, count, rate) -> Array:
-    """A level that so many gamma variables exceed with less than that probability."""
+    """A level that the largest of ``count`` gamma variables exceeds with probability below rate."""
     return 4 * (shape + jnp.log(count / rate) + 1)
 
 
 def _last(holds: Callable[[Array], Array], most: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The number between 0 and ``most`` up to which something holds, by bisection."""
+    """The number between 0 and ``most`` up to which ``holds`` is True, by bisection."""
 
     def halve(_, bounds):
         low, high = bounds

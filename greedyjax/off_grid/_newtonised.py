@@ -24,14 +24,14 @@ from greedyjax.structures import Plain, SharedSupport, Structure
 
 @exportable
 class Paths(NamedTuple):
-    """The paths of one signal; for a batch every field has a leading axis.
+    """The paths of one signal. For a batch every field has a leading axis.
 
     Attributes:
         parameters: the parameters of each path, in the order in which the paths were found, shape
             ``(sparsity,)`` or ``(sparsity, d)``, as in the grid; zeros in unused places.
         coefficients: the coefficients of the paths, shape ``(sparsity,)``, or ``(sparsity, L)`` for
             ``L`` snapshots; zeros in unused places.
-        count: the number of paths found, int32. They come first.
+        count: the number of paths found, int32. Paths come before unused places.
         fitted: ``sum_k coefficients_k atom(parameters_k)``, the shape of ``y``.
         residual_norm: ``||y - fitted||``, over all snapshots, in the units of ``y``.
     """
@@ -56,15 +56,15 @@ def newtonised_omp(
     num_newton: int = 1,
     num_cycles: int = 3,
 ) -> Paths:
-    """Newtonised OMP: OMP over atoms with continuous parameters, not only those of a grid.
+    """Newtonised OMP: OMP over atoms with continuous parameters, not only the atoms of a grid.
 
     Each round chooses the atom of the grid with the largest correlation, ``|a* r| / ||a||``. It
     improves the parameters by Newton's method, to the maximum of ``|a* r|^2 / ||a||^2``. Then it
     refines all paths in turn, ``num_cycles`` times, and fits all coefficients together. A path is
-    refined on ``y`` minus all other paths. A step of Newton's method is taken only where that
-    energy is concave, and only if it lowers the residual. In the paper the step holds the
-    coefficient fixed. Here the coefficient follows the atom, so that a common phase of all antennas
-    has no effect.
+    refined on ``y`` minus all other paths. A step of Newton's method is taken only where
+    ``|a* r|^2 / ||a||^2`` is concave, and only if the step lowers the residual. In the paper the
+    step holds the coefficient fixed. Here the coefficient follows the atom, so that a common phase
+    of all antennas has no effect.
 
     With ``false_alarm`` the number of paths is found too. A path counts only if its energy is above
     a threshold, which the largest peak of white Gaussian noise exceeds with this probability. So in
@@ -75,19 +75,19 @@ def newtonised_omp(
     of independent atoms. If noise is not white, whiten ``y`` and the atoms.
 
     Args:
-        atom: function of the parameters of one atom, a scalar or shape ``(d,)`` as those of the
-            grid, that returns shape ``(m,)`` and that JAX can differentiate twice, such as
-            `greedyjax.operators.Steering.atom`. A function that is not a pytree is compared by
-            identity: define it once, outside of loops.
-        grid: real, shape ``(n,)``, or ``(n, d)`` for atoms of several parameters; fine enough that
-            one step of Newton's method from a neighbour leads to the peak. Four points in each
-            width of a peak are.
+        atom: function from the parameters of one atom to the atom, shape ``(m,)``, such as
+            `greedyjax.operators.Steering.atom`. The parameters are a scalar or have shape ``(d,)``,
+            as in the grid. JAX must be able to differentiate the function twice. A function that is
+            not a pytree is compared by identity: define it once, outside of loops.
+        grid: real, shape ``(n,)``, or ``(n, d)`` for atoms of several parameters. It must be so
+            fine that one step of Newton's method from a neighbour leads to the peak. Four points in
+            each width of a peak are enough.
         y: measurements, shape ``(m,)``; ``(m, L)`` with `greedyjax.structures.SharedSupport`.
         sparsity: largest number of paths, static, between 1 and ``m``.
         false_alarm: the probability of a path in noise alone, at most 1/2; traced. None means
             ``sparsity`` paths, or fewer if only rounding is left.
         noise_variance: ``E |e_i|^2`` of each measurement, if it is known; traced.
-        structure: `greedyjax.structures.Plain`, or `greedyjax.structures.SharedSupport` of
+        structure: `greedyjax.structures.Plain`, or `greedyjax.structures.SharedSupport` for
             snapshots whose paths have the same parameters.
         num_newton: Newton steps in each refinement, static.
         num_cycles: number of times that a round refines all paths, static; with 0 a path is refined
@@ -111,8 +111,8 @@ def newtonised_omp(
 
     References:
         Mamandipoor, Ramasamy and Madhow, "Newtonized orthogonal matching pursuit: frequency
-        estimation over the continuum", IEEE Transactions on Signal Processing 64 (2016); the
-        energy without the coefficients as in Golub and Pereyra, "The differentiation of
+        estimation over the continuum", IEEE Transactions on Signal Processing 64 (2016). The
+        coefficients are eliminated from the energy as in Golub and Pereyra, "The differentiation of
         pseudo-inverses and nonlinear least squares problems whose variables separate", SIAM Journal
         on Numerical Analysis 10 (1973).
     """
@@ -137,7 +137,7 @@ def newtonised_omp_batch(
     num_cycles: int = 3,
     batch_size: int | None = None,
 ) -> Paths:
-    """`newtonised_omp` of many signals, or of many frames of snapshots.
+    """`newtonised_omp` for many signals, or for many frames of snapshots.
 
     Signals are solved in blocks, so that memory is limited. A block takes as many rounds as its
     signal with the most paths. `greedyjax.streaming.recover` uses all processors of a CPU.
@@ -172,7 +172,7 @@ def newtonised_omp_batch(
         ([1, 0], 0.1)
 
     References:
-        Those of `newtonised_omp`.
+        As for `newtonised_omp`.
     """
     found, given = _found(
         atom, grid, Y, ("Y", 2), sparsity, false_alarm, noise_variance, structure,
@@ -185,7 +185,11 @@ def _found(
     atom, grid, Y, place, sparsity, false_alarm, noise_variance, structure,
     num_newton, num_cycles, batch_size,
 ) -> tuple[Paths, tuple]:  # fmt: skip
-    """The paths of a batch, from checked arguments, and what their dtype is to be that of."""
+    """Checks the arguments and finds the paths of a batch.
+
+    Returns:
+        The paths, and the arrays that determine their dtype.
+    """
     (name, ndim), has_snapshots = place, _has_snapshots(structure)
     signals = _measurements(name, Y, ndim, has_snapshots)
     rows = signals if ndim == 2 else signals[None]
@@ -215,7 +219,8 @@ def _found(
         noise_variance = noise_variance + jnp.zeros_like(rows[:, 0, 0].real)
 
     if batch_size is None:
-        # Four times what a round keeps: a smaller block has fewer rounds that few signals need.
+        # Blocks are four times smaller than memory allows. In a small block, fewer rounds are run
+        # for the sake of a few signals.
         kept = (2 * points.shape[0] + 8 * m) * L + 4 * m * settings.sparsity
         batch_size = batch_that_fits(4 * kept, dtype)
     size = _checks.static_int("batch_size", batch_size, minimum=1)
@@ -239,7 +244,7 @@ def _found(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Flat:
-    """The function of atoms, called with parameters of shape ``(d,)`` whatever theirs is."""
+    """The function of atoms, wrapped so that it takes parameters of shape ``(d,)``."""
 
     function: Any
     shape: tuple[int, ...] = static()
@@ -249,7 +254,7 @@ class _Flat:
 
 
 def _has_snapshots(structure: Any) -> bool:
-    """Whether there are snapshots, by a structure that is one of two."""
+    """Whether there are snapshots, from a structure that is `Plain` or `SharedSupport`."""
     _checks.instance("structure", structure, Structure, "greedyjax.structures.Structure")
     inner = structure.inner if isinstance(structure, SharedSupport) else structure
     if not isinstance(inner, Plain):
@@ -259,7 +264,7 @@ def _has_snapshots(structure: Any) -> bool:
 
 
 def _measurements(name: str, given: Any, ndim: int, snapshots: bool) -> Array:
-    """Signals as rows, or of snapshots frames with one in each column."""
+    """The checked measurements: signals in rows, or frames with one snapshot per column."""
     shape = _checks.as_array(name, given).shape
     if len(shape) != ndim + snapshots:
         form = ", ".join(("num", "m", "L")[2 - ndim : 2 + snapshots])
@@ -278,7 +283,7 @@ def _measurements(name: str, given: Any, ndim: int, snapshots: bool) -> Array:
 
 
 def _grid(grid: Any) -> Array:
-    """The parameters of the candidates, one a row."""
+    """The checked parameters of the candidates, one candidate per row."""
     shape = _checks.as_array("grid", grid).shape
     if len(shape) not in (1, 2) or 0 in shape:
         _checks.fail(ValueError, "grid", "shape (n,) or (n, d) of parameters", f"shape {shape}")
@@ -286,7 +291,7 @@ def _grid(grid: Any) -> Array:
 
 
 def _function(atom: Any) -> Any:
-    """A function as JAX takes it: a method of a pytree with the pytree traced."""
+    """The function as a pytree. A method of a pytree becomes a function with the pytree traced."""
     _checks.function("atom", atom)
     if inspect.ismethod(atom) and not jax.tree_util.all_leaves([atom.__self__]):
         return jax.tree_util.Partial(atom.__func__, atom.__self__)
@@ -294,7 +299,7 @@ def _function(atom: Any) -> Any:
 
 
 def _returned(function: Any, grid: Array, m: int) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of an atom, if they fit."""
+    """The shape and dtype of an atom, after a check that they fit the measurements."""
     leaves, tree = jax.tree.flatten(function)
     theta = jax.ShapeDtypeStruct(grid.shape[1:], grid.dtype)
     forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
@@ -312,6 +317,6 @@ def _returned(function: Any, grid: Array, m: int) -> jax.ShapeDtypeStruct:
 
 @lru_cache(maxsize=64)
 def _traced(tree: Any, forms: tuple, theta: jax.ShapeDtypeStruct) -> Any:
-    """What a function of atoms returns, traced once for leaves and parameters of each form."""
+    """The result of a function of atoms, traced once for each form of leaves and parameters."""
     leaves = [jax.ShapeDtypeStruct(*form) for form in forms]
     return jax.eval_shape(lambda leaves, theta: tree.unflatten(leaves)(theta), leaves, theta)

@@ -27,7 +27,7 @@ from greedyjax.off_grid._false_alarm import thresholds
 from greedyjax.off_grid._refinement import refined
 from greedyjax.pursuit import in_blocks
 
-_ROUNDING = 100  # Times eps and the norm of the signal, as in `greedyjax.Recovery`.
+_ROUNDING = 100  # Multiplies eps and the norm of the signal, as in `greedyjax.Recovery`.
 
 
 @jax.tree_util.register_static
@@ -42,11 +42,11 @@ class Settings:
 
 
 class Family(NamedTuple):
-    """Atoms by their parameters, and those of a grid.
+    """Atoms as a function of their parameters, and the atoms of a grid.
 
     Attributes:
         function: maps the parameters of one atom to the atom, of any norm; a pytree.
-        grid: parameters, the candidates of a choice.
+        grid: the parameters of the candidates of a choice.
         scale: a power of two near the largest number in an atom of the grid.
         unit_atoms: the atoms of the grid at norm 1, as a `Dense`.
     """
@@ -67,15 +67,15 @@ class Family(NamedTuple):
 
 
 class State(NamedTuple):
-    """What is known of one signal, at unit scale; unused slots are zeros.
+    """The state of one signal, at unit scale. Unused slots are zeros.
 
     Attributes:
         thetas: the parameters of each path.
-        atoms: their atoms at norm 1.
-        coefficients: of these, one column a snapshot.
-        residuals: what the paths leave of the signal, one row a snapshot.
-        count: how many paths were found.
-        running: whether there may be more.
+        atoms: the atoms of the paths at norm 1.
+        coefficients: the coefficients of these atoms, one column per snapshot.
+        residuals: the signal minus all paths, one row per snapshot.
+        count: the number of paths found.
+        running: whether there may be more paths.
     """
 
     thetas: Float[Array, "sparsity d"]
@@ -101,7 +101,10 @@ class Found(NamedTuple):
 def pursued(
     function: Any, grid: Array, Y: Array, variance: Any, false_alarm: Any, settings: Settings
 ) -> Found:
-    """All signals in blocks, ``Y`` of shape ``(num, L, m)``; fields have a leading axis too."""
+    """The paths of all signals ``Y``, shape ``(num, L, m)``, in blocks.
+
+    The fields of the result have a leading axis of ``num``.
+    """
     family, limits = family_of(function, grid, Y.dtype), None
     if false_alarm is not None:
         limits = thresholds(
@@ -126,9 +129,9 @@ def family_of(function: Any, grid: Float[Array, "n d"], dtype) -> Family:
 
 
 def block(family: Family, Y: Inexact[Array, "num L m"], variance, limits, settings) -> Found:
-    """A block of signals at once: it goes on until all of them are done.
+    """The paths of a block of signals, with rounds until all signals are done.
 
-    What decides is a constant to derivatives; the last fit is not.
+    Decisions are constants to derivatives. The last fit is differentiated.
     """
     units = power_of_two(Y, axis=(1, 2))
     scaled = Y / units[:, None, None]
@@ -144,9 +147,9 @@ def block(family: Family, Y: Inexact[Array, "num L m"], variance, limits, settin
 
 
 def _paths(family: Family, Y, variance, units, limits, settings) -> State:
-    """The paths of all signals, one more each round. The number of the round is that of no signal.
+    """The paths of all signals, found in rounds that each add at most one path to a signal.
 
-    So a round visits as many paths as there may be by then, and takes them where they lie.
+    All signals share the number of the round. So a round visits the same slots for all signals.
     """
     num, L, m = Y.shape
     K, d, real = settings.sparsity, family.grid.shape[1], real_dtype(Y.dtype)
@@ -171,7 +174,7 @@ def _paths(family: Family, Y, variance, units, limits, settings) -> State:
             pick = lambda new, old: jnp.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
             return jax.tree.map(pick, better, states)
 
-        # Of a block whose signals are all done, the last candidate is not worth fitting.
+        # If all signals of a block are done, the last candidates need not be fitted.
         states = lax.cond(jnp.any(running), refit, lambda states, _: states, states, grown)
         return k + 1, states._replace(running=running)
 
@@ -189,7 +192,7 @@ def _paths(family: Family, Y, variance, units, limits, settings) -> State:
 
 
 def _candidate(family: Family, k, settings: Settings, state: State) -> tuple[State, Array]:
-    """The state with the best atom of the grid in slot ``k``, refined by itself; and its energy."""
+    """The state with the best atom of the grid, refined alone, in slot ``k``; and its energy."""
     j = first_argmax(_scores(family.unit_atoms, state.residuals))
     grown = state._replace(thetas=state.thetas.at[k].set(family.grid[j]))
     grown = _visited(family, k, settings.num_newton, grown)
@@ -197,7 +200,7 @@ def _candidate(family: Family, k, settings: Settings, state: State) -> tuple[Sta
 
 
 def _all_refined(family: Family, k, settings: Settings, Y, state: State) -> State:
-    """The state with slots 0 to ``k`` refined in turn, some times, and fitted together."""
+    """The state with slots 0 to ``k`` refined in ``num_cycles`` cycles, and fitted together."""
     visit = lambda v, state: _visited(family, v % (k + 1), settings.num_newton, state)
     state = lax.fori_loop(0, settings.num_cycles * (k + 1), visit, state)
     C, R = _fitted(state.atoms, Y)
@@ -205,7 +208,7 @@ def _all_refined(family: Family, k, settings: Settings, Y, state: State) -> Stat
 
 
 def _visited(family: Family, i, num_newton: int, state: State) -> State:
-    """The state with one path refined against what the others leave, and fitted to that alone."""
+    """The state with one path refined and fitted on the signal minus all other paths."""
     rest = state.residuals + jnp.outer(state.coefficients[i], state.atoms[i])
     theta = refined(family.atom, state.thetas[i], rest, num_newton)
     a = family.unit_atom(theta)
@@ -219,15 +222,15 @@ def _visited(family: Family, i, num_newton: int, state: State) -> State:
 
 
 def _scores(unit_atoms: Any, R: Inexact[Array, "L m"]) -> Float[Array, " n"]:
-    """``sqrt(sum_l |a_j* r_l|^2)`` of the atoms of the grid."""
+    """``sqrt(sum_l |a_j* r_l|^2)`` for the atoms of the grid."""
     correlations = jax.vmap(unit_atoms.adjoint_times, 1, 1)(split(R))
     return safe_sqrt(jnp.sum(abs_sq(correlations), axis=(0, 1)))
 
 
 def _answer(family: Family, Y: Inexact[Array, "L m"], state: State) -> Found:
-    """The last fit, differentiable in the signal and in whatever atoms depend on."""
+    """The last fit, differentiable in the signal and in all arrays that atoms depend on."""
     used = jnp.arange(len(state.thetas)) < state.count
-    # Unused slots stand for no atom, whatever that of their parameters is.
+    # Unused slots have no atom, although their parameters would give one.
     atoms = jax.vmap(family.atom)(state.thetas) * used[:, None]
     inverse = safe_inverse(safe_sqrt(jnp.sum(abs_sq(atoms), axis=1)))[:, None]
     C, R = _fitted(inverse * atoms, Y)

@@ -1,4 +1,4 @@
-"""The energy of one atom along its parameters, and Newton steps to where it is largest."""
+"""The energy of one atom as a function of its parameters, and Newton steps to its maximum."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,8 +18,8 @@ class Peak(NamedTuple):
 
     Attributes:
         energy: ``F = sum_l |a* r_l|^2 / ||a||^2``, 0 for an atom of zeros.
-        gradient: of ``F``.
-        hessian: of ``F``.
+        gradient: the gradient of ``F``.
+        hessian: the Hessian of ``F``.
     """
 
     energy: Float[Array, ""]
@@ -28,7 +28,7 @@ class Peak(NamedTuple):
 
 
 def peak(atom: Atom, theta: Float[Array, " d"], R: Inexact[Array, "L m"]) -> Peak:
-    """The energy that the atom of ``theta`` explains of the residuals, with its derivatives.
+    """The energy of the residuals that the atom of ``theta`` explains, with its derivatives.
 
     The least squares coefficients of the atom are eliminated (variable projection). In terms of
     ``N = sum_l |a* r_l|^2`` and ``D = ||a||^2``, ``F D = N``, which is differentiated twice.
@@ -58,10 +58,10 @@ def _square(columns: Inexact[Array, "k derivatives"], d: int):
 def refined(
     atom: Atom, theta: Float[Array, " d"], R: Inexact[Array, "L m"], num_newton: int
 ) -> Float[Array, " d"]:
-    """Parameters after some Newton steps on the energy.
+    """Parameters after ``num_newton`` Newton steps on the energy.
 
-    A step is taken only where the energy is concave, so that it climbs to a maximum, and only if
-    the energy is no less where it leads, up to rounding.
+    A step is taken only where the energy is concave, so that it climbs to a maximum, and only if it
+    does not lower the energy, up to rounding.
     """
 
     def newton(_, theta):
@@ -82,7 +82,7 @@ def energy(atom: Atom, theta: Float[Array, " d"], R: Inexact[Array, "L m"]) -> F
 def _solved(
     H: Float[Array, "d d"], g: Float[Array, " d"]
 ) -> tuple[Float[Array, " d"], Bool[Array, ""]]:
-    """``H^-1 g`` by elimination, and whether ``H`` is positive definite; zeros where it is not.
+    """``H^-1 g`` by elimination, or zeros if ``H`` is not positive definite; and whether it is.
 
     Parameters are few, so the loops are unrolled: no call of LAPACK for each path of each signal.
     """

@@ -1,8 +1,8 @@
 """Operators in place of a matrix: ready-made ones, your own, and a test of the adjoint.
 
-Every solver, network, loss and metric takes an array, a BCOO matrix of `jax.experimental.sparse`, a
-sparse matrix of SciPy, an operator of this module, or any object with ``shape``, ``matvec`` and
-``rmatvec``.
+Every solver, network, loss and metric takes an operator in place of the matrix. An operator is one
+of this module, a BCOO matrix of `jax.experimental.sparse`, a sparse matrix of SciPy, or any object
+with ``shape``, ``matvec`` and ``rmatvec``.
 """
 
 from greedyjax.linalg.checked import as_operator

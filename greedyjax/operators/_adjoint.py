@@ -23,15 +23,15 @@ def check_adjoint(A: Matrix, key: jax.Array) -> float:
 
     Args:
         A: an operator, in any form that solvers take.
-        key: of `jax.random`.
+        key: random key of `jax.random`.
 
     Returns:
         The largest difference found, relative to ``||A x|| ||y||``.
 
     Raises:
         TypeError: an argument has a wrong type.
-        ValueError: they differ by more than rounding; the message names the likely cause where it
-            finds one.
+        ValueError: the two products differ by more than rounding, a column norm is wrong, or a
+            product is not finite. The message names the likely cause if it is recognised.
 
     Example:
         >>> import greedyjax as gj, jax, jax.numpy as jnp
@@ -58,7 +58,7 @@ def check_adjoint(A: Matrix, key: jax.Array) -> float:
     error = float(np.max(np.abs(forward - backward) / np.where(size == 0, 1, size)))
     if error > 20 * eps(dtype) * (m + n) ** 0.5:
         plain = np.sum(y * Ax, axis=1), np.sum(Ay * x, axis=1)
-        got = f"one whose products differ by {error:.1e} of their size"
+        got = f"an operator whose products differ by {error:.1e} of their size"
         if (factor := _constant_ratio(backward, forward)) is not None:
             got = f"{factor} times it"
         elif _constant_ratio(*plain) == "1":
@@ -70,7 +70,7 @@ def check_adjoint(A: Matrix, key: jax.Array) -> float:
 
 
 def _check_norms(operator: Any) -> None:
-    """Raises where one of three columns has another norm than the operator says."""
+    """Raises a ValueError if one of three column norms of the operator is wrong."""
     places = sorted({0, operator.shape[1] // 2, operator.shape[1] - 1})
     norms, columns = _columns(operator, np.array(places))
     precision = max(eps(operator.dtype), eps(norms.dtype))
@@ -83,7 +83,7 @@ def _check_norms(operator: Any) -> None:
 
 @jax.jit
 def _columns(operator: Any, places: Array) -> tuple[Array, Array]:
-    """What an operator says of the norms of some columns, and those columns."""
+    """The operator's own norms of some columns, and the columns themselves."""
     norms: Any = jnp.asarray(operator.column_norms)
     return norms[places], lax.map(operator.column, places)
 
@@ -91,12 +91,12 @@ def _columns(operator: Any, places: Array) -> tuple[Array, Array]:
 @jax.jit
 def _products(operator: Any, x: Array, y: Array) -> tuple[Array, Array]:
     """``A x`` and ``A* y`` of each row."""
-    # One by one, as a product that calls something outside of JAX may not be batched.
+    # One by one: a product that calls code outside JAX may not support batching.
     return lax.map(operator.matvec, x), lax.map(operator.rmatvec, y)
 
 
 def _constant_ratio(a: np.ndarray, b: np.ndarray) -> str | None:
-    """``conj(a / b)``, where that is the same number for all entries and not 0."""
+    """``conj(a / b)`` if it is the same nonzero number for all entries, and else None."""
     if not (a.all() and b.all()):
         return None
     ratio = (a / b).conj()

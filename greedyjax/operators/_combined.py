@@ -15,28 +15,28 @@ from greedyjax.operators._ready import Ready, registered
 
 
 class _Combined(Ready):
-    """What all of them share: checked parts, and the dtype that these promote to."""
+    """What all combined operators share: checked parts, and the promoted dtype of the parts."""
 
     operators: Any
 
     @property
     def dtype(self) -> jnp.dtype:
-        """The promoted one of the parts."""
+        """The promoted dtype of the parts."""
         return promoted(*(each.dtype for each in self.operators))
 
     def _norms(self) -> list[Array]:
-        """Of the columns of each part, as precise as the least precise of them."""
+        """The column norms of each part, all in the least precise of their dtypes."""
         norms = [jnp.asarray(each.column_norms) for each in self.operators]
         least = max((each.dtype for each in norms), key=eps)
         return [each.astype(least) for each in norms]
 
 
 class _Stacked(_Combined):
-    """What the two stacks share: norms of columns that are known where those of all parts are."""
+    """What the two stacks share: their column norms are known if those of all parts are."""
 
     @property
     def has_norms(self) -> bool:
-        """Where those of all parts are known."""
+        """Whether the column norms of all parts are known."""
         return all(each.has_norms for each in self.operators)
 
 
@@ -52,8 +52,9 @@ class Product(_Combined):
             as the next one has rows. Their arrays are traced and differentiated.
 
     Raises:
-        TypeError: no sequence; a part that is neither a matrix nor an operator.
-        ValueError: none, or shapes that do not fit.
+        TypeError: ``operators`` is not a list or tuple, or a part is neither a matrix nor an
+            operator.
+        ValueError: ``operators`` is empty, or shapes do not fit together.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -73,7 +74,7 @@ class Product(_Combined):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(m, n)``: the rows of the first and the columns of the last."""
+        """``(m, n)``: the rows of the first part and the columns of the last part."""
         return self.operators[0].shape[0], self.operators[-1].shape[1]
 
     def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
@@ -91,12 +92,13 @@ class Sum(_Combined):
     The norms of its columns are not known; `greedyjax.dictionary` computes them.
 
     Attributes:
-        operators: matrices or operators in any form that solvers take, of one shape. Their arrays
-            are traced and differentiated.
+        operators: matrices or operators in any form that solvers take, all of the same shape.
+            Their arrays are traced and differentiated.
 
     Raises:
-        TypeError: no sequence; a part that is neither a matrix nor an operator.
-        ValueError: none, or shapes that differ.
+        TypeError: ``operators`` is not a list or tuple, or a part is neither a matrix nor an
+            operator.
+        ValueError: ``operators`` is empty, or shapes differ.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -117,7 +119,7 @@ class Sum(_Combined):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(m, n)``, that of each part."""
+        """``(m, n)``, the shape of each part."""
         return self.operators[0].shape
 
     def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
@@ -133,12 +135,13 @@ class HStack(_Stacked):
     """``A = [A_1, A_2, ..., A_k]``, side by side: several dictionaries in one.
 
     Attributes:
-        operators: matrices or operators in any form that solvers take, with as many rows each.
-            Their arrays are traced and differentiated.
+        operators: matrices or operators in any form that solvers take, all with the same number of
+            rows. Their arrays are traced and differentiated.
 
     Raises:
-        TypeError: no sequence; a part that is neither a matrix nor an operator.
-        ValueError: none, or numbers of rows that differ.
+        TypeError: ``operators`` is not a list or tuple, or a part is neither a matrix nor an
+            operator.
+        ValueError: ``operators`` is empty, or numbers of rows differ.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -166,7 +169,7 @@ class HStack(_Stacked):
 
     @property
     def column_norms(self) -> Float[Array, " n"] | None:
-        """Those of the parts, where they are known."""
+        """The column norms of the parts, or None if a part does not know its own."""
         if not self.has_norms:
             return None
         return jnp.concatenate(self._norms())
@@ -185,12 +188,13 @@ class VStack(_Stacked):
     """``A = [A_1; A_2; ...; A_k]``, one above the other: several measurements of one signal.
 
     Attributes:
-        operators: matrices or operators in any form that solvers take, with as many columns each.
-            Their arrays are traced and differentiated.
+        operators: matrices or operators in any form that solvers take, all with the same number of
+            columns. Their arrays are traced and differentiated.
 
     Raises:
-        TypeError: no sequence; a part that is neither a matrix nor an operator.
-        ValueError: none, or numbers of columns that differ.
+        TypeError: ``operators`` is not a list or tuple, or a part is neither a matrix nor an
+            operator.
+        ValueError: ``operators`` is empty, or numbers of columns differ.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -214,7 +218,7 @@ class VStack(_Stacked):
 
     @property
     def column_norms(self) -> Float[Array, " n"] | None:
-        """The root of the sum of the squares of those of the parts, where they are known."""
+        """The root of the sum of squares of the parts' norms, or None if a part's are unknown."""
         if not self.has_norms:
             return None
         norms = jnp.stack(self._norms())
@@ -233,8 +237,9 @@ def _checked(operators: Any) -> tuple[Any, ...]:
     """Each part as an operator.
 
     Raises:
-        TypeError: no list or tuple; a part that is neither a matrix nor an operator.
-        ValueError: none at all; a part that is none.
+        TypeError: ``operators`` is not a list or tuple, or a part is neither a matrix nor an
+            operator.
+        ValueError: ``operators`` is empty, or a part is not a valid matrix or operator.
     """
     if not isinstance(operators, (list, tuple)):
         got = type(operators).__name__
@@ -253,7 +258,7 @@ def _part(i: int, given: Any) -> Any:
 
 
 def _same(i: int, what: str, found: int, expected: int, whose: str) -> None:
-    """Raises where a part does not fit beside another one."""
+    """Raises a ValueError if a number of rows or columns is not the expected one."""
     if found != expected:
         said = f"{expected} {what}, as many as {whose}"
         _checks.fail(ValueError, f"operators[{i}]", said, f"{found}")

@@ -25,13 +25,14 @@ class Convolution(Ready):
     transforms of length ``N``.
 
     Attributes:
-        filters: shape ``(num_filters, ...)``, real or complex, with an axis for each one of
-            ``image_shape``, none of them longer. They are traced and differentiated.
+        filters: shape ``(num_filters, ...)``, real or complex, with one more axis for each axis of
+            ``image_shape``, and no longer than it. They are traced and differentiated.
         image_shape: the lengths of one to three axes, or one int.
 
     Raises:
-        TypeError: integers, or no array.
-        ValueError: axes that do not fit, a filter longer than the signal, NaN or infinity.
+        TypeError: ``filters`` is not an array, or holds integers.
+        ValueError: axes do not fit together, a filter is longer than the signal, or a filter has
+            NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -70,7 +71,7 @@ class Convolution(Ready):
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the filters."""
+        """The dtype of the filters."""
         return self.filters.dtype
 
     @property
@@ -82,7 +83,7 @@ class Convolution(Ready):
         return as_given(jnp.repeat(norms, prod(self.image_shape)), self)
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
-        """Returns atom ``j``, a filter from its position on."""
+        """Returns atom ``j``, a filter shifted circularly to its position."""
         which, *start = jnp.unravel_index(j, (len(self.filters), *self.image_shape))
         longer = [(0, n - k) for k, n in zip(self.filters.shape[1:], self.image_shape, strict=True)]
         atom = jnp.pad(self.filters[which], longer)
@@ -104,7 +105,10 @@ class Convolution(Ready):
         return self._transform(self.filters.astype(dtype), dtype)
 
     def _transform(self, z: Inexact[Array, "..."], dtype: Any) -> Inexact[Array, "..."]:
-        """Over the axes of the image, with zeros up to its lengths; half of it for real numbers."""
+        """The Fourier transform over the axes of the image.
+
+        Shorter arrays are padded with zeros. For real numbers it is half the spectrum.
+        """
         which = tuple(range(-len(self.image_shape), 0))
         if jnp.issubdtype(dtype, jnp.complexfloating):
             return jnp.fft.fftn(z, s=self.image_shape, axes=which)

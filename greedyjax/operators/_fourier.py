@@ -29,21 +29,21 @@ from greedyjax.operators._ready import (
 @registered
 @dataclasses.dataclass(frozen=True)
 class MaskedFFT(Ready):
-    """Some frequencies of a signal, an image or a volume, by the orthonormal Fourier transform.
+    """Some frequencies of the orthonormal Fourier transform of a signal, an image or a volume.
 
-    ``(A x)_i = n^(-1/2) sum_p x_p exp(-2 pi i <k_i, p / image_shape>)`` with the ``i``-th frequency
-    ``k_i`` that is kept. Each column has norm ``sqrt(m / n)``.
+    ``(A x)_i = n^(-1/2) sum_p x_p exp(-2 pi i <k_i, p / image_shape>)``, where ``k_i`` is the
+    ``i``-th frequency that is kept. Each column has norm ``sqrt(m / n)``.
 
     Attributes:
-        kept: indices of the frequencies in the flattened transform, integers of shape ``(m,)``. Of
+        kept: indices of the frequencies in the flattened transform, integers of shape ``(m,)``. For
             a mask with the shape of the image they are ``jnp.flatnonzero(mask)``. They are traced:
-            other frequencies, as many, do not compile again.
+            the same number of other frequencies does not compile again.
         image_shape: the lengths of one to three axes, or one int.
-        dtype: complex; vectors of more precision are multiplied in theirs.
+        dtype: complex. A vector of higher precision is multiplied in its own dtype.
 
     Raises:
-        TypeError: no integers; a dtype that is not complex.
-        ValueError: more than three axes, no frequency, or one out of range.
+        TypeError: ``kept`` or ``image_shape`` does not hold integers, or ``dtype`` is not complex.
+        ValueError: more than three axes, no frequency, or a frequency out of range.
 
     Example:
         >>> import greedyjax as gj, jax, jax.numpy as jnp
@@ -72,12 +72,12 @@ class MaskedFFT(Ready):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(m, n)``: how many frequencies are kept, and the number of pixels."""
+        """``(m, n)``: the numbers of kept frequencies and of pixels."""
         return self.kept.shape[0], prod(self.image_shape)
 
     @property
     def column_norms(self) -> Float[Array, " n"]:
-        """``sqrt(m / n)``, of every column."""
+        """``sqrt(m / n)`` for every column."""
         m, n = self.shape
         return jnp.full(n, (m / n) ** 0.5, real_dtype(self.dtype))
 
@@ -113,17 +113,17 @@ def _frequencies(kept: Any, n: int) -> Array:
 class DCT(Ready):
     """The orthonormal discrete cosine transform, as synthesis: coefficients to an image.
 
-    ``A x`` is the inverse of the transform of type 2, along one to three axes, and ``A* y`` the
-    transform. Columns are cosines of norm 1: along an axis of length ``N``, the ``k``-th has the
-    entries ``cos(pi k (2 i + 1) / (2 N))`` times ``sqrt(2 / N)``, or ``sqrt(1 / N)`` for ``k = 0``.
+    ``A* y`` is the transform of type 2 along one to three axes, and ``A x`` is its inverse. Columns
+    are cosines of norm 1. Along an axis of length ``N``, column ``k`` has the entries
+    ``cos(pi k (2 i + 1) / (2 N))`` times ``sqrt(2 / N)``, or ``sqrt(1 / N)`` for ``k = 0``.
 
     Attributes:
         image_shape: the lengths of one to three axes, or one int.
-        dtype: real; vectors of more precision, and complex ones, are multiplied in theirs.
+        dtype: real. A complex vector, or one of higher precision, is multiplied in its own dtype.
 
     Raises:
-        TypeError: no integers; a dtype that is not real.
-        ValueError: no axis, more than three, or one without entries.
+        TypeError: ``image_shape`` does not hold integers, or ``dtype`` is not real.
+        ValueError: no axis, more than three axes, or an axis of length 0.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -178,19 +178,21 @@ class Steering(Ready):
     """Steering vectors of a uniform array, on a grid of directions: an oversampled DFT.
 
     ``A[k, j] = m^(-1/2) exp(2 pi i k j / n)`` for the antennas ``k = 0, ..., m - 1`` of a line and
-    the directions ``j = 0, ..., n - 1``, of norm 1 each. With antennas half a wavelength apart the
-    angle of direction ``j`` is ``arcsin(2 f)`` for its frequency ``f``. The same columns are the
-    tones of line spectral estimation. Of an array with two or three axes, rows and columns are
+    the directions ``j = 0, ..., n - 1``. Each column has norm 1. If antennas are half a wavelength
+    apart, a direction of frequency ``f`` has the angle ``arcsin(2 f)``. The same columns are the
+    tones of line spectral estimation. For an array with two or three axes, rows and columns are
     flattened, and the columns are Kronecker products.
 
     Attributes:
-        antennas: how many on each of one to three axes, or one int.
-        directions: how many on each axis, at least as many as antennas.
-        dtype: complex; vectors of more precision are multiplied in theirs.
+        antennas: the number of antennas on each of one to three axes, or one int.
+        directions: the number of directions on each axis, at least the number of antennas.
+        dtype: complex. A vector of higher precision is multiplied in its own dtype.
 
     Raises:
-        TypeError: no integers; a dtype that is not complex.
-        ValueError: more than three axes, other numbers of axes, or fewer directions than antennas.
+        TypeError: ``antennas`` or ``directions`` does not hold integers, or ``dtype`` is not
+            complex.
+        ValueError: more than three axes, different numbers of axes, or fewer directions than
+            antennas.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -232,7 +234,7 @@ class Steering(Ready):
 
     @property
     def frequencies(self) -> Float[Array, "n axes"]:
-        """Of each direction on each axis, in cycles from antenna to antenna, in [-1/2, 1/2)."""
+        """The frequency of each direction on each axis, in cycles per antenna, in [-1/2, 1/2)."""
         grid = np.meshgrid(*map(np.fft.fftfreq, self.directions), indexing="ij")
         flat = np.stack([each.ravel() for each in grid], axis=1)
         return jnp.asarray(flat, real_dtype(self.dtype))
@@ -241,10 +243,11 @@ class Steering(Ready):
         """The steering vector of any direction, on the grid or off it, of norm 1.
 
         Args:
-            frequencies: on each axis, in cycles from antenna to antenna; any period of 1.
+            frequencies: one for each axis, in cycles from one antenna to the next. Frequencies
+                that differ by an integer give the same vector.
 
         Raises:
-            ValueError: another number of frequencies than of axes.
+            ValueError: the numbers of frequencies and of axes differ.
         """
         given = _checks.real("frequencies", frequencies, ndim=1, shape=(len(self.antennas),))
         places = np.stack(np.indices(self.antennas), axis=-1).reshape(self.shape[0], -1)

@@ -13,22 +13,22 @@ from greedyjax.operators._ready import Ready, by_parts, registered
 
 
 def from_pylops(operator: Any) -> Ready:
-    """An operator of PyLops in the place of a matrix.
+    """Makes an operator of PyLops usable in place of a matrix.
 
     Its arrays are constants: they are not differentiated, and another operator compiles again. The
     norms of its columns are not known; `greedyjax.dictionary` computes them. Products are computed
-    in the dtype of the operator, whatever vectors it is given, and a real operator multiplies the
-    real and the imaginary part of a complex vector.
+    in the dtype of the operator, whatever the dtype of the vector. A real operator multiplies the
+    real and the imaginary part of a complex vector separately.
 
     Args:
-        operator: a `pylops.JaxOperator`, which makes one of most operators of PyLops.
+        operator: a `pylops.JaxOperator`, which can wrap most operators of PyLops.
 
     Returns:
         An operator with ``shape``, ``dtype``, ``matvec`` and ``rmatvec``.
 
     Raises:
         ImportError: PyLops is not installed.
-        TypeError: no `pylops.JaxOperator`.
+        TypeError: ``operator`` is not a `pylops.JaxOperator`.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp, pylops
@@ -49,7 +49,7 @@ def from_pylops(operator: Any) -> Ready:
     if not isinstance(operator, pylops.JaxOperator):
         got = type(operator).__name__
         if isinstance(operator, pylops.LinearOperator):
-            got = f"a {got}; pylops.JaxOperator(operator) makes one of it"
+            got = f"a {got}; pylops.JaxOperator(operator) makes it one"
         _checks.fail(TypeError, "operator", "a pylops.JaxOperator", got)
     shape, dtype = matrix_shape("operator.shape", operator.shape), operator.dtype
     dtype = inexact_dtype("operator.dtype", dtype)
@@ -59,7 +59,7 @@ def from_pylops(operator: Any) -> Ready:
 @registered
 @dataclasses.dataclass(frozen=True)
 class FromPyLops(Ready):
-    """The compiled products of a `pylops.JaxOperator`, which compare by identity."""
+    """The compiled products of a `pylops.JaxOperator`. They compare by identity."""
 
     product: Any = static()
     adjoint: Any = static()

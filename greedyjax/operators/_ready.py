@@ -1,4 +1,4 @@
-"""What the ready-made operators share: how JAX knows them, and the dtypes of their products."""
+"""What the ready-made operators share: registration as pytrees, and the dtypes of products."""
 
 import abc
 import dataclasses
@@ -25,9 +25,9 @@ _MOST_AXES = 3
 def registered(kind: Kind) -> Kind:
     """Makes a frozen dataclass a pytree, whose `static` fields compare by value.
 
-    `jax.tree_util.register_dataclass` does the same, but calls the constructor whenever JAX puts
-    an object together again. Constructors here check their arguments, and JAX puts in whatever a
-    function returns for each leaf: arrays with a batch axis, shapes, placeholders.
+    `jax.tree_util.register_dataclass` does the same, but calls the constructor whenever JAX
+    rebuilds an object. Constructors here check their arguments. JAX may rebuild an object with
+    other leaves that would fail these checks: arrays with a batch axis, shapes or placeholders.
     """
     fields = dataclasses.fields(kind)
     fixed = [each.name for each in fields if each.metadata.get("static")]
@@ -54,7 +54,7 @@ def registered(kind: Kind) -> Kind:
 
 
 class Ready(ByProducts, abc.ABC):
-    """An operator whose products take vectors of any dtype, and compute in the promoted one.
+    """An operator whose products take vectors of any dtype, and compute in the promoted dtype.
 
     A subclass has ``shape`` and ``dtype``, and writes ``_times`` and ``_adjoint_times`` for vectors
     that are at least as precise as its own arrays, in single precision or better.
@@ -92,7 +92,7 @@ class Ready(ByProducts, abc.ABC):
 def _vector(name: str, given: Any, length: int, product: str) -> Array:
     array = _checks.as_array(name, given)
     if array.shape != (length,):
-        way = f"; many vectors, one a row: jax.vmap(A.{product})({name.upper()})"
+        way = f"; many vectors, one per row: jax.vmap(A.{product})({name.upper()})"
         got = f"shape {array.shape}{way if array.ndim == 2 else ''}"
         _checks.fail(ValueError, name, f"shape ({length},)", got)
     return array
@@ -102,8 +102,8 @@ def axes(name: str, shape: Any, minimum: int = 1) -> tuple[int, ...]:
     """The lengths of one to three axes; an int is the length of one.
 
     Raises:
-        TypeError: no integers.
-        ValueError: no axis or more than three, or a length that is too small.
+        TypeError: a length is not an integer.
+        ValueError: no axis or more than three axes, or a length is too small.
     """
     lengths = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if not 1 <= len(lengths) <= _MOST_AXES:
@@ -116,11 +116,11 @@ def real_numbers(dtype: Any) -> jnp.dtype:
     """The dtype of an operator whose entries are real.
 
     Raises:
-        TypeError: another dtype, or none.
+        TypeError: ``dtype`` is not a real floating-point dtype.
     """
     known = inexact_dtype("dtype", dtype)
     if jnp.issubdtype(known, jnp.complexfloating):
-        got = f"{known}; products of complex vectors are complex as it is"
+        got = f"{known}; a real operator takes complex vectors too"
         _checks.fail(TypeError, "dtype", "real floating-point numbers", got)
     return known
 
@@ -129,7 +129,7 @@ def complex_numbers(dtype: Any) -> jnp.dtype:
     """The dtype of an operator whose entries are complex.
 
     Raises:
-        TypeError: another dtype, or none.
+        TypeError: ``dtype`` is not a complex dtype.
     """
     known = inexact_dtype("dtype", dtype)
     if not jnp.issubdtype(known, jnp.complexfloating):
@@ -140,14 +140,14 @@ def complex_numbers(dtype: Any) -> jnp.dtype:
 def by_parts(
     product: Callable[[Float[Array, " k"]], Float[Array, " l"]], z: Inexact[Array, " k"]
 ) -> Inexact[Array, " l"]:
-    """A real linear map of a vector that may be complex."""
+    """Applies a real linear map to a vector that may be complex."""
     return join(jax.vmap(product)(split(z))) if jnp.iscomplexobj(z) else product(z)
 
 
 def orthogonal(
     times: Callable[[Array], Array], inverse: Callable[[Array], Array], z: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """``times(z)`` of a real orthogonal map, differentiated by its inverse, which is its transpose.
+    """``times(z)`` for a real orthogonal map, whose inverse serves as its transpose in derivatives.
 
     JAX would transpose each step of a fast transform, which takes several times as long.
     """

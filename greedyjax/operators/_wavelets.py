@@ -21,10 +21,10 @@ from greedyjax.operators._ready import (
     registered,
 )
 
-# Filters of PyWavelets are orthonormal to 2e-11 or better; but for dmey, which is cut off.
+# Filters of PyWavelets are orthonormal to 2e-11 or better, except dmey, which is truncated.
 _ORTHONORMAL = 1e-10
 
-#: ``taps[i][o]`` has the coefficients by which output ``o`` sees input ``i``, by their shifts.
+#: ``taps[i][o]`` maps each shift to the coefficient of input ``i``, so shifted, in output ``o``.
 _Taps = list[list[dict[int, float]]]
 
 
@@ -33,27 +33,27 @@ _Taps = list[list[dict[int, float]]]
 class Wavelet(Ready):
     """The orthonormal wavelet transform, as synthesis: coefficients to an image.
 
-    ``A x`` is the inverse of the periodised multilevel transform along one to three axes, and
-    ``A* y`` the transform: those of PyWavelets with ``mode="periodization"``. Columns are wavelets
-    and scaling functions of norm 1.
+    ``A* y`` is the periodised multilevel transform along one to three axes, as PyWavelets computes
+    it with ``mode="periodization"``, and ``A x`` is its inverse. Columns are wavelets and scaling
+    functions of norm 1.
 
     ``x.reshape(image_shape)`` is the usual pyramid. The approximation is the corner whose sides are
-    ``2**-num_levels`` of the whole. On each level the details lie beside and below what is coarser,
-    as `pywt.coeffs_to_array` arranges them. ``levels`` and ``parents`` say where coefficients lie
-    in the tree.
+    ``2**-num_levels`` of the whole. On each level the details lie beside and below the coarser
+    coefficients, as `pywt.coeffs_to_array` arranges them. ``levels`` and ``parents`` say where
+    coefficients lie in the tree.
 
     Attributes:
         image_shape: the lengths of one to three axes, or one int, multiples of ``2**num_levels``.
         wavelet: the name of an orthogonal wavelet of PyWavelets, such as ``"db4"``, or an object
             with its filters ``dec_lo`` and ``dec_hi``, such as a `pywt.Wavelet`.
         num_levels: how often the approximation is split, at least 1.
-        dtype: real; vectors of more precision, and complex ones, are multiplied in theirs.
+        dtype: real. A complex vector, or one of higher precision, is multiplied in its own dtype.
 
     Raises:
         ImportError: PyWavelets is not installed, and ``wavelet`` is a name.
         TypeError: an argument has a wrong type.
-        ValueError: more than three axes, or sides that ``2**num_levels`` does not divide; a wavelet
-            that is unknown, or not orthogonal.
+        ValueError: more than three axes, or a side that ``2**num_levels`` does not divide; or the
+            wavelet is unknown or not orthogonal.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -100,18 +100,19 @@ class Wavelet(Ready):
 
     @property
     def levels(self) -> Int[np.ndarray, " n"]:
-        """Of each coefficient: 0 for the approximation, 1 for the coarsest details, and so on.
+        """Level of each coefficient: 0 the approximation, 1 the coarsest details, and so on.
 
-        An array of NumPy, so that it is known where a function is traced.
+        It is a NumPy array, so that its values are known while a function is traced.
         """
         return self._levels().ravel().astype(np.int32)
 
     @property
     def parents(self) -> Int[np.ndarray, " n"]:
-        """The index of the coefficient in whose place each lies on the next coarser level.
+        """Index of each coefficient's parent: the coefficient at its place, one level coarser.
 
-        Those of the approximation have none, -1. In ``d`` dimensions each of them has ``2**d - 1``
-        children, one for each orientation, and a detail has ``2**d``, of its own orientation.
+        Coefficients of the approximation have no parent, written as -1. In ``d`` dimensions each of
+        them has ``2**d - 1`` children, one for each orientation. A detail has ``2**d`` children,
+        all of its own orientation.
         """
         levels, places = self._levels(), np.indices(self.image_shape)
         coarsest = np.array(self.image_shape) >> self.num_levels
@@ -123,13 +124,13 @@ class Wavelet(Ready):
     def _levels(self) -> np.ndarray:
         levels = np.zeros(self.image_shape, int)
         for level in range(self.num_levels, 0, -1):
-            # All within; what is coarser is written over it.
+            # This fills the whole corner; coarser levels are then written over a part of it.
             levels[self._corner(self.num_levels - level)] = level
         levels[self._corner(self.num_levels)] = 0
         return levels
 
     def _corner(self, times: int) -> tuple[slice, ...]:
-        """What has been split so often."""
+        """The corner that has been split ``times`` times."""
         return tuple(slice(0, length >> times) for length in self.image_shape)
 
     def _times(self, x: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
@@ -174,10 +175,11 @@ class Filters:
 
     @property
     def taps(self) -> _Taps:
-        """Of even and odd samples, to the approximation and the details.
+        """Coefficients of even and odd samples in the approximation and in the details.
 
-        ``a_k = sum_j low_j z_(2 k + l/2 - j)`` with filters of length ``l``. The index is of parity
-        ``p`` and place ``k + s`` among the samples of that parity, ``2 s + p = l/2 - j``.
+        ``a_k = sum_j low_j z_(2 k + l/2 - j)`` with filters of length ``l``. Let
+        ``2 s + p = l/2 - j`` with ``p`` 0 or 1. Then the sample is number ``k + s`` among the even
+        samples if ``p = 0``, and among the odd samples if ``p = 1``.
         """
         taps: _Taps = [[{}, {}], [{}, {}]]
         for output, filter in enumerate((self.low, self.high)):
@@ -191,9 +193,9 @@ def _filters(wavelet: Any) -> Filters:
     """The filters of a wavelet, checked.
 
     Raises:
-        ImportError: PyWavelets is needed and is not there.
-        TypeError: neither a name nor an object with filters.
-        ValueError: unknown, or not orthogonal.
+        ImportError: PyWavelets is needed and is not installed.
+        TypeError: ``wavelet`` is neither a name nor an object with filters.
+        ValueError: the wavelet is unknown, or not orthogonal.
     """
     if isinstance(wavelet, Filters):
         return wavelet
@@ -216,7 +218,7 @@ def _filters(wavelet: Any) -> Filters:
 def _named(name: str) -> Any:
     """A wavelet of PyWavelets."""
     try:
-        # Not loaded by those who use no wavelets.
+        # Imported here, so that programs without wavelets do not load it.
         pywt: Any = importlib.import_module("pywt")
     except ImportError as error:
         raise ImportError(
@@ -243,8 +245,8 @@ def _off_orthonormal(low: np.ndarray, high: np.ndarray) -> float:
 def _with_corner(z: Float[Array, "..."], corner: Float[Array, "..."]) -> Float[Array, "..."]:
     """The array with another corner.
 
-    By concatenation: where an update depends on what it replaces, XLA of JAX 0.10 writes it over
-    that before all of it is read, on a CPU inside of a loop.
+    This concatenates, because an update that depends on the replaced values can go wrong. In a loop
+    on a CPU, XLA of JAX 0.10 writes such an update before it has read all of these values.
     """
     for axis in range(z.ndim):
         rest = tuple(slice(length) for length in corner.shape)
@@ -295,7 +297,7 @@ def _filtered(inputs: list[Array], taps: _Taps, axis: int) -> list[Array]:
 
 
 def _wrapped(by_shift: dict[int, float], length: int) -> dict[int, float]:
-    """The same filter on a signal of that period."""
+    """The same filter for signals of period ``length``."""
     wrapped = dict.fromkeys(range(length), 0.0)
     for shift, coefficient in by_shift.items():
         wrapped[shift % length] += coefficient

@@ -1,6 +1,6 @@
-"""Policies: what multiplies the magnitudes of atoms before a solver chooses among them.
+"""Policies compute the weights that multiply the scores of atoms before a solver chooses.
 
-An array given as ``weights=`` becomes `PerAtom` or `PerStep`. Anything else that is called with a
+An array given as ``weights=`` becomes `PerAtom` or `PerStep`. Any other callable that takes a
 `Context` and returns one number per atom is a policy as well.
 """
 

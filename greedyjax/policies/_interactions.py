@@ -20,10 +20,11 @@ _SCALE = 0.05
 class Interactions:
     """Weights that depend on which atoms have been chosen so far: ``exp(bias + f seen calls)``.
 
-    The features ``f`` are the vector ``c`` of how far each atom has been chosen. They may also
-    contain the relative sizes of the coefficients ``z``: ``f = [c, sqrt(|z| / max |z|)]``. Once
-    atom ``i`` is chosen, row ``i`` of the matrix ``seen calls``, which has rank ``R``, is added to
-    the logarithms of all weights. With rank 0 there is one fixed weight per atom, ``exp(bias)``.
+    The features ``f`` are a vector ``c`` that says how far each atom has been chosen. They may also
+    contain the relative sizes of the coefficients ``z``: ``f = [c, sqrt(|z| / max |z|)]``. The
+    matrix ``seen calls`` has rank ``R``. Once atom ``i`` is chosen, row ``i`` of this matrix is
+    added to the logarithms of all weights. With rank 0 there is one fixed weight per atom,
+    ``exp(bias)``.
 
     Attributes:
         bias: the logarithm of each atom's weight before any choice, shape ``(n,)``.
@@ -44,7 +45,8 @@ class Interactions:
     References:
         The interactions of a Boltzmann machine over supports, Peleg, Eldar and Elad, "Exploiting
         statistical dependencies in sparse representations for signal recovery", IEEE Transactions
-        on Signal Processing 60 (2012); low rank, and learned along the solver's path, here.
+        on Signal Processing 60 (2012). Here they have low rank, and are learned along the path of a
+        solver.
     """
 
     bias: Any

@@ -1,4 +1,4 @@
-"""The protocol of a policy, its argument, and the two policies that arrays of weights become."""
+"""The protocol of a policy, its argument, and the policies that hold an array of weights."""
 
 import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable

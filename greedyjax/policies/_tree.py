@@ -57,7 +57,11 @@ class Tree:
             _checks.fail(ValueError, "parents", expected, str(least if least < -1 else most))
 
     def __call__(self, context: Any) -> Float[Array, " n"]:
-        """From a `Context`: 1 for open atoms, ``closed`` for others; in between after soft rows."""
+        """The weights of a step, from its `Context`.
+
+        They are 1 for roots and atoms whose parent has been chosen, and ``closed`` for all others.
+        After soft rows they lie in between. ``weights`` multiplies them.
+        """
         parents = _checks.as_array("parents", self.parents)
         if not jnp.issubdtype(parents.dtype, jnp.integer):
             _checks.fail(TypeError, "parents", "indices of atoms", f"dtype {parents.dtype}")

@@ -1,4 +1,4 @@
-"""A policy as the solvers hold it: checked, in one dtype, with what it looks at."""
+"""A policy as the solvers hold it: checked, in one dtype, with the context fields it reads."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,13 @@ from greedyjax.policies._policies import Context, PerAtom, PerStep
 
 
 class Magnitudes(NamedTuple):
-    """Weights of all steps alike, ``(n,)``; of each, ``(num_steps, n)``; or None, for a policy."""
+    """The weights that are known before the first step.
+
+    Attributes:
+        shared: weights that are the same in all steps, shape ``(n,)``, or None.
+        of_steps: weights of each step, shape ``(num_steps, n)``, or None. Both are None if the
+            weights depend on the choices.
+    """
 
     shared: Any
     of_steps: Any
@@ -24,12 +30,12 @@ class Magnitudes(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Weighting:
-    """A policy, and which fields of a `Context` it looks at.
+    """A policy, and which fields of a `Context` it reads.
 
     Attributes:
         policy: a `greedyjax.policies.Policy`, or None for ones.
-        sees: the names of those fields.
-        has_spoken: whether the weights of all steps have been read, and the policy left behind.
+        sees: the names of the fields that the policy reads.
+        has_spoken: whether the policy was dropped, because the weights of all steps are known.
     """
 
     policy: Any
@@ -42,7 +48,7 @@ class Weighting:
         return self.policy is None and not self.has_spoken
 
     def spoken(self) -> "Weighting":
-        """Without the policy, which has said all that it says."""
+        """The same without the policy, for use once the weights of all steps are known."""
         return Weighting(None, self.sees, has_spoken=not self.is_ones)
 
     @property
@@ -51,7 +57,7 @@ class Weighting:
         return self.sees <= {"step"}
 
     def magnitudes(self, num_atoms: int, num_steps: int, dtype) -> Magnitudes:
-        """The weights of all steps, where they are known, in a real dtype."""
+        """The weights of all steps in a real dtype, if they are known before the first step."""
         if self.policy is None:
             return Magnitudes(jnp.ones(num_atoms, dtype), None)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), self._known(num_steps))
@@ -67,7 +73,13 @@ class Weighting:
         return Magnitudes(None, jax.vmap(one)(jnp.arange(num_steps, dtype=jnp.int32)))
 
     def context(self, step: Any, chosen: Any = None, coefficients: Any = None) -> Context:
-        """What the policy looks at, from functions that compute it; None in place of the rest."""
+        """The context of a step. Only fields that the policy reads are computed; others are None.
+
+        Args:
+            step: the number of the step.
+            chosen: function without arguments that computes the field ``chosen``.
+            coefficients: function without arguments that computes the field ``coefficients``.
+        """
         seen: list[Any] = [
             chosen() if "chosen" in self.sees else None,
             coefficients() if "coefficients" in self.sees else None,
@@ -82,11 +94,11 @@ class Weighting:
 def as_weighting(
     weights: Any, num_atoms: int, num_steps: int, dtype, *, name: str = "weights"
 ) -> Weighting:
-    """Checks what a solver was given as ``weights``, and casts arrays to the real ``dtype``.
+    """Checks the argument ``weights`` of a solver, and casts arrays to the precision of ``dtype``.
 
     Raises:
-        TypeError: neither an array nor something that can be called; complex numbers.
-        ValueError: a wrong shape, NaN or infinity.
+        TypeError: ``weights`` is neither an array nor a callable, or is complex.
+        ValueError: ``weights`` has a wrong shape, NaN or infinity.
     """
     real = real_dtype(dtype)
     if weights is None:
@@ -98,7 +110,7 @@ def as_weighting(
     if not callable(weights):
         if dataclasses.is_dataclass(weights):
             kind = type(weights).__name__
-            got = f"{kind}, which is neither; of nets.Weights give the values, or net.policy"
+            got = f"{kind}, which is neither; of nets.Weights pass the values, or pass net.policy"
             _checks.fail(
                 TypeError, name, "an array, or a policy that is called with a context", got
             )
@@ -115,7 +127,7 @@ def as_weighting(
 
 
 class _Watched:
-    """A context that notes what is read of it."""
+    """A context that records which of its fields are read."""
 
     def __init__(self, context: Context) -> None:
         self._context, self.read = context, set()
@@ -133,7 +145,7 @@ class _Watched:
 
 
 def _what_it_sees(name: str, policy: Callable, num_atoms: int, dtype) -> frozenset[str]:
-    """Calls a policy without computing anything: which fields it reads, and what it returns."""
+    """Which fields a policy reads. Calls it on abstract values, and checks what it returns."""
     real = real_dtype(dtype)
     read: set[str] = set()
 

@@ -23,8 +23,8 @@ _SECOND_RATE, _SECOND_STRIDE = 360, 4
 class ECG(NamedTuple):
     """Windows of an electrocardiogram, their wavelet coefficients and their measurements.
 
-    A window of norm 1 is ``synthesis @ x``; in mV it is ``scale * (synthesis @ x)``. Numbers of
-    windows are those of `ecg`; `second_ecg` has 26 and 26, in its own units.
+    A window of norm 1 is ``synthesis @ x``; in mV it is ``scale * (synthesis @ x)``. The shapes
+    below are for `ecg`. `second_ecg` has 26 windows of each kind, in the units of its recording.
 
     Attributes:
         A: measurement matrix acting on coefficients, unit columns, shape ``(m, 256)``. On samples
@@ -35,8 +35,8 @@ class ECG(NamedTuple):
         X_test: coefficients of the test windows, norm 1, shape ``(108, 256)``.
         Y_test: their measurements, shape ``(108, m)``.
         levels: wavelet level of each coefficient, shape ``(256,)``, int32: 0 the coarse
-            approximation, 1 the coarsest details, up to 5 the finest; 8, 8, 16, 32, 64, 128 of
-            them.
+            approximation, 1 the coarsest details, up to 5 the finest. Levels 0 to 5 have 8, 8, 16,
+            32, 64 and 128 coefficients.
         scale_train: norm of each training window in mV, shape ``(1092,)``.
         scale_test: norm of each test window in mV, shape ``(108,)``.
         sampling_rate: samples per second, 250.
@@ -61,13 +61,13 @@ class ECG(NamedTuple):
 def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
     """Compressed sensing of a real 10 s electrocardiogram with random measurements.
 
-    The recording is the 12-lead one that pydicom carries among its test files; nothing is
-    downloaded. It is low-passed and decimated from 1 kHz to 250 Hz and cut into windows of 256
-    samples. Training windows start every 16 samples of the first 6.8 s, test windows every 64
-    samples of the 3.2 s that follow; the two parts are filtered apart, so that no test sample
-    reaches a training window. Windows come in order of time and, at each time, in order of the
-    leads. Each is scaled to norm 1 and written as ``synthesis @ x`` in an orthonormal basis of
-    periodised db4 wavelets with 5 levels.
+    The recording has 12 leads and is one of the test files in pydicom, so nothing is downloaded.
+    It is low-passed, decimated from 1 kHz to 250 Hz and cut into windows of 256 samples. Training
+    windows start every 16 samples of the first 6.8 s, and test windows every 64 samples of the
+    3.2 s that follow. The two parts are filtered separately, so no test sample reaches a training
+    window. Windows come in order of time and, at each time, in order of the leads. Each window is
+    scaled to norm 1 and written as ``synthesis @ x`` in an orthonormal basis of periodised db4
+    wavelets with 5 levels.
 
     The measurements are ``y = A x`` without noise, where ``A = Phi @ synthesis`` with its columns
     scaled to norm 1 and the entries of ``Phi`` are independent ``N(0, 1/m)``. Only ``A`` depends
@@ -77,8 +77,8 @@ def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
     recording. Training windows overlap by 94 %, and four of the twelve leads are combinations of
     the others. So a model that does well here may have learned only this heart.
 
-    The low-pass prevents aliasing: 0.03 to 2 % of a lead's variance lies above 125 Hz, and would
-    become noise if every fourth sample were taken without it.
+    The low-pass prevents aliasing. 0.03 to 2 % of a lead's variance lies above 125 Hz. It would
+    become noise if every fourth sample were taken without the low-pass.
 
     Args:
         key: random key, for ``Phi``.
@@ -88,9 +88,9 @@ def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
         The problem, as `ECG`; all its arrays are float32 except ``levels``.
 
     Raises:
-        TypeError: no key, or ``num_measurements`` is not a static int.
-        ValueError: ``num_measurements`` is out of bounds, or the file is not the recording that
-            is expected.
+        TypeError: ``key`` is not a random key, or ``num_measurements`` is not a static int.
+        ValueError: ``num_measurements`` is out of bounds, or the file is not the expected
+            recording.
         ImportError: pydicom or PyWavelets is missing.
         FileNotFoundError: the installed pydicom does not carry the recording.
 
@@ -106,7 +106,7 @@ def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
 
     Source: Mamaghanian, Khaled, Atienza and Vandergheynst, "Compressed sensing for real-time
     energy-efficient ECG compression on wireless body sensor nodes", IEEE Transactions on
-    Biomedical Engineering 58 (2011), for the application; the recording and its use here are this
+    Biomedical Engineering 58 (2011), for the application. The recording and how it is used are this
     library's choice.
     """
     key, num_measurements = _checked(key, num_measurements)
@@ -120,15 +120,15 @@ def ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
 def second_ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
     """`ecg` with another person's recording, to test weights that were learned on the first.
 
-    The recording is a part of PyWavelets, 1024 samples of one lead, so nothing is downloaded. Its
-    rate and its units are not known. A rate of 360 Hz is assumed, at which this heart beats 66
-    times per minute. Its first half is for training and its second half for testing. Each half is
-    converted to 250 Hz separately, and cut into 26 windows of 256 samples, which start every 4
-    samples.
+    The recording has 1024 samples of one lead and is a part of PyWavelets, so nothing is
+    downloaded. Its sampling rate and its units are not known. A rate of 360 Hz is assumed, at which
+    this heart beats 66 times per minute. The first half of the recording is for training and its
+    second half for testing. Each half is converted to 250 Hz separately, and cut into 26 windows of
+    256 samples, which start every 4 samples.
 
-    Windows, wavelets and measurements are those of `ecg`, and the same ``key`` gives the same
-    ``A``, so that weights and estimators of one recording can be used on the other. ``scale_train``
-    and ``scale_test`` are in the units of the recording.
+    Windows, wavelets and measurements are made as in `ecg`, and the same ``key`` gives the same
+    ``A``. So weights and estimators learned on one recording can be used on the other.
+    ``scale_train`` and ``scale_test`` are in the units of the recording.
 
     The recording is short. Each half is 1.4 s long and has one or two heartbeats, so all windows of
     a half are shifts of one piece of signal.
@@ -141,9 +141,9 @@ def second_ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
         The problem, as `ECG`; all its arrays are float32 except ``levels``.
 
     Raises:
-        TypeError: no key, or ``num_measurements`` is not a static int.
-        ValueError: ``num_measurements`` is out of bounds, or the recording is not the one that is
-            expected.
+        TypeError: ``key`` is not a random key, or ``num_measurements`` is not a static int.
+        ValueError: ``num_measurements`` is out of bounds, or the recording is not the expected
+            one.
         ImportError: pydicom or PyWavelets is missing.
 
     Example:
@@ -161,13 +161,13 @@ def second_ecg(key: PRNGKeyArray, *, num_measurements: int = 64) -> ECG:
 
 
 def _checked(key, num_measurements) -> tuple[PRNGKeyArray, int]:
-    """The arguments, and whether all that the recordings need is there, before any work."""
+    """Checks the arguments and that the needed packages are installed, before any work."""
     key = _checks.prng_key("key", key)
     num_measurements = _checks.static_int(
         "num_measurements", num_measurements, minimum=1, maximum=_WINDOW
     )
     try:
-        # Not used here, but by the helpers below: what is missing is named before any work.
+        # The helpers below use them. A missing package is thus named before any work.
         import pydicom  # noqa: F401
         import pywt  # noqa: F401
     except ImportError as error:
@@ -186,7 +186,7 @@ def _measured(
     leads: tuple[str, ...],
     rate: float,
 ) -> ECG:
-    """The problem of these windows, of the leads in turn."""
+    """The problem that has these windows, which come from the leads in turn."""
     basis, levels = _wavelet_basis()
     (X_train, scale_train), (X_test, scale_test) = (
         _unit_coefficients(windows, basis) for windows in (train, test)
@@ -241,7 +241,7 @@ def _recording() -> tuple[np.ndarray, tuple[str, ...], float]:
 
 
 def _second_recording() -> np.ndarray:
-    """The other recording, shape (1024, 1), in units that are not told."""
+    """The other recording, shape (1024, 1), in unknown units."""
     import pywt.data
 
     signal = np.asarray(pywt.data.ecg(), np.float64)
@@ -256,7 +256,7 @@ def _second_recording() -> np.ndarray:
 
 
 def _resample(signals: np.ndarray) -> np.ndarray:
-    """From 360 to 250 Hz along axis 0; beyond the ends the signal goes on as a line."""
+    """From 360 to 250 Hz along axis 0; beyond its ends the signal continues as a straight line."""
     from scipy.signal import resample_poly
 
     return resample_poly(signals, 1000 // _DECIMATION, _SECOND_RATE, axis=0, padtype="line")

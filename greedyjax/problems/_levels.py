@@ -49,10 +49,10 @@ def sparse_in_levels(
     entries of ``e`` are independent, normal (circular complex normal for a complex ``A``) and of
     variance ``noise**2 / m``, so that ``||e||`` is about ``noise``.
 
-    The signals are independent of each other: slices of ``Y`` and ``X`` are the training,
-    validation and test sets of one matrix and one level. The defaults are the paper's problem for
-    OMP-Net, in its order: 1024 signals to train on, then 512 to validate; its problem for IHT-Net
-    has ``num_measurements=36``.
+    The signals are independent of each other, so slices of ``Y`` and ``X`` can be the training,
+    validation and test sets for one matrix and one level. The defaults are the paper's problem for
+    OMP-Net, in the paper's order: 1024 signals to train on, then 512 to validate. The paper's
+    problem for IHT-Net has ``num_measurements=36``.
 
     Args:
         key: random key.
@@ -70,8 +70,8 @@ def sparse_in_levels(
         The problem, as `Levels`.
 
     Raises:
-        TypeError: no key, a size is not a static int, ``noise`` not a real number, or ``matrix``
-            no function.
+        TypeError: ``key`` is not a random key, a size is not a static int, ``noise`` is not a real
+            number, or ``matrix`` is not a function.
         ValueError: a size or ``noise`` is out of bounds, or ``matrix`` does not return finite
             numbers of shape ``(m, n)``.
 
@@ -118,7 +118,8 @@ def _drawn(level_key, signals_key, A, noise_norm, sizes: tuple[int, int, int]) -
     num_measurements, num_atoms = A.shape
     atoms = jnp.arange(num_atoms, dtype=jnp.int32)
     support = jnp.sort(jax.random.permutation(level_key, atoms)[:level_size])
-    # Real and imaginary parts share the variance of a complex normal: E|e_k|^2 is that of a real.
+    # The real and the imaginary part of a complex normal share its variance. So E|e_k|^2 is the
+    # same for real and for complex noise.
     spread = (noise_norm / num_measurements**0.5).astype(A.dtype)
 
     def draw(key):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from greedyjax import _checks
 from greedyjax.linalg.operators import dense, unit_columns
 
-# Up to here (frequency * column) fits in int32, which JAX's default integers are.
+# Up to this size (frequency * column) fits in int32, the default integer type of JAX.
 _LARGEST_FOURIER_SIZE = 2**16
 
 
@@ -39,7 +39,8 @@ def partial_fourier(
         The matrix, shape ``(m, n)``; complex64 for float32, complex128 for float64.
 
     Raises:
-        TypeError: no key, a size is not a static int, or ``dtype`` is not float32 or float64.
+        TypeError: ``key`` is not a random key, a size is not a static int, or ``dtype`` is not
+            float32 or float64.
         ValueError: a size is out of bounds.
 
     Example:
@@ -71,8 +72,8 @@ def _rows_of_dft(key, num_measurements: int, num_atoms: int, dtype) -> Complex[A
     frequencies = jnp.arange(-highest, highest + 1, dtype=jnp.int32)
     frequencies = jnp.sort(jax.random.permutation(key, frequencies)[:num_measurements])
     columns = jnp.arange(num_atoms, dtype=jnp.int32)
-    # Whole turns are dropped in exact integers: hundreds of them would cost float32 three digits
-    # of the angle.
+    # Integer arithmetic drops whole turns exactly. Hundreds of turns would cost float32 three
+    # digits of the angle.
     turns = jnp.mod(frequencies[:, None] * columns[None, :], num_atoms).astype(dtype) / num_atoms
     angle = -2 * jnp.pi * turns
     return lax.complex(jnp.cos(angle), jnp.sin(angle)) / num_measurements**0.5
@@ -97,7 +98,8 @@ def gaussian(
         The matrix, shape ``(m, n)``, of type ``dtype``.
 
     Raises:
-        TypeError: no key, a size is not a static int, or ``dtype`` is not float32 or float64.
+        TypeError: ``key`` is not a random key, a size is not a static int, or ``dtype`` is not
+            float32 or float64.
         ValueError: a size is smaller than 1.
 
     Example:

@@ -1,7 +1,7 @@
-"""The solvers: methods as values, what runs them, and a function for each.
+"""The solvers: methods as values, functions that run any method, and a function for each method.
 
-Write an algorithm of your own as a `Method`; `recover`, `recover_batch` and
-`greedyjax.nets.Unrolled` take it as they take `OMP`.
+Write an algorithm of your own as a `Method`. Then `recover`, `recover_batch` and
+`greedyjax.nets.Unrolled` take it like `OMP`.
 """
 
 from greedyjax._types import static

@@ -41,8 +41,8 @@ def omp_batch(
     use `greedyjax.streaming.recover`.
 
     Args:
-        A: matrix of shape ``(m, n)``, an operator, or the `greedyjax.dictionary` of either, which
-            is not prepared again in each call.
+        A: matrix of shape ``(m, n)``, an operator, or the `greedyjax.dictionary` of either. A
+            dictionary is not prepared again in each call.
         Y: measurements, one signal per row, shape ``(num, m)``.
         sparsity: largest number of atoms, static, between 1 and ``min(m, n)``.
         weights: real, shape ``(n,)``, or one row per step, ``(sparsity, n)``, or a
@@ -72,7 +72,7 @@ def omp_batch(
 
     References:
         Rubinstein, Zibulevsky and Elad, "Efficient implementation of the K-SVD algorithm using
-        batch orthogonal matching pursuit", 2008; and those of `omp`.
+        batch orthogonal matching pursuit", 2008; and the references of `omp`.
     """
     tolerance = tolerance_given(rtol, atol)
     method = OMP(sparsity, **tolerance, fit=LeastSquares(penalty), structure=structure)
@@ -104,7 +104,7 @@ def iht_batch(
         weights: real, shape ``(n,)`` or ``(num_steps, n)``, or a `greedyjax.policies.Policy`; only
             magnitudes matter. None means ones.
         debias: static; True ends with least squares on the entries kept, as in `iht`.
-        penalty: of that fit, shape ``(n,)``. None means 0.
+        penalty: ridge penalty of that fit, shape ``(n,)``. None means 0.
         batch_size: number of signals in a block, static; None means that the library chooses.
         structure: which atoms are chosen together, as in the function for one signal.
 
@@ -123,7 +123,7 @@ def iht_batch(
         [[0.0, 2.0, 0.0], [2.0, 0.0, 0.0]]
 
     References:
-        Those of `iht`.
+        As for `iht`.
     """
     method = IHT(
         sparsity,
@@ -173,7 +173,7 @@ def niht_batch(
         [[1], [0]]
 
     References:
-        Those of `niht`.
+        As for `niht`.
     """
     method = NIHT(sparsity, num_steps, structure=structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
@@ -220,7 +220,7 @@ def htp_batch(
         [[1], [0]]
 
     References:
-        Those of `htp`.
+        As for `htp`.
     """
     method = HTP(sparsity, num_steps, step_size, fit=LeastSquares(penalty), structure=structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
@@ -265,7 +265,7 @@ def subspace_pursuit_batch(
         [[1], [0]]
 
     References:
-        Those of `subspace_pursuit`.
+        As for `subspace_pursuit`.
     """
     method = SubspacePursuit(sparsity, num_steps, LeastSquares(penalty), structure)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)
@@ -312,7 +312,7 @@ def cosamp_batch(
         [[1], [0]]
 
     References:
-        Those of `cosamp`.
+        As for `cosamp`.
     """
     method = CoSaMP(sparsity, num_steps, LeastSquares(penalty), structure, debias)
     return recover_batch(method, A, Y, weights=weights, batch_size=batch_size)

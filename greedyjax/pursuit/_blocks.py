@@ -1,4 +1,4 @@
-"""Very many signals, one matrix: the one driver of blocks."""
+"""Recovery of very many signals with one matrix, in blocks."""
 
 import dataclasses
 import sys
@@ -28,22 +28,25 @@ from greedyjax.pursuit._problem import EXACT, Tolerance, problem_of
 from greedyjax.pursuit._recover import checked, recovery, solve, system_for, without_zeros
 from greedyjax.pursuit._turns import turns_of
 from greedyjax.pursuit.fits import GramMatrix, LeastSquares
+from greedyjax.pursuit.fits._gram_matrix import rows_read
 from greedyjax.pursuit.fits._nonnegative import NonNegativeGram, NonNegativeLeastSquares
 from greedyjax.structures import NonNegative, Plain
 
-# Nanoseconds of a processor, as benchmarks/plan_grid.py fits them; see `plan`.
+# Nanoseconds on one processor, fitted by benchmarks/plan_grid.py; see `plan`.
 _GRAM_ATOM, _RESIDUAL_STEP, _MULTIPLICATION = 3.72, 694.0, 0.0417
+# Numbers that a GPU could read or write in the same time; see `plan`.
+_GPU_GRAM_PASSES, _GPU_RESIDUAL_PASSES, _GPU_BASIS_PASSES, _GPU_MULTIPLICATION = 17, 7, 5, 0.05
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How `recover_batch` goes about it.
+    """How `recover_batch` computes its answers.
 
     Attributes:
-        by_gram: the form of a step of OMP.
-        batch_size: the signals in a block.
-        dense: whether answers have their zeros.
+        by_gram: whether steps of OMP use the Gram matrix in place of residuals.
+        batch_size: the number of signals in a block.
+        dense: whether answers contain their zeros.
     """
 
     by_gram: bool
@@ -60,32 +63,32 @@ def recover_batch(
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     batch_size: int | None = None,
 ) -> Recovery:
-    """`recover` of many signals with one matrix, by any hard method.
+    """`recover` for many signals with one matrix, by any hard method.
 
-    The answers are those of ``jax.vmap(recover)``, up to rounding. They come in blocks of signals,
-    so that memory is bounded whatever ``num`` is, and what depends on the matrix alone is computed
-    once. `OMP` works on the residuals, or on the Gram matrix where that costs less (see
-    ``greedyjax.pursuit.plan``); a block in which atoms are so close to dependent that a Gram matrix
-    would lose them to rounding is done again by residuals.
+    The answers are those of ``jax.vmap(recover)``, up to rounding. Signals are solved in blocks, so
+    that memory is limited whatever ``num`` is. Everything that depends only on the matrix is
+    computed once. `OMP` uses the residuals, or the Gram matrix if that costs less (see
+    ``greedyjax.pursuit.plan``). If the atoms of a block are so nearly dependent that a Gram matrix
+    is not accurate enough, the block is solved again by residuals.
 
-    Signals from a file or larger than the device's memory, and all processors of a CPU at once:
-    `greedyjax.streaming.recover`.
+    If signals are in a file, or do not fit into memory, or if all processors of a CPU should work,
+    use `greedyjax.streaming.recover`.
 
     Args:
         method: a `greedyjax.pursuit.Method`.
-        A: matrix of shape ``(m, n)``, an operator, or `greedyjax.dictionary` of either, which
-            saves preparing it again from call to call.
-        Y: measurements, one signal a row, shape ``(num, m)``; ``(num, m, L)`` where the structure
-            is `greedyjax.structures.SharedSupport`.
+        A: matrix of shape ``(m, n)``, an operator, or the `greedyjax.dictionary` of either. A
+            dictionary is not prepared again in each call.
+        Y: measurements, one signal per row, shape ``(num, m)``; ``(num, m, L)`` if the structure is
+            `greedyjax.structures.SharedSupport`.
         weights: as for `recover`.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
 
     Returns:
         A `Recovery` whose fields have a leading axis of ``num``.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -107,28 +110,29 @@ def encode(
     weights: Float[ArrayLike, "*num_steps n"] | Policy | None = None,
     batch_size: int | None = None,
 ) -> Codes:
-    """`recover_batch` whose answers are sparse: the atoms of each signal and their coefficients.
+    """`recover_batch` with sparse answers: the atoms of each signal and their coefficients.
 
-    Nothing of shape ``(num, n)`` is formed, and memory beside ``A`` grows with ``num`` times the
+    No array of shape ``(num, n)`` is formed, and memory beside ``A`` grows with ``num`` times the
     sparsity. With several dictionaries, ``A`` of shape ``(d, m, n)`` and ``Y`` of shape
     ``(d, num, m)``, use ``jax.vmap(partial(encode, method))(A, Y)``.
 
-    A signal that has NaN or infinity in it does not stop the others: it gets no atoms, and -1 for
+    A signal with NaN or infinity does not stop the others. It gets no atoms, and -1 for
     ``num_steps`` and ``status``. `Codes.bad` lists such signals.
 
     Args:
         method: a `greedyjax.pursuit.Method`, such as ``OMP(sparsity=8)``.
-        A: as for `recover_batch`, and so are the arguments below.
-        Y: measurements, one signal a row, shape ``(num, m)``; ``(num, m, L)`` for snapshots.
+        A: as for `recover_batch`, as are the arguments below.
+        Y: measurements, one signal per row, shape ``(num, m)``; ``(num, m, L)`` for snapshots.
         weights: as for `recover`.
-        batch_size: signals in a block, static; None chooses.
+        batch_size: number of signals in a block, static; None means that the library chooses.
 
     Returns:
         `Codes`, whose ``dense(n)`` is the ``x`` of `recover_batch`.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges; NaN or infinity in anything but ``Y``.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape or is out of range; or an argument other than
+            ``Y`` has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -143,7 +147,7 @@ def encode(
     Y, bad = _without_bad(Y)
     codes = _in_batches(method, A, Y, weights, batch_size, dense=False)
     if _checks.is_traced(codes.residual_norm):
-        bad = jnp.isnan(codes.residual_norm)  # What NaN does to a signal it does to no other.
+        bad = jnp.isnan(codes.residual_norm)  # A NaN in one signal changes no other signal.
     if bad is None:
         return codes
     of_each = lambda values: jnp.expand_dims(bad, tuple(range(1, values.ndim)))
@@ -157,10 +161,13 @@ def encode(
 
 
 def _without_bad(Y: Any) -> tuple[Any, Any]:
-    """Known signals of which those with NaN or infinity are 0, and which ones these are, if any."""
+    """Signals with 0 in place of bad signals, and which signals are bad, or None.
+
+    A signal is bad if it has NaN or infinity. Traced signals are returned unchanged.
+    """
     values = _checks.as_array("Y", Y)
     if values.ndim < 2 or not jnp.issubdtype(values.dtype, jnp.inexact):
-        return Y, None  # Somebody else says what is wrong.
+        return Y, None  # A later check raises the error.
     if _checks.is_traced(Y) or _checks.all_finite(Y):
         return Y, None
     bad = ~jnp.all(jnp.isfinite(values), axis=tuple(range(1, values.ndim)))
@@ -220,7 +227,7 @@ def _recover_batch(
         return lax.cond(states.accurate, fitted, lambda: by_residuals(Y))
 
     def projected(Y):
-        # In one product for many signals, each at its own unit scale.
+        # One product serves many signals, each at its own unit scale.
         units = power_of_two(Y, axis=-1)[:, None]
         projections = lax.stop_gradient(_projections(system.atoms, in_units(Y, units)))
         return in_blocks(block, plan.batch_size, Y, projections)
@@ -252,7 +259,8 @@ def _plan_for(method: Method, A: Any, Y: Any, tolerance: Tolerance) -> Plan:
     has_gram = isinstance(A, Dictionary) and A.gram is not None
     if not has_gram and not isinstance(A.A if isinstance(A, Dictionary) else A, (Dense, jax.Array)):
         return Plan(False, batch_that_fits(3 * n + 4 * m * method.sparsity, Y.dtype))
-    # Of a number that nobody knows before the program runs (`jax.export`), many.
+    # If the number of signals is only known when the program runs (`jax.export`), it counts as
+    # large.
     num = Y.shape[0] if isinstance(Y.shape[0], int) else sys.maxsize
     return plan(
         m, n, method.sparsity, num, itemsize,
@@ -271,29 +279,43 @@ def plan(
     gram_serves: bool,
     backend: str,
 ) -> Plan:
-    """The cost rule of OMP: the form that takes less time, by a model of both.
+    """The cost rule of OMP: the form that takes less time, according to a model of both forms.
 
     With ``k`` the sparsity, a signal takes
 
         gram:       k GRAM_ATOM n  +  MULTIPLICATION m n^2 / num
         residuals:  k (RESIDUAL_STEP + MULTIPLICATION m n)
 
-    where the last term of the first is the Gram matrix, and is 0 where that is there. Constants are
-    those of a CPU, fitted to a grid of sizes by ``benchmarks/plan_grid.py``, which judges the rule
-    on others. A GPU multiplies far more per number read: there residuals cost ``2 m n`` operations,
-    and the Gram form ``n k / 2`` numbers of 16 operations each. Past half of ``m`` atoms are close
-    to dependent, and rounding would send blocks back to residuals.
+    The last term of the first line is the cost of the Gram matrix, which is 0 if the matrix exists
+    already. The constants are for a CPU. ``benchmarks/plan_grid.py`` fits them to a grid of sizes,
+    and tests the rule on other sizes.
 
-    A block of the Gram form keeps ``n sparsity`` numbers per signal in reach of a processor's
-    cache, but is large enough that starting the operations of a step is not all that it costs.
+    A GPU spends its time on reading and writing numbers. Counted in numbers, a signal costs
+
+        gram:       k n (17 + d)  +  m n^2 / (20 num)
+        residuals:  k (7 n + m n / 20 + 5 k m)
+
+    where ``d`` is the mean number of rows of ``n`` numbers that a step reads. Twenty
+    multiplications of a matrix product take as long as one number read. The other constants count
+    the passes over such arrays, in a profile on an H200. ``benchmarks/gpu.py`` times both forms.
+
+    With more than ``m / 2`` atoms, atoms are nearly dependent, and rounding would send blocks back
+    to residuals. So then the form by residuals is used.
+
+    In the Gram form, a block is so small that its ``n sparsity`` numbers per signal stay in the
+    cache of a processor. It is large enough that the overhead of starting operations does not
+    dominate.
     """
     by_residuals = Plan(False, block_that_fits(itemsize * (3 * n + 4 * m * sparsity), backend))
     if backend == "cpu":
         product = _MULTIPLICATION * m * n
         saved = sparsity * (_RESIDUAL_STEP + product - _GRAM_ATOM * n)
-        matrix = product * n
     else:
-        saved, matrix = sparsity * (2 * m * n - 8 * n * sparsity), 2 * m * n * n
+        product = _GPU_MULTIPLICATION * m * n
+        of_gram = n * (_GPU_GRAM_PASSES * sparsity + rows_read(sparsity))
+        of_residuals = _GPU_RESIDUAL_PASSES * n + product + _GPU_BASIS_PASSES * sparsity * m
+        saved = sparsity * of_residuals - of_gram
+    matrix = product * n
     pays = saved > 0 and (has_gram or num * saved > matrix)
     fits = has_gram or n * n * itemsize <= GRAM_BYTES
     if gram_serves and 2 * sparsity <= m and pays and fits:

@@ -1,4 +1,4 @@
-"""How many signals to work on at a time, and how they are cut into blocks."""
+"""The number of signals that are solved at a time, and how signals are cut into blocks."""
 
 import math
 from typing import Any
@@ -14,19 +14,19 @@ _DEVICE_BYTES = 2**31
 
 
 def batch_that_fits(numbers_per_signal: int, dtype) -> int:
-    """How many signals to work on at a time, each with so many numbers of a dtype."""
+    """The number of signals in a block, if a signal needs this many numbers of a dtype."""
     return block_that_fits(numbers_per_signal * jnp.dtype(dtype).itemsize, jax.default_backend())
 
 
 def block_of_gram(bytes_per_signal: int, backend: str) -> int:
-    """The same for OMP by a Gram matrix: as much as stays in reach of a processor's cache."""
+    """The same for OMP by a Gram matrix, where a block should stay in a processor's cache."""
     if backend != "cpu":
         return block_that_fits(bytes_per_signal, backend)
     return min(max(_power_of_two_below(_CACHE_BYTES / bytes_per_signal), 4), 32)
 
 
 def block_that_fits(bytes_per_signal: int, backend: str) -> int:
-    """`batch_that_fits` of bytes, on a backend."""
+    """`batch_that_fits` for a number of bytes, on a backend."""
     room = 8 * _CACHE_BYTES if backend == "cpu" else _DEVICE_BYTES
     return max(_power_of_two_below(room / bytes_per_signal), 32)
 
@@ -36,24 +36,28 @@ def _power_of_two_below(number: float) -> int:
 
 
 def in_rows(Y: Any, snapshots: bool) -> tuple[Any, tuple[int, ...]]:
-    """Signals of any leading shape as one signal per row, and that shape, which is () for one."""
+    """Signals as rows, and their leading shape, which is () for one signal."""
     lead = Y.shape[: Y.ndim - 1 - snapshots]
     return Y.reshape(-1, *Y.shape[len(lead) :]), lead
 
 
 def in_blocks(solve, size: int, *rows: Any) -> Any:
-    """Applies ``solve`` to blocks of rows, one row a signal; zeros fill up the last block.
+    """Applies ``solve`` to blocks of rows, one row per signal. Zeros fill up the last block.
 
-    ``rows`` are arrays, of which the first says where the rows lie, or trees of arrays.
+    ``rows`` are arrays or trees of arrays. The first one determines how rows are spread over
+    devices.
 
-    A block has ``size`` rows of each device that the rows may be spread over, those that lie there.
-    The number of rows may be a symbolic dimension, as in `jax.export`; so may be that of a block.
+    A block has at most ``size`` rows from each device over which the rows may be spread. It has no
+    more rows than the same number of blocks needs, so that few zeros are added. The number of rows
+    and the size of a block may be symbolic dimensions, as in `jax.export`.
     """
     num, devices = rows[0].shape[0], num_parts(rows[0])
     parts = math.gcd(devices, num) if devices > 1 else 1
     each = num // parts
     size = core.min_dim(size, core.max_dim(each, 1))
     blocks = -(-each // size)
+    if isinstance(blocks, int) and blocks > 0:
+        size = -(-each // blocks)
 
     def cut(rows):
         of_parts = rows.reshape(parts, each, *rows.shape[1:])

@@ -19,16 +19,16 @@ from greedyjax.pursuit._refit import GaussianPrior
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)  # Hashed by identity, as jit asks.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)  # Hashed by identity, which jit needs.
 class Hardened:
     """Maps measurements ``(..., m)`` to signals ``(..., n)`` by a hard solver with fixed weights.
 
     Attributes:
         method: the hard method.
         A: matrix, shape ``(m, n)``, or an operator.
-        policy: what it takes as ``weights=``.
-        prior: by which all coefficients are fitted once the atoms are chosen, or None.
-        function: a solver of the user's in place of the method, or None.
+        policy: the argument ``weights=`` of the method.
+        prior: prior for a last fit of all coefficients once the atoms are chosen, or None.
+        function: the user's own solver in place of the method, or None.
     """
 
     method: Method
@@ -41,7 +41,7 @@ class Hardened:
     def of(
         cls, method: Method, solver: Any, A: Any, policy: Any, prior: GaussianPrior | None = None
     ) -> "Hardened":
-        """That of a method, or of another solver with the same weights."""
+        """Makes it for a method, or for another ``solver`` with the same weights."""
         m, n = A.shape
         if prior is not None:
             _checks.instance("prior", prior, GaussianPrior, "greedyjax.GaussianPrior")
@@ -76,7 +76,7 @@ class Hardened:
 
 
 def _described(policy: Any) -> str:
-    """What weights are, and how many numbers there are of them."""
+    """A description of weights: their shape, or the name of a policy and its size."""
     if not callable(policy):
         return f"weights of shape {jnp.shape(policy)}"
     if isinstance(policy, ByIdentity):
@@ -88,7 +88,7 @@ def _described(policy: Any) -> str:
 @jax.jit
 @on_any_mesh(rows=(1,))
 def _by_function(hardened: Hardened, Y: Array) -> Recovery:
-    """Signal by signal under vmap, in blocks that bound the memory."""
+    """Recovers signal by signal under vmap, in blocks that limit the memory."""
     assert hardened.function is not None
     solver: Any = hardened.function.value
     A, sparsity = hardened.A, hardened.method.sparsity

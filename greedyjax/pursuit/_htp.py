@@ -1,4 +1,4 @@
-"""Hard thresholding pursuit, hard and soft: IHT whose every step ends with least squares."""
+"""Hard thresholding pursuit, hard and soft: IHT in which every step ends with least squares."""
 
 from typing import Any
 

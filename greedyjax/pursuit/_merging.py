@@ -19,7 +19,7 @@ from greedyjax.structures import Plain
 
 
 class Iterate(NamedTuple):
-    """Coefficients over unit columns, by parts, what they leave, and the rows that chose them."""
+    """Coefficients over unit columns, by parts, their residual, and the rows that chose them."""
 
     x: Float[Array, "parts *snapshots n"]
     residual: Float[Array, "parts *snapshots m"]
@@ -27,7 +27,7 @@ class Iterate(NamedTuple):
 
 
 class Iterates(NamedTuple):
-    """Where the steps are, and the iterate of least residual so far."""
+    """The present iterate, and the iterate with the smallest residual so far."""
 
     now: Iterate
     best: Iterate
@@ -37,17 +37,17 @@ class Iterates(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Merging(Method):
-    """What the two share: each step merges candidates to the atoms kept, fits, and keeps the best.
+    """What both share: each step merges candidates with the kept atoms, fits, and keeps the best.
 
-    The answer is the first iterate of least residual; of residuals that differ by rounding the
-    first is least. Weights can make a step raise the residual on the way to a better one, so that
-    subspace pursuit is not stopped there, as it was first published to be.
+    The answer is the first iterate with the smallest residual. Of residuals that differ by
+    rounding, the first counts as the smallest. With weights, a step can raise the residual on the
+    way to a better answer. So subspace pursuit does not stop there, unlike the published algorithm.
 
     Attributes:
-        sparsity: atoms kept.
+        sparsity: number of kept atoms, or of kept candidates if there is a structure.
         num_steps: number of steps.
-        fit: of the merged atoms.
-        structure: what is chosen together; atoms above are then candidates.
+        fit: fit of the merged atoms.
+        structure: which atoms are chosen together.
     """
 
     sparsity: int = static()
@@ -55,26 +55,27 @@ class _Merging(Method):
     fit: LeastSquares = LeastSquares()
     structure: Any = Plain()
 
-    #: How many atoms join those kept, for each atom kept.
+    #: The number of merged candidates for each kept atom.
     candidates = 1
-    #: Whether the atoms kept are fitted again, or keep the coefficients they had among all merged.
+    #: Whether kept atoms are fitted again. If not, they keep their coefficients from the fit of all
+    #: merged atoms.
     refits = True
-    #: The same for the answer.
+    #: Whether the atoms of the answer are fitted again.
     refits_last = True
 
     def checked(self, shape: tuple[int, int], dtype) -> "_Merging":
-        """At least one step."""
+        """The method with its settings checked; it has at least one step."""
         check_at_once(self.fit)
         num_steps = _checks.static_int("num_steps", self.num_steps, minimum=1)
         return dataclasses.replace(super().checked(shape, dtype), num_steps=num_steps)
 
     def footprint(self, shape: tuple[int, int]) -> int:
-        """Scores, and a basis of the merged atoms."""
+        """The numbers of the scores, and of a basis of the merged atoms."""
         merged = (1 + self.candidates) * self.sparsity * self.structure.shape(shape[1])[1]
         return 3 * shape[1] + 4 * merged * (shape[0] + merged)
 
     def init(self, problem: Problem, turn) -> Iterates:
-        """The atoms of the largest correlations, fitted if the steps do so."""
+        """The state with the atoms of the largest correlations, fitted if steps fit kept atoms."""
         n, x = problem.shape[1], problem.zeros()
         known = Known(lambda: jnp.zeros(n, x.dtype), lambda: problem.sizes(x))
         correlations = problem.correlations(problem.y)
@@ -85,7 +86,7 @@ class _Merging(Method):
         return Iterates(start, start, jnp.asarray(False))
 
     def step(self, problem: Problem, state: Iterates, turn):
-        """Merges, fits and keeps."""
+        """Merges candidates, fits all merged atoms, and keeps the best."""
         n, dtype = problem.shape[1], problem.y.dtype
         now, best, _ = state
         known = Known(lambda: now.rows.union(n, dtype), lambda: problem.sizes(now.x))
@@ -104,7 +105,7 @@ class _Merging(Method):
         new = Iterate(x, residual, rows)
         # If the rows span all measurements, residuals are rounding, and must not decide.
         nothing = 64 * eps(dtype) * norm(problem.y)
-        # Not `>=`: a NaN must show.
+        # Not `>=`, so that a NaN is passed on.
         better = ~(norm(residual) >= norm(best.residual) - nothing)
         if not self.refits:
             better |= turn.step == 0  # In the first step there is no earlier iterate.
@@ -113,7 +114,7 @@ class _Merging(Method):
         return Iterates(new, best, moved <= eps(dtype) ** 0.5 * size), (merging, keeping)
 
     def answer(self, problem: Problem, state: Iterates) -> Answer:
-        """The iterate of least residual."""
+        """The iterate with the smallest residual."""
         x, residual, rows = state.best
         if self.refits_last and not self.refits:
             x, residual = self.fit.solve(problem, rows)
@@ -133,16 +134,16 @@ class _Merging(Method):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SubspacePursuit(_Merging):
-    """Subspace pursuit: as many candidates as atoms are kept, which are then fitted again."""
+    """Subspace pursuit: as many candidates as kept atoms, and kept atoms are fitted again."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CoSaMP(_Merging):
-    """CoSaMP: twice as many candidates, and the atoms kept keep the coefficients that they have.
+    """CoSaMP: twice as many candidates, and kept atoms keep their coefficients.
 
     Attributes:
-        debias: whether the answer fits them again.
+        debias: whether the answer fits the kept atoms again.
     """
 
     debias: bool = static(default=False)
@@ -152,10 +153,10 @@ class CoSaMP(_Merging):
 
     @property
     def refits_last(self) -> bool:
-        """At the end, if asked to."""
+        """Whether the atoms of the answer are fitted again: with ``debias``."""
         return self.debias
 
     def checked(self, shape: tuple[int, int], dtype) -> "_Merging":
-        """A flag is one."""
+        """The method with its settings checked."""
         _checks.flag("debias", self.debias)
         return super().checked(shape, dtype)

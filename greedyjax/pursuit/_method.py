@@ -1,4 +1,4 @@
-"""What a method is: `init`, `step` and `answer`, and the one scan that runs them all."""
+"""The base class of methods, with `init`, `step` and `answer`, and the scan that runs them."""
 
 import abc
 import dataclasses
@@ -15,55 +15,57 @@ from greedyjax.pursuit._problem import Answer, Problem, System
 from greedyjax.pursuit._turns import Choice, Turn, Turns
 from greedyjax.structures import Plain, Structure, check_structure
 
-# What `typing.Self` says, which beartype reads in classes alone, and the tests check functions.
+# This stands for `typing.Self`. The tests check functions with beartype, which understands
+# `typing.Self` only in classes.
 Own = TypeVar("Own", bound="Method")
 
 
 class Method(abc.ABC):
     """A greedy algorithm as a value: a frozen dataclass that JAX knows as a pytree.
 
-    Settings that set shapes or choose code are static fields, numbers are leaves. Three functions
-    make an algorithm, `init`, `step` and `answer`; the hard solver, its soft twin, the network, the
-    losses and the batch are all made from them. Two equal methods share one compilation.
+    Settings that determine shapes or code are static fields, and numbers are leaves. An algorithm
+    defines three functions: `init`, `step` and `answer`. The hard solver, its soft twin, the
+    network, the losses and the batch functions are all made from them. Two equal methods share one
+    compilation.
     """
 
-    #: How many steps there are, and how many atoms at most: static fields, or properties.
+    #: The number of steps, and the largest number of atoms: static fields, or properties.
     num_steps: int
     sparsity: int
 
     @abc.abstractmethod
     def init(self, problem: Problem, turn: Turn) -> Any:
-        """The state before any step: a pytree of arrays. ``turn`` is that of the first step."""
+        """The state before the first step, a pytree of arrays. ``turn`` is the first turn."""
 
     @abc.abstractmethod
     def step(self, problem: Problem, state: Any, turn: Turn) -> tuple[Any, tuple[Choice, ...]]:
-        """The next state, of the same form, and the choices that were made on the way."""
+        """The next state, of the same form, and the choices that the step made."""
 
     @abc.abstractmethod
     def answer(self, problem: Problem, state: Any) -> Answer:
-        """What the state means."""
+        """The answer that the state stands for."""
 
-    # What follows has defaults that most methods keep.
+    # Everything below has a default that most methods keep.
 
-    #: The residual that counts as an answer, relative to ``y`` and in its units; None means 0.
+    #: Norm of the residual at which a signal stops: relative to ``y``, and absolute; None means 0.
     rtol: Any = None
     atol: Any = None
     #: Whether steps multiply by ``A`` itself, which is then brought to unit scale.
     uses_matrix = False
-    #: Whether steps read columns at norm 1, whose norms a matrix-free operator then has to know.
+    #: Whether steps read columns of norm 1. A matrix-free operator then has to know its norms.
     uses_columns = True
-    #: Whether steps choose by rows, or by masks alone, which a gate can give as well.
+    #: Whether steps choose by rows. If they choose only by masks, a gate is enough.
     uses_rows = True
-    #: What is chosen together; a field, where a method takes one.
+    #: Which atoms are chosen together; a field, if a method has this setting.
     structure: Any = Plain()
 
     @property
     def uses_gram(self) -> bool:
-        """Whether steps read the Gram matrix of those columns: what the field ``fit`` does."""
+        """Whether steps read the Gram matrix of these columns, as the field ``fit`` says."""
         return getattr(self._fit, "uses_gram", False)
 
     def most(self, shape: tuple[int, int]) -> int:
-        """The largest sparsity for a matrix: no more atoms can be independent than it has rows."""
+        """The largest sparsity for a matrix, which has no more independent atoms than rows."""
         num, width = self.structure.shape(shape[1])
         return min(num, max(shape[0] // width, 1))
 
@@ -92,13 +94,13 @@ class Method(abc.ABC):
         return own._with(sparsity=sparsity, fit=fit and fit.checked(shape[1]))
 
     def prepared(self: Own, system: System) -> Own:
-        """The method with what depends on the matrix alone, once for all signals."""
+        """The method with everything that depends only on the matrix, computed once."""
         if self._fit is None or not self.uses_columns:
             return self
         return self._with(fit=self._fit.prepared(system))
 
     def within(self: Own, shape: tuple[int, int]) -> Own:
-        """The method for a smaller matrix, with no more atoms than that allows."""
+        """The method for a smaller matrix, with no more atoms than that matrix allows."""
         return self._with(sparsity=min(self.sparsity, self.most(shape)))
 
     @property
@@ -106,19 +108,19 @@ class Method(abc.ABC):
         return getattr(self, "fit", None)
 
     def _with(self: Own, **changes: Any) -> Own:
-        """With other values of those fields that the method has."""
+        """The method with other values, for the given fields that it has."""
         fields = {field.name for field in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
         known = {name: value for name, value in changes.items() if name in fields}
         return dataclasses.replace(self, **known)  # pyright: ignore[reportArgumentType]
 
     def footprint(self, shape: tuple[int, int]) -> int:
-        """About how many numbers a step reads and writes for one signal, to size blocks by."""
+        """About how many numbers a step reads and writes for one signal, to size blocks."""
         return 4 * shape[1]
 
     def all_steps(self, problem: Problem, turns: Turns) -> tuple[Any, Any] | None:
-        """The last state, and the state after each step, stacked, by a derivative of its own.
+        """The last state, and the stacked states after each step, with a derivative of its own.
 
-        None means that steps are scanned, and differentiated as they stand.
+        None means that steps are scanned, and differentiated by JAX.
         """
         del problem, turns
 
@@ -131,17 +133,18 @@ def run(
     of_states: Callable[[Any], Any] | None = None,
     of_choices: Callable[[tuple[Choice, ...]], Any] | None = None,
 ) -> tuple[Any, Any, Any]:
-    """All steps of a method on one signal.
+    """Runs all steps of a method on one signal.
 
     Args:
-        method: checked and prepared.
-        problem: one signal's.
-        turns: of its steps.
-        of_states: what to record of the state after each step.
-        of_choices: what to record of the choices of each step.
+        method: the method, checked and prepared.
+        problem: the problem of one signal.
+        turns: the turns of all steps.
+        of_states: function from the state after a step to what is recorded of it, or None.
+        of_choices: function from the choices of a step to what is recorded of them, or None.
 
     Returns:
-        The last state, and both records, stacked over the steps; None for one not asked for.
+        The last state, and both records, stacked over the steps. A record without a function is
+        None.
     """
     if of_choices is None:
         known = method.all_steps(problem, turns)
@@ -160,7 +163,7 @@ def scan(
     of_states: Callable[[Any], Any] | None = None,
     of_choices: Callable[[tuple[Choice, ...]], Any] | None = None,
 ) -> tuple[Any, Any, Any]:
-    """As `run`, by a scan over the steps, from ``state`` if there is one."""
+    """As `run`, by a scan over the steps, which starts from ``state`` if it is given."""
     first = turns.first
     if state is None:
         state = method.init(problem, first)
@@ -179,7 +182,7 @@ def scan(
         recorded = jax.tree.map(lambda all, one: all.at[i].set(one), recorded, record(new, choices))
         return (new, recorded), None
 
-    # Carried, not stacked by the scan, which under vmap would put the steps before the batch.
+    # Records are carried. If the scan stacked them, vmap would put the steps before the batch.
     recorded = None, None
     if of_states or of_choices:
         like = jax.eval_shape(lambda state: record(*method.step(problem, state, first)), state)
@@ -193,10 +196,10 @@ def scan(
 
 
 def _for_nonnegative(fit: Any, dtype) -> Any:
-    """The fit whose coefficients are at least 0; None where nothing is fitted.
+    """The fit with coefficients that are at least 0, or None if nothing is fitted.
 
     Raises:
-        TypeError: complex numbers, or a fit that has no such form.
+        TypeError: numbers are complex, or the fit has no non-negative form.
     """
     if jnp.issubdtype(dtype, jnp.complexfloating):
         expected = "real numbers, as the structure is NonNegative; see greedyjax.stack_real"
@@ -210,7 +213,7 @@ def _for_nonnegative(fit: Any, dtype) -> Any:
 
 
 def _same_form(method: Method, before: Any, after: Any) -> None:
-    """Raises where a step changes the form of its state, which no scan can carry."""
+    """Raises a TypeError if a step changes the form of its state, which a scan cannot carry."""
 
     def forms(state):
         return {

@@ -116,7 +116,7 @@ def soft_niht(
         [0.0, 2.0, 0.0]
 
     References:
-        Those of `niht`.
+        As for `niht`.
     """
     method = NIHT(sparsity, num_steps, x0=x0, structure=structure)
     return recover(method, A, y, weights=weights, tau=temperature_given(tau), relaxation=relaxation)

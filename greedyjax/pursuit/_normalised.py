@@ -1,4 +1,4 @@
-"""Normalised IHT: each step is as long as the entries kept before allow."""
+"""Normalised IHT: each step is as long as the kept entries allow."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -13,20 +13,20 @@ from greedyjax.pursuit._problem import Known, Problem
 from greedyjax.pursuit._thresholding import Thresholding, used_support
 from greedyjax.structures import Plain
 
-_ROOM = 0.01  # The constant c of the paper: a step stays below the longest stable one by as much.
+_ROOM = 0.01  # The constant c of the paper: a step is shorter than the longest stable step by c.
 _MOST_HALVINGS = 40
 
 
 class Normalised(NamedTuple):
-    """Where the steps are.
+    """The state of the iteration.
 
     Attributes:
         x: the signal, by parts.
-        chosen: the mask of the entries kept, soft or 0-1; 0 before any was.
-        support: indices of those entries; hard solvers have -1 where an entry is 0.
-        stationary: whether the last step left ``x`` where it was.
-        mask: of the entries whose gradient sets the length of the next step.
-        rounding: the norm of a gradient that is nothing but rounding.
+        chosen: the mask of the kept entries, soft or 0-1; zeros before the first choice.
+        support: indices of the kept entries; hard solvers have -1 where an entry is 0.
+        stationary: whether the last step did not change ``x``.
+        mask: the mask of the entries whose gradient determines the next step size.
+        rounding: the norm up to which a gradient is rounding.
     """
 
     x: Float[Array, "parts *snapshots n"]
@@ -40,16 +40,17 @@ class Normalised(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NIHT(Thresholding):
-    """Normalised iterative hard thresholding: IHT that measures how long each step may be.
+    """Normalised iterative hard thresholding: IHT that computes the size of each step.
 
-    With ``d`` the mask of the entries kept and ``g = A*(y - A x)`` the step size is
-    ``||d g||^2 / ||A (d g)||^2``, the best one as long as the mask stays. Where it changes the step
-    is halved until it is at most ``0.99 ||x' - x||^2 / ||A (x' - x)||^2``, with ``x'`` where it
-    leads: then the residual falls. How often it is halved is a constant to derivatives.
+    With ``d`` the mask of the kept entries and ``g = A*(y - A x)``, the step size is
+    ``||d g||^2 / ||A (d g)||^2``, which is the best step size if the mask stays the same. If the
+    mask changes, the step size is halved until it is at most
+    ``0.99 ||x' - x||^2 / ||A (x' - x)||^2``, where ``x'`` is the next ``x``. Then the residual
+    falls. The number of halvings is a constant to derivatives.
 
     Attributes:
-        step_size: multiplies that step size; None means 1.
-        structure: what is kept together.
+        step_size: a factor on this step size; None means 1.
+        structure: which atoms are kept together.
     """
 
     structure: Any = Plain()
@@ -58,7 +59,7 @@ class NIHT(Thresholding):
     uses_rows = False
 
     def init(self, problem: Problem, turn) -> Normalised:
-        """At ``x0``; without one, the entries of steepest descent set the first length."""
+        """The state at ``x0``. Without ``x0``, steepest descent determines the first mask."""
         start, kept, support = self.start(problem, turn)
         rounding = (
             64 * eps(kept.dtype) * norm(problem.each(problem.system.A.adjoint_times)(problem.y))
@@ -73,7 +74,7 @@ class NIHT(Thresholding):
         return state._replace(mask=turn.keep(u, self.sparsity, known)[0])
 
     def step(self, problem: Problem, state: Normalised, turn):
-        """One gradient step of the length that was measured, and the choice of what is kept."""
+        """One gradient step of the computed size, and the choice of kept entries."""
         dtype = problem.y.dtype
         length = self.length(problem, state)
         frozen: Any = lax.stop_gradient((self, problem, state, turn, length))
@@ -85,7 +86,7 @@ class NIHT(Thresholding):
         return Normalised(x, mask, support, stationary, mask, state.rounding), (choice,)
 
     def length(self, problem: Problem, state: Normalised) -> Float[Array, ""]:
-        """``||d g||^2 / ||A (d g)||^2``, times the factor."""
+        """``||d g||^2 / ||A (d g)||^2``, times the factor ``step_size``."""
         along = times_atoms(state.mask, self.gradient(problem, state))
         # If both are rounding, their ratio has no meaningful derivative.
         along = jnp.where(norm(along) > state.rounding, along, lax.stop_gradient(along))
@@ -102,17 +103,17 @@ class NIHT(Thresholding):
         return problem.each(problem.system.A.adjoint_times)(problem.residual(state.x))
 
     def moved(self, problem: Problem, state: Normalised, turn, size: Float[Array, ""]):
-        """Where a step of this size leads: ``x``, the mask, its indices, and the choice."""
+        """The result of a step of this size: ``x``, the mask, its indices, and the choice."""
         return self.keep(problem, state, state.x + size * self.gradient(problem, state), turn)
 
     def halved(self, problem: Problem, state: Normalised, turn, length: Float[Array, ""]):
-        """The first of 1, 1/2, 1/4, ... by which the length becomes one that is allowed."""
+        """The first of the factors 1, 1/2, 1/4, ... for which the step is short enough."""
 
         def too_long(factor):
             x, mask, _, _ = self.moved(problem, state, turn, factor * length)
             same = jnp.all((mask > 0.5) == (state.mask > 0.5))
             if self.structure.nonnegative:
-                # An entry that stops at 0 goes another way than the gradient.
+                # An entry that stops at 0 does not move along the gradient.
                 stops = jnp.any(x <= 0, axis=tuple(range(x.ndim - 1)))
                 same &= ~jnp.any((mask > 0.5) & stops)
             moved = x - state.x

@@ -1,4 +1,4 @@
-"""Orthogonal matching pursuit, whatever chooses the atoms, and the derivative of all its steps."""
+"""Orthogonal matching pursuit with any selector, and the derivative of all its steps."""
 
 import dataclasses
 from functools import partial
@@ -26,17 +26,17 @@ from greedyjax.structures import Plain
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OMP(Method):
-    """Orthogonal matching pursuit: each step adds the atom of the largest score to the fit.
+    """Orthogonal matching pursuit: each step adds the atom with the largest score to the fit.
 
     Attributes:
-        sparsity: largest number of atoms, or of blocks of them.
-        rtol: the hard solver stops once ``||r|| <= max(rtol ||y||, atol)``; in a batch, one number
-            or one per signal. None is 0: it stops where nothing is left. Soft solvers never stop,
-            so that gradients at ``r = 0`` are right.
-        atol: the same in the units of ``y``.
-        fit: on the chosen atoms.
-        remat: whether soft rows are made again instead of kept.
-        structure: what is chosen together.
+        sparsity: largest number of atoms, or of blocks of atoms.
+        rtol: relative tolerance. The hard solver stops once ``||r|| <= max(rtol ||y||, atol)``. In
+            a batch it is one number, or one per signal. None means 0: the solver stops once nothing
+            is left to fit. Soft solvers never stop, so that gradients at ``r = 0`` are right.
+        atol: absolute tolerance, in the units of ``y``.
+        fit: the fit on the chosen atoms.
+        remat: whether a backward pass computes soft rows again, so that they are not stored.
+        structure: which atoms are chosen together.
     """
 
     sparsity: int = static()
@@ -48,11 +48,11 @@ class OMP(Method):
 
     @property
     def num_steps(self) -> int:
-        """One step for each atom, or block."""
+        """The number of steps: one for each atom, or block."""
         return self.sparsity
 
     def checked(self, shape: tuple[int, int], dtype) -> "OMP":
-        """A Gram matrix serves single atoms of one signal."""
+        """The method with its settings checked. A Gram matrix needs the structure `Plain`."""
         own = super().checked(shape, dtype)
         if isinstance(own.fit, GramMatrix) and not isinstance(own.structure, Plain):
             expected = "Plain(), as GramMatrix() adds atoms one by one; LeastSquares() takes others"
@@ -60,12 +60,12 @@ class OMP(Method):
         return own
 
     def init(self, problem: Problem, turn) -> Any:
-        """No atom chosen."""
+        """The state without atoms."""
         _, width = self.structure.shape(problem.shape[1])
         return self.fit.start(problem, turn, self.sparsity * width)
 
     def step(self, problem: Problem, state, turn):
-        """Chooses one atom, and adds it."""
+        """Chooses one candidate, and adds its atoms to the fit."""
         fit = self.fit
         active = fit.goes_on(problem, state) if turn.is_hard else True
         correlations = fit.correlations(problem, state)
@@ -80,13 +80,13 @@ class OMP(Method):
         return lax.scan(add, state, self.structure.expand(row, problem.shape[1]))[0], (choice,)
 
     def answer(self, problem: Problem, state) -> Answer:
-        """What the fit says."""
+        """The answer of the fit, with the number of steps taken."""
         answer = self.fit.answer(problem, state)
         taken = jnp.any(answer.support.reshape(self.sparsity, -1) >= 0, axis=1)
         return answer._replace(num_steps=jnp.sum(taken, dtype=jnp.int32))
 
     def all_steps(self, problem: Problem, turns: Turns):
-        """By the derivative below, where scores do not depend on what was chosen."""
+        """The states, with the derivative below if scores do not depend on the chosen atoms."""
         if isinstance(self.fit, GramMatrix):
             return self.fit.all_steps(self, problem, turns), None
         plain = type(self.fit) is LeastSquares and isinstance(self.structure, Plain)
@@ -96,7 +96,7 @@ class OMP(Method):
         final, after = _take_steps(self, problem, turns)
 
         def upto(last):
-            """The state after some of the steps."""
+            """The state after the step with index ``last``."""
             done = index_range(self.sparsity) <= last
             along = jnp.where(done[:, None], final.along, 0)
             return final._replace(
@@ -107,7 +107,7 @@ class OMP(Method):
 
 
 def _scan_again(method: OMP, problem: Problem, turns: Turns):
-    """The steps, of which a backward pass keeps nothing but the arguments."""
+    """The last state. For a backward pass only the arguments are stored."""
 
     @partial(jax.checkpoint, prevent_cse=False)
     def steps(method, problem, turns):
@@ -118,7 +118,7 @@ def _scan_again(method: OMP, problem: Problem, turns: Turns):
 
 @jax.custom_jvp
 def _take_steps(method: OMP, problem: Problem, turns: Turns) -> tuple[Span, Array]:
-    """The last state, with its coefficients spread, and the residual after each step."""
+    """The last state, with coefficients over all atoms, and the residual after each step."""
     fit, first = method.fit, turns.first
     state = fit.start(problem, first, method.sparsity, keep_rows=not method.remat)
     final, after, _ = scan(method, problem, turns, state, of_states=lambda state: state.residual)
@@ -127,14 +127,14 @@ def _take_steps(method: OMP, problem: Problem, turns: Turns) -> tuple[Span, Arra
 
 
 def _before(problem: Problem, after: Float[Array, "k row"]) -> Float[Array, "k row"]:
-    """The residual before each step, from those after."""
+    """The residual before each step, from the residuals after each step."""
     parts, m = problem.y.shape
     y = jnp.pad(problem.y, ((0, 0), (0, after.shape[1] // parts - m))).ravel()
     return jnp.concatenate([y[None], after[:-1]])
 
 
 def _spread(method: OMP, problem: Problem, turns: Turns, after, rows, z: Float[Array, " column"]):
-    """``P^T z`` by parts; where no rows were kept, each is made again from the residual."""
+    """``P^T z`` by parts. Rows that were not stored are computed again from the residuals."""
     n, parts = problem.shape[1], len(problem.y)
     z = z.reshape(parts, -1)
     if rows is not None:
@@ -159,10 +159,10 @@ def _spread(method: OMP, problem: Problem, turns: Turns, after, rows, z: Float[A
 #     s = dy - B'^T z,    e = conj(B') r,    g = conj(Q) s + conj(T) e,
 #     dr = s - Q^T g,     dz = T^T g,
 #
-# with B' = dB, because B^+ = T^T conj(Q). So the derivative of all steps needs the last basis
-# alone, of which step i sees the first i rows, and the residuals: O(k (m + k)) numbers, where
-# differentiating the steps as they stand keeps a basis for each. What it carries, dr and dB,
-# enters linearly; so its transpose, which is the reverse mode, keeps nothing more.
+# with B' = dB, because B^+ = T^T conj(Q). So the derivative of all steps needs only the residuals
+# and the last basis, of which step i uses the first i rows. These are O(k (m + k)) numbers. If JAX
+# differentiated the steps, it would store a basis for each step. The carry of the scan, dr and dB,
+# enters linearly. So the transpose of the scan, which is reverse mode, stores nothing more.
 @partial(_take_steps.defjvp, symbolic_zeros=True)
 def _differentiate(primals, tangents):
     method, problem, turns = primals
@@ -204,7 +204,7 @@ def _differentiate(primals, tangents):
     dz = basis.coefficients(g)
     d_basis = basis_derivative(basis, dB)
     d_after = jnp.concatenate([d_before[1:], d_residual[None]])
-    # What is not replaced is locally constant, or whole numbers.
+    # All other fields are locally constant, or integers.
     d_final = zero_from_primal(final, symbolic_zeros=True)._replace(
         residual=d_residual,
         along=_products(d_basis.vectors, before) + _products(basis.vectors, d_before),
@@ -217,22 +217,22 @@ def _differentiate(primals, tangents):
 
 
 def _next_moves(primals, tangents, length: int):
-    """How the next atom and its row move with the residual and with all that they depend on.
+    """The derivative of the next atom and its row in the residual and all other arguments.
 
     Returns:
-        The derivative, a function of a step's own numbers; and those numbers, stacked, that are not
-        the state's.
+        The derivative, as a function of the inputs of a step; and the stacked inputs of all steps
+        that are not part of the state.
     """
     method, problem, turns = primals
     hard = turns.selectors.rows.constant
-    # The turns' own entries differ from step to step; the rest is the same for all.
+    # The entries of turns differ from step to step. All other arguments are the same for all steps.
     shared = method, problem, dataclasses.replace(turns, selectors=None, of_steps=None)
     d_shared = *tangents[:2], dataclasses.replace(tangents[2], selectors=None, of_steps=None)
     changing, d_changing, with_changed = _changing(shared, d_shared)
     changing_each, d_each, with_each = _changing(turns.each, tangents[2].each)
 
     def d_next(dr, slot, before, row, each, changing_each, d_each):
-        """How the next atom and its row move."""
+        """The derivative of the next atom and its row."""
 
         def next_atom(residual, changing, changing_each):
             method, problem, rest = with_changed(shared, changing)
@@ -247,23 +247,23 @@ def _next_moves(primals, tangents, length: int):
         return jax.jvp(next_atom, arguments, (dr, d_changing, d_each))[1]
 
     if not hard:
-        # A backward pass makes the soft rows again: that takes less time than to keep all they are
-        # made of. A hard row is kept.
+        # A backward pass computes the soft rows again. This takes less time than storing all
+        # arrays that they are computed from. A hard row is stored.
         d_next = jax.checkpoint(d_next, prevent_cse=False)
     return d_next, (turns.each, changing_each, d_each)
 
 
 def _path(final: Span) -> Float[Array, "k parts k"]:
-    """The coefficients of least squares after each step, by parts."""
+    """The least-squares coefficients after each step, by parts."""
     k, parts = final.along.shape
     added = jnp.sum(final.along[:, :, None] * final.basis.transform, axis=1)
     return jnp.cumsum(added, axis=0).reshape(k, parts, k)
 
 
 def _changing(primal, tangent):
-    """The leaves that have a tangent, those tangents, and a way to put others in their place.
+    """The leaves that have a tangent, their tangents, and a function that replaces these leaves.
 
-    A product with a tangent that is known to be zero would be computed all the same.
+    Without this, products with tangents that are known to be zero would be computed too.
     """
     leaves, tree = jax.tree.flatten(primal)
     directions = tree.flatten_up_to(tangent)

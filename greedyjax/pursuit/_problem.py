@@ -1,8 +1,8 @@
-"""A problem as the steps see it: at unit scale, checked once, the matrix prepared for all signals.
+"""A problem as steps use it: checked once, at unit scale, with the matrix prepared for all signals.
 
-Solvers are homogeneous: ``A`` divided by a power of two and ``y`` by another have the solution
-``x`` times the first and divided by the second. So scales are constants to derivatives, and data
-of any units neither overflow nor vanish.
+Solvers are homogeneous. If ``A`` is divided by a power of two and ``y`` by another, then ``x`` is
+multiplied by the first power and divided by the second. So these scales are constants to
+derivatives, and data in any units neither overflow nor vanish.
 """
 
 from collections.abc import Callable
@@ -30,16 +30,16 @@ from greedyjax.linalg.products import Dictionary, Products
 
 
 class System(NamedTuple):
-    """A matrix and what is made of it once for all signals.
+    """A matrix, and everything that is computed from it once for all signals.
 
     Attributes:
-        A: ``A / scale``, with entries of at most 1; an operator is left as it is.
+        A: ``A / scale``, with entries of at most 1; an operator is unchanged.
         scale: a power of two, or 1.
-        atoms: ``A diag(column_scale)``, columns of norm 1, where a method reads them.
-        column_scale: shape ``(n,)``; 0 where a column is 0.
-        gram: ``gram[j, i] = a_i* a_j`` over the atoms, where a fit reads it.
-        one_by_one: the atoms by parts, one after the other, ``(parts, n, m)``, there too if they
-            are dense: of a matrix a column lies in as many places as it has entries.
+        atoms: ``A diag(column_scale)``, with columns of norm 1, if a method reads them.
+        column_scale: the inverse norms of the columns, shape ``(n,)``; 0 where a column is 0.
+        gram: ``gram[j, i] = a_i* a_j`` over the atoms, if a fit reads it.
+        one_by_one: a transposed copy of dense atoms, by parts, shape ``(parts, n, m)``, if there is
+            a Gram matrix. In this copy the entries of an atom are next to each other in memory.
     """
 
     A: Any
@@ -55,40 +55,41 @@ class System(NamedTuple):
         return self.A.shape
 
     def columns(self, support: Int[Array, " k"]) -> Inexact[Array, "k m"]:
-        """Atoms, one a row."""
+        """The atoms of a support, one atom per row."""
         if self.one_by_one is None:
             return jax.vmap(self.atoms.column)(support)
         return join(self.one_by_one.at[:, support].get(mode="promise_in_bounds"))
 
 
 class Tolerance(NamedTuple):
-    """The residual at which a signal is done: ``||r|| <= max(rtol ||y||, atol)``.
+    """The tolerance at which a signal stops: ``||r|| <= max(rtol ||y||, atol)``.
 
     Attributes:
-        rtol: relative to the measurements; None for 0.
-        atol: in their units; None for 0.
+        rtol: relative tolerance; None means 0.
+        atol: absolute tolerance, in the units of the measurements; None means 0.
     """
 
     rtol: Any = None
     atol: Any = None
 
 
-#: Where nothing but a residual of 0 will do.
+#: A signal stops only if its residual is 0.
 EXACT = Tolerance()
 
 
 class Problem(NamedTuple):
-    """One signal's measurements beside a `System`.
+    """The measurements of one signal, and a `System`.
 
-    Numbers are held by real and imaginary part, ``(parts, ...)`` with one part where all is real:
-    compilers are better at real numbers than at pairs.
+    Arrays are stored *by parts*: real and imaginary parts have a leading axis, ``(parts, ...)``,
+    with one part if all numbers are real. Compilers handle real numbers better than complex
+    numbers.
 
     Attributes:
         system: the matrix.
         y: ``y / scale`` by parts, shape ``(parts, m)``, or ``(parts, L, m)`` for ``L`` snapshots.
         scale: a power of two.
-        projections: ``A* y`` over the atoms, where it was computed for a batch at once.
-        enough: the norm of a residual that is an answer; None where only 0 is.
+        projections: ``A* y`` over the atoms, if it was computed for a whole batch at once.
+        enough: the norm of the residual at which a signal stops; None means 0.
     """
 
     system: System
@@ -104,26 +105,26 @@ class Problem(NamedTuple):
 
     @property
     def atoms(self) -> Any:
-        """The columns at norm 1."""
+        """The columns, scaled to norm 1."""
         return self.system.atoms
 
     @property
     def unit(self) -> Float[Array, ""]:
-        """The unit of signals and temperatures: ``x`` of the problem given over ``x`` of this."""
+        """The unit of signals and temperatures: ``x`` of the user's problem over ``x`` of this."""
         return self.scale / self.system.scale
 
     @property
     def parts(self) -> int:
-        """1 where all is real, 2 where something is complex."""
+        """1 if all numbers are real, and else 2."""
         return len(self.y)
 
     @property
     def has_snapshots(self) -> bool:
-        """Whether there are several measurements of one support."""
+        """Whether there are several snapshots with one support."""
         return self.y.ndim == 3
 
     def each(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A function of numbers by parts, for each of the snapshots."""
+        """Applies a function of arrays by parts to each snapshot."""
         return jax.vmap(function, 1, 1) if self.has_snapshots else function
 
     def correlations(
@@ -143,25 +144,26 @@ class Problem(NamedTuple):
     def over_columns(
         self, x: Float[Array, "parts *snapshots n"]
     ) -> Float[Array, "parts *snapshots n"]:
-        """Coefficients over the columns themselves from those over columns of norm 1."""
+        """Coefficients over the columns of ``A``, from coefficients over columns of norm 1."""
         return times_atoms(self.system.column_scale, x)
 
     def signal(self, x: Float[Array, "parts *snapshots n"]) -> Inexact[Array, "n *snapshots"]:
-        """The signal with these parts, in the form of an answer."""
-        return join(x).T  # Of one axis, or two.
+        """The signal with these parts, in the shape of an answer."""
+        return join(x).T  # It has one axis, or two for snapshots.
 
     def sizes(self, x: Float[Array, "parts *snapshots n"]) -> Inexact[Array, " n"]:
-        """Coefficients as a policy sees them: of several snapshots their norms."""
+        """Coefficients as a policy sees them. For several snapshots they are norms."""
         whole = join(x)
         return safe_sqrt(jnp.sum(abs_sq(whole), axis=0)) if self.has_snapshots else whole
 
 
 class Known(NamedTuple):
-    """What a method knows before a choice, computed only where somebody asks for it.
+    """What a method knows before a choice, as functions, so that only what is used is computed.
 
     Attributes:
-        chosen: a function that gives the atoms chosen so far: a mask ``(n,)``, soft or 0-1.
-        coefficients: a function that gives their coefficients, shape ``(n,)``.
+        chosen: a function that returns the mask of atoms chosen so far, shape ``(n,)``, soft or
+            0-1.
+        coefficients: a function that returns their coefficients, shape ``(n,)``.
     """
 
     chosen: Callable[[], Any]
@@ -169,14 +171,14 @@ class Known(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a method found, in the units of its `Problem`.
+    """The answer of a method, in the units of its `Problem`.
 
     Attributes:
         x: the signal, shape ``(n,)``, or ``(n, L)`` for ``L`` snapshots.
         residual: ``y - A x`` by parts, of the shape of ``problem.y``.
         support: indices of atoms, int32.
-        num_steps: how many steps were taken.
-        stationary: whether the last step left ``x`` where it was.
+        num_steps: the number of steps taken.
+        stationary: whether the last step did not change ``x``.
     """
 
     x: Inexact[Array, "n *snapshots"]
@@ -193,10 +195,10 @@ def system_of(
 
     Args:
         A: an array, an operator, or a `Dictionary`, as `checked_operator` returns it.
-        dtype: that of the problems.
-        uses_matrix: whether steps multiply by ``A`` itself, so that it is brought to unit scale.
-        uses_columns: whether steps read its columns at norm 1.
-        uses_gram: whether steps read their Gram matrix.
+        dtype: the dtype of the problems.
+        uses_matrix: whether steps multiply by ``A`` itself, which is then brought to unit scale.
+        uses_columns: whether steps read columns of norm 1.
+        uses_gram: whether steps read the Gram matrix of these columns.
     """
     real = real_dtype(dtype)
     prepared = A if isinstance(A, Dictionary) else None
@@ -228,7 +230,7 @@ def problem_of(
     projections=None,
     tolerance: Tolerance = EXACT,
 ) -> Problem:
-    """One signal's problem, or that of several snapshots."""
+    """The problem of one signal, or of several snapshots."""
     scale = power_of_two(y)
     parts = split(in_units(y.T, scale))
     enough, (rtol, atol) = None, tolerance
@@ -240,10 +242,10 @@ def problem_of(
 
 
 def checked_operator(A: Any, *, uses_columns: bool) -> Any:
-    """``A`` as what jitted functions take: an array, an operator, or a `Dictionary`.
+    """Checks ``A`` and returns an array, an operator or a `Dictionary` for jitted functions.
 
     Raises:
-        ValueError: an operator that does not know the norms of its columns, where they are used.
+        ValueError: columns are used, and the operator does not know their norms.
     """
     A = checked_matrix(A)
     if uses_columns and isinstance(A, Products) and not A.has_norms:
@@ -258,7 +260,10 @@ def checked_operator(A: Any, *, uses_columns: bool) -> Any:
 def checked_measurements(
     name: str, y: Any, A: Any, *, ndim: int, snapshots: bool = False
 ) -> Inexact[Array, "..."]:
-    """``y``, or one signal per row, in the dtype of the answer; of snapshots each a column."""
+    """The checked measurements in the dtype of the answer: ``y``, or one signal per row.
+
+    Snapshots are columns.
+    """
     (m, n), shape = A.shape, _checks.as_array(name, y).shape
     if snapshots:
         lead = "(num, " if ndim == 2 else "("
@@ -268,14 +273,12 @@ def checked_measurements(
         y = _checks.inexact(name, y, ndim=ndim + 1)
         return y.astype(promoted(operator_dtype(A), y.dtype))
     if ndim == 1 and len(shape) == 2:
-        way = (
-            "many signals, one a row, are for recover_batch, omp_batch and their like, or jax.vmap"
-        )
+        way = "for many signals, one per row, use recover_batch, another batch function or jax.vmap"
         if shape == (m, 1):
             way = f"one column: {name}[:, 0]"
         _checks.fail(ValueError, name, "an array with 1 axes", f"shape {shape}; {way}")
     if ndim == 2 and len(shape) == 1:
-        way = f"one signal is for recover, omp and their like, or {name}[None]"
+        way = f"for one signal, use a function without batch, such as omp, or {name}[None]"
         _checks.fail(ValueError, name, "an array with 2 axes", f"shape {shape}; {way}")
     y = _checks.inexact(name, y, ndim=ndim)
     if shape[-1] != m:

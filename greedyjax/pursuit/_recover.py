@@ -1,4 +1,4 @@
-"""One signal by any method: arguments are checked, then one compiled function runs."""
+"""Recovery of one signal by any method: checks of arguments, then one compiled function."""
 
 from typing import Any
 
@@ -42,19 +42,19 @@ def recover(
 ) -> Recovery:
     """Recovers one signal by any method, hard or soft.
 
-    `greedyjax.omp` is this with the method `greedyjax.pursuit.OMP`, and so are the others. Write a
-    method of your own, and it has the same doors.
+    `greedyjax.omp` calls this function with the method `greedyjax.pursuit.OMP`, and the other
+    solvers call it with their methods. It also takes a method of your own.
 
     Args:
         method: a `greedyjax.pursuit.Method`.
         A: matrix of shape ``(m, n)`` or an operator with ``shape``, ``matvec`` and ``rmatvec``.
-        y: measurements, shape ``(m,)``; ``(m, L)`` where the structure is
+        y: measurements, shape ``(m,)``; ``(m, L)`` if the structure is
             `greedyjax.structures.SharedSupport`.
         weights: real, shape ``(n,)``, or one row per step, ``(num_steps, n)``, or a
             `greedyjax.policies.Policy`. Only their magnitudes matter. None means ones.
         tau: temperature > 0; one, or one per step; traced. None means the hard solver.
-        relaxation: of the sort in the soft solver, a class that is called with ``tau``, such as
-            those of `greedyjax.sorting`. None means `greedyjax.sorting.SoftSort`.
+        relaxation: what replaces the sort in the soft solver, a class that is called with ``tau``;
+            see `greedyjax.sorting`. None means `greedyjax.sorting.SoftSort`.
 
     Returns:
         A `Recovery`.
@@ -80,27 +80,27 @@ def recover(
 
 
 def temperature_given(tau: Any) -> Any:
-    """``tau`` of a soft solver, which has to have one."""
+    """Returns ``tau`` of a soft solver, or raises a TypeError if it is None."""
     if tau is None:
         _checks.fail(TypeError, "tau", "a temperature > 0", "None")
     return tau
 
 
 def relaxed_of(method: Method, relaxation: Any, tau: Any) -> Relaxed:
-    """A relaxation and temperatures, checked for a method."""
+    """A relaxation with its temperatures, checked for a method."""
     rows_for = type(method).__name__ if method.uses_rows else None
     relaxation = check_relaxation(relaxation, rows_for=rows_for)
     return Relaxed(_checks.scalar_or_steps("tau", tau, method.num_steps), relaxation)
 
 
 def snapshots_of(method: Method) -> bool:
-    """Whether a problem of the method has several snapshots."""
+    """Whether the problems of a method have several snapshots."""
     # A field that is not a structure is an error in `method.checked`.
     return isinstance(method.structure, Structure) and method.structure.snapshots
 
 
 def tolerance_given(rtol: Any, atol: Any) -> dict[str, Any]:
-    """``rtol`` and ``atol`` of a function whose defaults are 0."""
+    """The tolerances of a function whose defaults are 0, as a dict; None is an error."""
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value is None:
             _checks.fail(TypeError, name, "a number >= 0", "NoneType")
@@ -108,7 +108,7 @@ def tolerance_given(rtol: Any, atol: Any) -> dict[str, Any]:
 
 
 def check_method(method: Any) -> None:
-    """Raises unless JAX can take it for a method."""
+    """Raises a TypeError unless ``method`` is a `Method` that JAX knows as a pytree."""
     if not isinstance(method, Method):
         got = type(method).__name__
         if isinstance(method, type):
@@ -119,13 +119,14 @@ def check_method(method: Any) -> None:
         _checks.fail(TypeError, "method", "a greedyjax.pursuit.Method", got)
     if jax.tree_util.all_leaves([method]):
         expected = "a dataclass registered by jax.tree_util.register_dataclass"
-        _checks.fail(TypeError, "method", expected, f"{type(method).__name__}, which is not")
+        got = f"{type(method).__name__}, which is not registered"
+        _checks.fail(TypeError, "method", expected, got)
 
 
 def checked(method: Any, A: Any, y: Any, weights: Any, *, name: str, ndim: int):
-    """The arguments of a recovery: method, operator, measurements, weighting, tolerance.
+    """The checked arguments of a recovery: method, operator, measurements, weighting, tolerance.
 
-    The tolerance is no longer in the method: of a batch it has a number for each signal.
+    The tolerance is taken out of the method, because in a batch it has one number per signal.
     """
     check_method(method)
     A = checked_operator(A, uses_columns=method.uses_columns)
@@ -137,7 +138,7 @@ def checked(method: Any, A: Any, y: Any, weights: Any, *, name: str, ndim: int):
 
 
 def _tolerance_of(method: Method, Y: Any) -> Tolerance:
-    """The tolerance of a method: of one signal, or of each row of ``Y``, where it lies."""
+    """The tolerance of a method: for one signal, or for each row of ``Y``, on its device."""
 
     def checked(name: str) -> Any:
         value = getattr(method, name)
@@ -158,7 +159,7 @@ def _tolerance_of(method: Method, Y: Any) -> Tolerance:
 
 
 def system_for(method: Method, A: Any, dtype) -> System:
-    """What a method reads of a matrix."""
+    """The `System` with everything that a method reads of a matrix."""
     return system_of(
         A,
         dtype,
@@ -188,7 +189,7 @@ def solve(
 
 
 def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
-    """The result in the units of the arguments."""
+    """Turns an answer into the result in the units of the arguments."""
     residual, size = norm(answer.residual), norm(problem.y)
     enough = 100 * eps(problem.y.dtype) * size  # After an exact recovery the residual is rounding.
     if problem.enough is not None:
@@ -213,7 +214,7 @@ def recovery(method: Method, problem: Problem, answer: Answer) -> Recovery:
 
 
 def without_zeros(found: Recovery) -> Codes:
-    """The recovery of one signal by the coefficients of its atoms."""
+    """The recovery of one signal as `Codes`: the coefficients of its atoms."""
     used = (found.support >= 0).reshape(-1, *[1] * (found.x.ndim - 1))
     at_atoms = found.x.at[found.support].get(mode="fill", fill_value=0)
     return Codes(jnp.where(used, at_atoms, 0), *found[1:])

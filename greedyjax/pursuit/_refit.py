@@ -29,11 +29,11 @@ class GaussianPrior:
     coefficients of all other atoms to 0.
 
     Attributes:
-        covariance: of the coefficients, shape ``(n, n)``, Hermitian and positive semidefinite; a
-            factor does not matter.
-        elsewhere: between 0 and 1. With 0 all other coefficients are 0. With 1 the choice of atoms
-            has no effect, and the fit is the linear estimator of least mean squared error.
-        noise: > 0, the share of the noise in the energy of a measurement.
+        covariance: covariance of the coefficients, shape ``(n, n)``, Hermitian and positive
+            semidefinite. A factor does not matter.
+        elsewhere: a number between 0 and 1. With 0 all other coefficients are 0. With 1 the choice
+            of atoms has no effect, and the fit is the linear estimator of least mean squared error.
+        noise: a number > 0, the share of the noise in the energy of a measurement.
 
     Example:
         >>> import jax.numpy as jnp, greedyjax as gj
@@ -48,7 +48,7 @@ class GaussianPrior:
     References:
         The mean of a normal posterior given a support: Elad and Yavneh, "A plurality of sparse
         representations is better than the sparsest one alone", IEEE Transactions on Information
-        Theory 55 (2009); there independent coefficients, and none outside the support.
+        Theory 55 (2009). There coefficients are independent, and 0 outside the support.
     """
 
     covariance: Any
@@ -61,14 +61,14 @@ class GaussianPrior:
         Y: Inexact[ArrayLike, "..."],
         support: Int[ArrayLike, "*batch k"],
     ) -> Inexact[Array, "..."]:
-        """The posterior mean ``D C D A* (A D C D A* + l I)^-1 y``, for one signal or many.
+        """The posterior mean ``D C D A* (A D C D A* + l I)^-1 y``, for one or many signals.
 
         ``l`` is ``noise`` times the mean of the diagonal of ``A D C D A*``. Every atom gets a
-        coefficient. Atoms that were not chosen get small ones.
+        coefficient. Atoms that were not chosen get small coefficients.
 
         Args:
-            A: matrix, shape ``(m, n)``, or an operator, of which ``A C`` is formed.
-            Y: measurements, shape ``(..., m)``, or ``(..., m, L)`` of snapshots with one support.
+            A: matrix, shape ``(m, n)``, or an operator. The product ``A C`` is formed.
+            Y: measurements, shape ``(..., m)``, or ``(..., m, L)`` for snapshots with one support.
             support: indices of the chosen atoms, shape ``(..., k)``, from any solver; -1 in unused
                 places.
 
@@ -95,7 +95,7 @@ class GaussianPrior:
         return as_given(X.reshape(*lead, *X.shape[1:]), operator, given)
 
     def checked(self, num_atoms: int) -> "GaussianPrior":
-        """Itself, with arrays in the place of numbers."""
+        """The prior with checked fields, and arrays in place of numbers."""
         shape = (num_atoms, num_atoms)
         covariance = _checks.inexact("covariance", self.covariance, ndim=2, shape=shape)
         elsewhere = _checks.scalar("elsewhere", self.elsewhere, positive=False)
@@ -116,7 +116,7 @@ def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
     more = 1 - elsewhere
 
     def one(y, support):
-        # D = elsewhere I + more P, with P the projection to the atoms chosen.
+        # D = elsewhere I + more P, where P is the projection to the chosen atoms.
         used = support >= 0
         chosen = jnp.where(used, support, 0)
         atoms = jnp.where(used, jax.vmap(A.column, 0, 1)(chosen), 0)
@@ -139,10 +139,10 @@ def _refit(prior: GaussianPrior, A: Any, Y: Array, support: Array) -> Array:
 
 
 def _solved(S: Array, y: Array) -> Array:
-    """``S^-1 y`` for a positive definite matrix, by elimination, which needs no pivots there.
+    """``S^-1 y`` for a positive definite matrix, by elimination, which then needs no pivots.
 
-    Not by LAPACK: on a CPU, several batches of its factorisations in one compiled function can wait
-    for each other forever, as JAX 0.10 and the threads of LAPACK share the processors.
+    This does not use LAPACK. On a CPU, JAX 0.10 and the threads of LAPACK share the processors. So
+    several batches of its factorisations in one compiled function can wait for each other forever.
     """
 
     def eliminated(S, y):

@@ -1,4 +1,4 @@
-"""Signals that stop at a tolerance: few steps for all of them, more for those that need more."""
+"""Batches that stop at a tolerance: few steps for all signals, and more where they are needed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from greedyjax.pursuit._problem import System, Tolerance, problem_of
 from greedyjax.pursuit._recover import recovery, solve, without_zeros
 from greedyjax.pursuit._turns import turns_of
 
-# Atoms in the first round; each round has three times as many as the one before.
+# The number of atoms in the first round. Each round has three times as many as the round before.
 _FIRST, _TIMES = 8, 3
 _MIXING = 2654435761  # Odd, so that multiples of it are different modulo 2^32; Knuth's choice.
 
 
 def sizes_of_rounds(sparsity: int) -> list[int]:
-    """The largest number of atoms in each round; the last one has them all."""
+    """The largest number of atoms in each round. The last round allows all atoms."""
     sizes, size = [], _FIRST
     while 2 * size <= sparsity:
         sizes.append(size)
@@ -36,7 +36,7 @@ def sizes_of_rounds(sparsity: int) -> list[int]:
 
 
 def serve(method: OMP, Y: Any) -> bool:
-    """Whether there is more than one round, of signals that one device has, in a known number."""
+    """Whether rounds can be used: more than one round, one device, a known number of signals."""
     several = len(sizes_of_rounds(method.sparsity)) > 1
     return several and isinstance(Y.shape[0], int) and num_parts(Y) == 1
 
@@ -45,13 +45,13 @@ def in_rounds(
     method: OMP, system: System, Y: Inexact[Array, "num m"], tolerance: Tolerance,
     weighting: Weighting, size: int, dense: bool,
 ) -> Recovery | Codes:  # fmt: skip
-    """The answers of ``method``, prepared, to signals each of which stops at its tolerance.
+    """The answers of a prepared ``method`` to signals that each stop at their tolerance.
 
-    All signals get few steps, whose passes over the atoms chosen are short. Those that are not done
-    are begun again, with room for three times as many atoms, and so on, and those that are done
-    cost nothing more. Where three quarters of a block are not done the round ends there, and the
-    last round is the next. ``size`` is the number of signals in a block of that one. Answers have
-    their zeros if ``dense``.
+    At first all signals get few steps, whose passes over the chosen atoms are short. Signals that
+    are not done start again, with room for three times as many atoms, and so on. Signals that are
+    done cost nothing more. If more than three quarters of a block are not done, the round ends
+    there, and the last round comes next. ``size`` is the number of signals in a block of the last
+    round. Answers contain their zeros if ``dense``.
     """
     return _in_rounds((size, dense), method, system, Y, tolerance, weighting)
 
@@ -62,7 +62,7 @@ def _in_rounds(settings: tuple[int, bool], method: OMP, system: System, Y, toler
     num, rounds = Y.shape[0], sizes_of_rounds(method.sparsity)
 
     def of_round(sparsity: int):
-        """A block of signals with so many atoms, and how many signals such a block has."""
+        """The function that solves a block with so many atoms, and the size of the block."""
         less = dataclasses.replace(method, sparsity=sparsity)
         one = partial(_with_atoms, less, method, system, weighting, dense)
         fits = size if sparsity == method.sparsity else batch_that_fits(
@@ -72,7 +72,8 @@ def _in_rounds(settings: tuple[int, bool], method: OMP, system: System, Y, toler
 
     shapes = jax.eval_shape(of_round(rounds[0])[0], Y, tolerance)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    # A round serves if a quarter of each of its blocks is done at its end; the last one has to.
+    # A round is useful if at least a quarter of each block is done at its end. The last round
+    # always runs.
     (found, done), serves = varying_like((zeros, jnp.asarray(True)), Y, tolerance)
     for sparsity in rounds:
         solved, fits = of_round(sparsity)
@@ -83,11 +84,11 @@ def _in_rounds(settings: tuple[int, bool], method: OMP, system: System, Y, toler
 
 
 def _round(solved: Callable, fits: int, last: bool, rows: Any, now: tuple) -> tuple:
-    """The signals that are not done once more, ``fits`` at a time, as long as that serves."""
+    """Solves the signals that are not done, ``fits`` at a time, as long as this is useful."""
     (_, done), serves = now
     num = len(done)
-    # Signals that are not done come first. Neighbours, often alike, go to different blocks; places
-    # past the last signal are empty.
+    # Signals that are not done come first. Neighbours are often alike, so they go to different
+    # blocks. Places past the last signal are empty.
     mixed = jnp.arange(num, dtype=jnp.uint32) * jnp.uint32(_MIXING)
     order = jnp.pad(jnp.lexsort((mixed, done)), (0, fits), constant_values=num)
     left = num - jnp.sum(done)
@@ -107,7 +108,7 @@ def _round(solved: Callable, fits: int, last: bool, rows: Any, now: tuple) -> tu
 
 @_in_rounds.defjvp
 def _derivative(settings: tuple[int, bool], primals, tangents):
-    """That of the same answers without rounds, which have a loop of unknown length."""
+    """The derivative of the same answers without rounds, whose loop has an unknown length."""
     size, dense = settings
 
     def plain(method, system, Y, tolerance, weighting):
@@ -123,7 +124,7 @@ def _derivative(settings: tuple[int, bool], primals, tangents):
 def _with_atoms(
     less: OMP, method: OMP, system: System, weighting: Weighting, dense: bool, y, tolerance
 ) -> tuple[Recovery | Codes, Bool[Array, ""]]:
-    """The first steps of a method, in the form of all, and whether they were enough."""
+    """The answer after the first steps of a method, in full shape, and whether it is done."""
     problem = problem_of(system, y, tolerance=tolerance)
     turns = turns_of(problem, weighting, None, method).part(0, less.sparsity)
     state, *_ = run(less, problem, turns)
@@ -133,6 +134,6 @@ def _with_atoms(
     fill = (0, (method.sparsity - less.sparsity) * width)
     support = jnp.pad(found.support, fill, constant_values=-1)
     found = found._replace(support=support)
-    # Not `>`: a NaN must run to the end and show.
+    # Not `>`, so that a signal with NaN runs to the end, and its answer is NaN.
     done = norm(answer.residual) <= problem.enough
     return found if dense else without_zeros(found), done

@@ -1,4 +1,4 @@
-"""A problem's own units and structure: its real form, and a temperature that fits it."""
+"""The real form of a complex system, and a temperature in the units of a problem."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from greedyjax.pursuit._problem import (
 def stack_real(
     A: Matrix, y: Inexact[ArrayLike, "*batch m"]
 ) -> tuple[Any, Float[Array, "*batch rows"]]:
-    """The real system ``[Re A; Im A] x = [Re y; Im y]`` of a complex one whose ``x`` is real.
+    """The real system ``[Re A; Im A] x = [Re y; Im y]`` of a complex system whose ``x`` is real.
 
     The real system has twice as many equations and the same column norms. It uses the knowledge
     that ``x`` is real, which a complex solver does not have.
@@ -40,8 +40,8 @@ def stack_real(
         are real. If ``A`` is an operator, the first result is an operator.
 
     Raises:
-        TypeError: integers.
-        ValueError: shapes that do not fit, NaN or infinity.
+        TypeError: an argument holds integers, or is not an array.
+        ValueError: shapes do not fit together, or an argument has NaN or infinity.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -78,11 +78,11 @@ def relative_tau(
     Args:
         A: matrix of shape ``(m, n)`` or an operator.
         y: measurements, shape ``(m,)``.
-        fraction: > 0, traced.
+        fraction: a number > 0, traced.
         weights: real, shape ``(n,)``. None means ones.
 
     Returns:
-        A scalar; ``fraction`` itself where every score is 0.
+        A scalar; ``fraction`` itself if every score is 0.
 
     Raises:
         TypeError: an argument has a wrong type.

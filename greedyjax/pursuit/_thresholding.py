@@ -23,13 +23,13 @@ from greedyjax.structures import Plain
 
 
 class Estimate(NamedTuple):
-    """Where the steps are.
+    """The state of the iteration.
 
     Attributes:
         x: the signal, by parts.
-        chosen: the mask of the entries kept, soft or 0-1; None where nobody asks.
-        support: indices of those entries; hard solvers have -1 where an entry is 0.
-        stationary: whether the last step left ``x`` where it was.
+        chosen: the mask of the kept entries, soft or 0-1; None if no policy reads it.
+        support: indices of the kept entries; hard solvers have -1 where an entry is 0.
+        stationary: whether the last step did not change ``x``.
     """
 
     x: Float[Array, "parts *snapshots n"]
@@ -41,12 +41,12 @@ class Estimate(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Thresholding(Method):
-    """What the IHT family shares: where it starts, and how it keeps entries of ``x``.
+    """What the IHT family shares: the start, and how entries of ``x`` are kept.
 
     Attributes:
-        sparsity: number of entries kept.
+        sparsity: number of kept entries.
         num_steps: number of steps.
-        step_size: of a gradient step, > 0; each method says what None means.
+        step_size: size of a gradient step, > 0; each method says what None means.
         x0: the start, shape ``(n,)``; None means 0.
     """
 
@@ -58,7 +58,7 @@ class Thresholding(Method):
     uses_matrix = True
 
     def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
-        """With its settings checked."""
+        """The method with its settings checked."""
         changes: dict[str, Any] = {
             "num_steps": _checks.static_int("num_steps", self.num_steps, minimum=0)
         }
@@ -76,7 +76,7 @@ class Thresholding(Method):
         return super().checked(shape, dtype)._with(**changes)
 
     def most(self, shape: tuple[int, int]) -> int:
-        """Any number of entries, or blocks."""
+        """The largest sparsity: the number of all entries, or blocks."""
         return self.structure.shape(shape[1])[0]
 
     def start(self, problem: Problem, turn) -> tuple[Array, Array, Array]:
@@ -98,7 +98,7 @@ class Thresholding(Method):
         return start, jnp.where(started, mask, 0), used_support(turn, start, support)
 
     def keep(self, problem: Problem, state: Any, u, turn):
-        """Keeps the entries of ``u`` with the largest scores, and puts 0 for the others."""
+        """Keeps the entries of ``u`` with the largest scores, and sets the others to 0."""
 
         def keep(u, chosen, x, turn):
             known = Known(lambda: chosen, lambda: problem.sizes(x))
@@ -106,10 +106,10 @@ class Thresholding(Method):
             return times_atoms(mask, self.structure.allowed(u)), mask, support, choice
 
         if not turn.is_hard and getattr(turn.selector, "recomputed", True):
-            # A backward pass keeps u and the order of its scores, and computes the mask again: that
-            # takes less time than to store all it is made of, and a tenth of the memory. A hard
-            # mask is made of nothing; and checkify cannot look for bad indices inside of a
-            # checkpoint.
+            # For a backward pass, u and the order of its scores are stored, and the mask is
+            # computed again. This takes less time than storing all arrays behind the mask, and a
+            # tenth of the memory. A hard mask needs no such arrays. Also, checkify cannot check
+            # indices inside a checkpoint.
             keep = jax.checkpoint(keep, prevent_cse=False, policy=keep_only_order)
         return keep(u, state.chosen, state.x, turn)
 
@@ -131,25 +131,25 @@ class FixedSteps(Thresholding):
 
     Attributes:
         step_size: ``eta > 0``; None means ``1 / ||A||^2`` by power iteration.
-        fit: on the entries kept, where one is made.
+        fit: the fit on the kept entries, if the method has a fit.
         unit_scale: whether ``step_size`` is for ``A`` divided by the power of two that brings it to
-            unit scale. In other units it may be no number of the dtype.
+            unit scale. In other units the dtype may not be able to represent the step size.
     """
 
     fit: LeastSquares = LeastSquares()
     unit_scale: bool = static(default=False)
 
     def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
-        """With a fit of all atoms at once."""
+        """The method with its settings checked. Its fit must fit all atoms at once."""
         check_at_once(self._fit)
         return super().checked(shape, dtype)
 
     def at_unit_scale(self, step_size: Float[Array, ""]) -> "FixedSteps":
-        """With a step size for the matrix at unit scale."""
+        """The method with a given step size for the matrix at unit scale."""
         return dataclasses.replace(self, step_size=step_size, unit_scale=True)
 
     def prepared(self, system: System) -> "FixedSteps":
-        """With the step size for the matrix at unit scale."""
+        """The method with its own step size converted to the matrix at unit scale."""
         real = system.scale.dtype
         if self.step_size is None:
             step = step_size_of(system.A, promoted(operator_dtype(system.A), real))
@@ -160,13 +160,13 @@ class FixedSteps(Thresholding):
         return dataclasses.replace(super().prepared(system), step_size=step)
 
     def init(self, problem: Problem, turn) -> Estimate:
-        """At ``x0``, with its own largest entries."""
+        """The state at ``x0``, with the mask of its largest entries."""
         start, mask, support = self.start(problem, turn)
         chosen = None if turn.weighting.is_fixed else mask
         return Estimate(start, chosen, support, jnp.asarray(False))
 
     def step(self, problem: Problem, state: Estimate, turn):
-        """One gradient step, and the choice of what is kept of it."""
+        """One gradient step, and the choice of kept entries."""
         residual, dtype = problem.residual(state.x), problem.y.dtype
         if self.uses_columns:
             # A residual of rounding errors must not choose rows, so it counts as 0.
@@ -181,10 +181,10 @@ class FixedSteps(Thresholding):
 
     @abc.abstractmethod
     def take(self, problem: Problem, state: Estimate, u, turn) -> Any:
-        """The next ``x``, the mask of its entries, their indices, and the choice of them."""
+        """The next ``x``, the mask of its entries, their indices, and the choice."""
 
     def fitted(self, problem: Problem, state: Estimate, u, turn):
-        """Puts least squares on those entries in place of ``u`` itself."""
+        """As `take`, but fits the entries of ``u`` with the largest scores by least squares."""
         known = Known(lambda: state.chosen, lambda: problem.sizes(state.x))
         # For a step size of 1 / ||A||^2 no column is longer than the inverse of its root.
         turn = turn._replace(error=turn.error * lax.stop_gradient(self.step_size) ** 0.5)
@@ -202,11 +202,11 @@ class FixedSteps(Thresholding):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class IHT(FixedSteps):
-    """Iterative hard thresholding: each step keeps the entries of the largest scores.
+    """Iterative hard thresholding: each step keeps the entries with the largest scores.
 
     Attributes:
-        debias: whether the last step puts least squares in place of the entries that it keeps.
-        structure: what is kept together.
+        debias: whether the last step fits its kept entries by least squares.
+        structure: which atoms are kept together.
     """
 
     debias: bool = static(default=False)
@@ -214,23 +214,23 @@ class IHT(FixedSteps):
 
     @property
     def uses_columns(self) -> bool:
-        """For the last fit alone."""
+        """Whether steps read columns of norm 1: only the last fit does."""
         return self.debias
 
     @property
     def uses_rows(self) -> bool:
-        """For the last fit alone."""
+        """Whether steps choose by rows: only the last fit does."""
         return self.debias
 
     def checked(self, shape: tuple[int, int], dtype) -> "Thresholding":
-        """A penalty is for a fit."""
+        """The method with its settings checked. A penalty needs ``debias``."""
         debias = _checks.flag("debias", self.debias)
         if self.fit.penalty is not None and not debias:
             _checks.fail(ValueError, "penalty", "None, as nothing is fitted", "a penalty")
         return super().checked(shape, dtype)
 
     def take(self, problem: Problem, state: Estimate, u, turn):
-        """Keeps entries; the last step may fit them."""
+        """Keeps entries. With ``debias`` the last step fits them."""
         if not self.debias:
             return self.keep(problem, state, u, turn)
         return lax.cond(
@@ -243,26 +243,26 @@ class IHT(FixedSteps):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HTP(FixedSteps):
-    """Hard thresholding pursuit: IHT whose every step ends with least squares.
+    """Hard thresholding pursuit: IHT in which every step ends with least squares.
 
     Attributes:
-        structure: what is kept together.
+        structure: which atoms are kept together.
     """
 
     structure: Any = Plain()
 
     def footprint(self, shape: tuple[int, int]) -> int:
-        """Scores, and a basis of the atoms."""
+        """The numbers of the scores, and of a basis of the atoms."""
         atoms = self.sparsity * self.structure.shape(shape[1])[1]
         return 4 * shape[1] + 4 * atoms * (shape[0] + atoms)
 
     def take(self, problem: Problem, state: Estimate, u, turn):
-        """Fits the entries of the largest scores."""
+        """Fits the entries with the largest scores."""
         return self.fitted(problem, state, u, turn)
 
 
 def used_support(turn, x: Float[Array, "parts *snapshots n"], support: Int[Array, " sparsity"]):
-    """The support of a hard solver with -1 where ``x`` is 0; that of a soft one as it is."""
+    """The support, for a hard solver with -1 where ``x`` is 0; for a soft solver unchanged."""
     if not turn.is_hard:
         return support
     used = (support >= 0) & jnp.any(x[..., support] != 0, axis=tuple(range(x.ndim - 1)))

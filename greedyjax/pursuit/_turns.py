@@ -1,4 +1,4 @@
-"""What a step is handed: its number, its selector, its weights, and how it makes a choice."""
+"""The turn of a step: its number, its selector, its weights, and the choices it can make."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -19,14 +19,14 @@ from greedyjax.structures import Structure
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One choice that a step met, for losses that score the choice itself.
+    """The record of one choice of a step, for losses that score the choice itself.
 
     Attributes:
-        magnitudes: what the policy multiplied, shape ``(n,)``, in the units of the problem.
-        scores: what was chosen by, one for each candidate.
-        context: what the policy saw.
-        closed: the candidates that were not to be chosen, a mask; None where all were open.
-        kept: how many candidates were to be chosen; 0 where it was the next one alone.
+        magnitudes: the numbers that weights multiply, shape ``(n,)``, in the units of the problem.
+        scores: the scores of the candidates.
+        context: the context that the policy saw.
+        closed: the mask of candidates that were excluded; None if there were none.
+        kept: the number of candidates to choose; 0 for a choice of the next candidate alone.
     """
 
     magnitudes: Any
@@ -37,15 +37,15 @@ class Choice:
 
 
 class Turn(NamedTuple):
-    """One step's number, its selector, its weights, and what is chosen together.
+    """The number of a step, its selector and its weights.
 
     Attributes:
-        step: the number of the step, from 0 on.
+        step: the number of the step, counted from 0.
         selector: makes the choices of this step, hard or soft.
-        weights: multiply magnitudes in this step, ``(n,)``; None where the policy has to be asked.
+        weights: the weights of this step, shape ``(n,)``; None if the policy computes them.
         weighting: the policy.
-        structure: between correlations and scores.
-        error: the rounding of a correlation, by which scores tie.
+        structure: turns correlations into scores of candidates.
+        error: the rounding of a correlation. Scores that differ by no more tie.
     """
 
     step: Int[Array, ""]
@@ -57,18 +57,18 @@ class Turn(NamedTuple):
 
     @property
     def is_hard(self) -> bool:
-        """Whether rows are indices, so that no derivative passes a choice."""
+        """Whether rows are indices, so that no derivative passes through a choice."""
         return isinstance(self.selector, HardSort)
 
     def next(
         self, correlations: Float[Array, "parts *snapshots n"], known: Known
     ) -> tuple[Rows, Choice]:
-        """The row of the next candidate, and the choice as it was met.
+        """The row of the next candidate, and the record of the choice.
 
         Args:
             correlations: ``a_j* r`` of each atom, by parts, or other numbers whose magnitudes
-                count.
-            known: the atoms of before, which a hard selector leaves out.
+                are compared.
+            known: the atoms chosen before, which a hard selector leaves out.
         """
         choice, weights = self._choice(correlations, known)
         chosen = self.structure.met(known.chosen())
@@ -85,26 +85,26 @@ class Turn(NamedTuple):
         again: bool = False,
         fewer: bool = False,
     ) -> tuple[Rows, Choice]:
-        """The rows of the atoms of the ``k`` best candidates, and the choice as it was met.
+        """The rows of the atoms of the ``k`` best candidates, and the record of the choice.
 
         Args:
             correlations: as for `next`.
-            k: how many.
-            known: the atoms of before.
-            again: whether a hard selector may choose those again.
+            k: the number of candidates.
+            known: the atoms chosen before.
+            again: whether a hard selector may choose these atoms again.
             fewer: whether a hard selector leaves out candidates whose score is 0 or rounding. The
-                first candidate stands in their places.
+                first candidate is repeated in their places.
         """
         choice, weights = self._choice(correlations, known, k)
         chosen = None if again else self.structure.met(known.chosen())
         rows = self._selector(weights).first(choice.scores, k, chosen)
         if isinstance(rows, Indices) and (fewer or self.structure.nonnegative):
-            # No candidate without a positive score is fitted where answers are not negative.
+            # With answers that are not negative, only candidates with a positive score are fitted.
             values, least = self.structure.pool(choice.magnitudes)[rows.index], 0
             if fewer:
                 values = choice.scores[rows.index]
                 least = (self.error * self.structure.pool(weights))[rows.index]
-            # Not `>`: a NaN must show.
+            # Not `>`, so that a NaN is passed on.
             rows = Indices(jnp.where(values <= least, rows.index[0], rows.index))
         rows, _ = self.structure.expand(rows, correlations.shape[-1])
         return rows, dataclasses.replace(choice, closed=chosen if self.is_hard else None)
@@ -112,7 +112,7 @@ class Turn(NamedTuple):
     def keep(
         self, values: Float[Array, "parts *snapshots n"], k: int, known: Known
     ) -> tuple[Float[Array, " n"], Int[Array, " places"], Choice]:
-        """The mask of the atoms of the ``k`` best candidates, their indices, and the choice.
+        """The mask of the atoms of the ``k`` best candidates, their indices, and the record.
 
         The indices have -1 where a candidate has fewer atoms than others.
         """
@@ -128,12 +128,12 @@ class Turn(NamedTuple):
     def scores(
         self, correlations: Float[Array, "parts *snapshots n"]
     ) -> Float[Array, " candidates"]:
-        """What is chosen by, where the weights are known beforehand."""
+        """The scores of the candidates, if the weights are known beforehand."""
         magnitudes = self._given(self.structure.magnitudes(correlations))
         return self.structure.pool(self.weights * magnitudes)
 
     def _selector(self, weights: Array) -> Any:
-        """The selector; a hard one knows by how much scores tie."""
+        """The selector. A hard selector gets the rounding within which scores tie."""
         selector = self.selector
         if self.is_hard:
             ones = self.weighting.is_ones
@@ -141,11 +141,11 @@ class Turn(NamedTuple):
         return self.structure.choosing(selector)
 
     def _given(self, values: Array) -> Array:
-        """What earlier steps leave to a choice: a constant, where the selector asks for that."""
+        """The values, as a constant to derivatives if the selector has ``stepwise = True``."""
         return lax.stop_gradient(values) if getattr(self.selector, "stepwise", False) else values
 
     def _choice(self, correlations, known: Known, kept: int = 0) -> tuple[Choice, Array]:
-        """The choice, and the weights of the atoms."""
+        """The record of a choice, and the weights of the atoms."""
         magnitudes = self._given(self.structure.magnitudes(correlations))
         chosen = lambda: self._given(jnp.asarray(known.chosen(), magnitudes.dtype))
         coefficients = lambda: self._given(known.coefficients())
@@ -164,13 +164,13 @@ class Turns:
 
     Attributes:
         selectors: one selector for each step, stacked.
-        shared: weights of all steps alike, or None.
+        shared: weights that all steps share, or None.
         of_steps: weights of each step, or None.
         weighting: the policy.
-        structure: what is chosen together.
+        structure: which atoms are chosen together.
         error: the rounding of a correlation.
-        num_steps: how many.
-        start: the number of the first.
+        num_steps: the number of steps.
+        start: the number of the first step.
     """
 
     selectors: Any
@@ -184,23 +184,23 @@ class Turns:
 
     @property
     def each(self) -> tuple:
-        """What the turns are made of that differs from step to step, stacked."""
+        """The stacked parts of turns that differ from step to step."""
         return self.selectors, self.of_steps
 
     def turn(self, step: Int[Array, ""], each: tuple) -> Turn:
-        """The turn that one entry of ``each`` makes."""
+        """The turn of a step, from its entry of ``each``."""
         selector, weights = each
         weights = self.shared if weights is None else weights
         return Turn(step, selector, weights, self.weighting, self.structure, self.error)
 
     @property
     def first(self) -> Turn:
-        """The first turn. Where there are no steps, it can say how they would choose."""
+        """The first turn. It also exists if there are no steps."""
         of_step = lambda leaf: leaf[0] if len(leaf) else leaf
         return self.turn(jnp.asarray(self.start, jnp.int32), jax.tree.map(of_step, self.each))
 
     def part(self, start: int, stop: int) -> "Turns":
-        """Some of them."""
+        """The turns of the steps from ``start`` to ``stop``."""
         selectors, of_steps = jax.tree.map(lambda leaf: leaf[start:stop], self.each)
         return dataclasses.replace(
             self,
@@ -212,9 +212,9 @@ class Turns:
 
 
 def turns_of(problem: Problem, weights: Any, relaxed: Relaxed | None, method: Any) -> Turns:
-    """The turns of a soft solver, with temperatures in the user's units, or of a hard one.
+    """The turns of a soft solver, with temperatures in the user's units, or of a hard solver.
 
-    ``weights`` are those of `greedyjax.recover`.
+    ``weights`` are as in `greedyjax.recover`.
     """
     n, dtype, num_steps = problem.shape[1], problem.y.dtype, method.num_steps
     full = dtype if len(problem.y) == 1 else promoted(dtype, jnp.complex64)

@@ -1,6 +1,6 @@
-"""What networks ask of a method: soft answers, the answers of each layer, and recorded choices.
+"""The computations of networks: soft answers, the answers of each layer, and recorded choices.
 
-Each is compiled once, for one signal ``(m,)`` or for many, ``(num, m)``.
+Each function is compiled once, for one signal ``(m,)`` or for many signals, ``(num, m)``.
 """
 
 import dataclasses
@@ -26,17 +26,17 @@ from greedyjax.sorting import Relaxed
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Met:
-    """The choices of one kind that the steps of a hard solver met; a step may make several kinds.
+    """The record of all choices of one kind in a hard solver. A step may make several kinds.
 
     Attributes:
-        scores: shape ``(..., steps, candidates)``, in the units of the problem given; each atom
-            is a candidate unless a structure says otherwise. Differentiable in the weights and in
-            nothing else.
-        threshold: halfway between the scores chosen and the others, shape ``(..., steps)``, or
-            ``(..., steps, levels)`` where levels are chosen from; a constant. None where a step
-            takes the largest score alone.
-        closed: the candidates that were not to be chosen, a mask of the same shape, or None.
-        kept: how many atoms a step takes; 0 where it is the next one.
+        scores: shape ``(..., steps, candidates)``, in the units of the user's problem. Each atom is
+            a candidate, unless a structure says otherwise. Scores are differentiable only in the
+            weights.
+        threshold: the middle between the chosen scores and the others, shape ``(..., steps)``, or
+            ``(..., steps, levels)`` for a structure with levels; a constant. None if a step takes
+            only the largest score.
+        closed: the mask of candidates that were excluded, of the same shape, or None.
+        kept: the number of atoms that a step takes; 0 if it takes only the next atom.
     """
 
     scores: Any
@@ -46,11 +46,11 @@ class Met:
 
 
 class Choices(NamedTuple):
-    """What the hard solver met with given weights, for losses that score the choice itself.
+    """The choices of the hard solver with given weights, for losses that score choices.
 
     Attributes:
         met: one `Met` for each kind of choice that a step makes, in their order.
-        x: the hard solver's answers, shape ``(..., n)``; constants.
+        x: the hard solver's answers, shape ``(..., n)``. They are constants to derivatives.
     """
 
     met: tuple[Met, ...]
@@ -69,7 +69,7 @@ def recover_soft(method: Method, A: Any, Y: Array, weighting: Weighting, relaxed
 def recover_layers(
     method: Method, A: Any, Y: Array, weighting: Weighting, relaxed: Relaxed
 ) -> Array:
-    """The answers of the soft solver if it stopped after each of its steps."""
+    """The answers of the soft solver after each of its steps."""
 
     def one(method, problem):
         turns = turns_of(problem, weighting, relaxed, method)
@@ -84,7 +84,7 @@ def recover_layers(
 def recorded_choices(method: Method, A: Any, Y: Array, weighting: Weighting) -> Choices:
     """The choices of the hard solver, and its answers.
 
-    Nothing differentiates the path: only the weights that its magnitudes are scored by.
+    The path is a constant to derivatives. Only the weights in the scores are differentiated.
     """
     frozen, A, Y = lax.stop_gradient((method, A, Y))
     path_weighting = lax.stop_gradient(weighting)
@@ -124,7 +124,7 @@ def _met(method: Method, weighting: Weighting, problem: Problem, seen: tuple, ke
 
 
 def _each(method: Method, A: Any, Y: Array, one: Callable[[Method, Problem], Any]) -> Any:
-    """A function of a prepared method and a problem, for one signal or for each of many."""
+    """Applies a function of a prepared method and a problem to one signal, or to each of many."""
     dtype = promoted(operator_dtype(A), Y)
     Y = Y.astype(dtype)
     system = system_for(method, A, dtype)

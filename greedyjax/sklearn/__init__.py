@@ -1,12 +1,12 @@
-"""Estimators with the names, the parameters and the meaning of scikit-learn's.
+"""Estimators with the names and parameters of scikit-learn's, computed by greedyjax.
 
-`OrthogonalMatchingPursuit` and `SparseCoder` take the place of scikit-learn's classes of these
-names: change the import, and the rest of a program stays as it is. Both inherit from the class that
-they replace, so parameters, validation, tags, ``set_output``, pipelines and searches are
-scikit-learn's own. The numbers come from `greedyjax.omp_batch`. `DictionaryLearning` has the names
-of scikit-learn's class and another objective, and learns by `greedyjax.training.learn_dictionary`.
+`OrthogonalMatchingPursuit` and `SparseCoder` replace scikit-learn's classes of these names: change
+the import, and the rest of a program stays as it is. Both inherit from the class that they replace,
+so parameters, validation, tags, ``set_output``, pipelines and searches are scikit-learn's own. The
+numbers come from `greedyjax.omp_batch`. `DictionaryLearning` has the names of scikit-learn's class
+but another objective, and learns by `greedyjax.training.learn_dictionary`.
 
-This module needs scikit-learn, which ``pip install "greedyjax[sklearn]"`` brings.
+This module needs scikit-learn, which ``pip install "greedyjax[sklearn]"`` installs.
 """
 
 try:

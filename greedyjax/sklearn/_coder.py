@@ -14,34 +14,35 @@ from greedyjax.structures import NonNegative, Plain
 
 
 class SparseCoder(_ScikitLearns):
-    """scikit-learn's `SparseCoder` by OMP, computed by `greedyjax.omp_batch`.
+    """scikit-learn's `SparseCoder` with OMP, computed by `greedyjax.omp_batch`.
 
-    Finds for each row ``x`` of ``X`` a sparse ``code`` with ``x ~ code @ dictionary``. Nothing is
-    learned in ``fit``, and ``transform`` works without it.
+    For each row ``x`` of ``X`` it finds a sparse ``code`` with ``x ~ code @ dictionary``. ``fit``
+    learns nothing, and ``transform`` works without it.
 
     Args:
-        dictionary: one atom a row, shape ``(n_components, n_features)``. Atoms should have norm 1:
-            as in scikit-learn, a longer atom is chosen before a shorter one that fits as well.
+        dictionary: one atom per row, shape ``(n_components, n_features)``. Atoms should have
+            norm 1. As in scikit-learn, of two atoms that fit equally well the longer is chosen.
         transform_algorithm: ``"omp"``. scikit-learn's class has the other algorithms.
-        transform_n_nonzero_coefs: most coefficients of a signal that are not 0, between 1 and
-            ``n_components``. None means a tenth of the features, and at least 1. Of no effect where
-            ``transform_alpha`` is given.
+        transform_n_nonzero_coefs: largest number of nonzero coefficients of a signal, between 1 and
+            ``n_components``. None means a tenth of the features, and at least 1. It has no effect
+            if ``transform_alpha`` is given.
         transform_alpha: **squared** norm of the residual at which a signal stops, absolute, >= 0.
-            A signal has one atom at least. scikit-learn documents this and does not do it for OMP.
+            A signal has at least one atom. scikit-learn documents this parameter for OMP, but does
+            not apply it there.
         split_sign: whether a code has its positive part first and then its negative part, both
             >= 0, shape ``(n_samples, 2 n_components)``.
-        n_jobs: parts of ``X`` that are coded at a time, in threads; -1 means one for each
-            processor. None lets greedyjax choose, where scikit-learn takes 1.
+        n_jobs: number of parts of ``X`` that are coded at a time, in threads; -1 means one for each
+            processor. None lets greedyjax choose, whereas scikit-learn takes 1.
         positive_code: whether codes are >= 0. scikit-learn refuses this for OMP.
-        transform_max_iter: accepted for the sake of scikit-learn, and of no effect.
+        transform_max_iter: accepted for compatibility with scikit-learn; it has no effect.
 
     Attributes:
         n_components_: the number of atoms.
         n_features_in_: the number of features of ``X``.
-        feature_names_in_: names of the columns of ``X``, where they are strings.
+        feature_names_in_: names of the columns of ``X``, if all are strings.
 
     Raises:
-        ValueError: in ``fit`` and ``transform``, for parameters and data that do not fit together.
+        ValueError: in ``fit`` and ``transform``, if parameters and data do not fit together.
 
     Example:
         >>> import numpy as np
@@ -61,14 +62,14 @@ class SparseCoder(_ScikitLearns):
         """Checks the parameters, and that the dictionary fits the data.
 
         Args:
-            X: signals, one a row, shape ``(n_samples, n_features)``.
+            X: signals, one per row, shape ``(n_samples, n_features)``.
             y: ignored.
 
         Returns:
             The transformer itself.
 
         Raises:
-            ValueError: parameters or data that scikit-learn refuses; an algorithm other than OMP.
+            ValueError: scikit-learn refuses parameters or data, or the algorithm is not OMP.
         """
         X = validate_data(self, X, dtype=FLOATS)
         self.n_components_ = len(self._checked(X)[0])
@@ -78,8 +79,8 @@ class SparseCoder(_ScikitLearns):
         """Codes signals.
 
         Args:
-            X: signals, one a row, shape ``(n_samples, n_features)``. float32 and float64 are
-                computed and returned as they are; other numbers become float64.
+            X: signals, one per row, shape ``(n_samples, n_features)``. float32 and float64 are
+                computed and returned in the same dtype; other numbers become float64.
             y: ignored.
 
         Returns:
@@ -106,16 +107,16 @@ class SparseCoder(_ScikitLearns):
         return codes
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """The signals of codes, ``code @ dictionary``.
+        """The signals that codes stand for, ``code @ dictionary``.
 
         Args:
             X: codes, as ``transform`` returns them.
 
         Returns:
-            Signals, one a row, shape ``(n_samples, n_features)``, in the dtype of the codes.
+            Signals, one per row, shape ``(n_samples, n_features)``, in the dtype of the codes.
 
         Raises:
-            ValueError: codes of another width than those of ``transform``.
+            ValueError: codes have another number of columns than those of ``transform``.
         """
         codes = check_array(X, dtype=FLOATS)
         atoms = check_array(self.dictionary, dtype=FLOATS).astype(codes.dtype)
@@ -127,15 +128,15 @@ class SparseCoder(_ScikitLearns):
         return codes @ atoms
 
     def _checked(self, X: np.ndarray) -> tuple[np.ndarray, int]:
-        """The dictionary in the dtype of the data, and the most atoms of a signal."""
+        """The dictionary in the dtype of the data, and the largest number of atoms of a signal."""
         if self.transform_algorithm != "omp":
-            way = "sklearn.decomposition.SparseCoder has the others"
+            way = "sklearn.decomposition.SparseCoder has the other algorithms"
             got = f"{self.transform_algorithm!r}; {way}"
             _checks.fail(ValueError, "transform_algorithm", "'omp'", got)
         atoms = check_array(self.dictionary, dtype=FLOATS, input_name="dictionary").astype(X.dtype)
         if atoms.shape[1] != X.shape[1]:
             way = "; one atom is a row, so give its transpose" if len(atoms) == X.shape[1] else ""
-            expected = f"shape (n_components, {X.shape[1]}), as X has so many features"
+            expected = f"shape (n_components, {X.shape[1]}), one column for each feature of X"
             _checks.fail(ValueError, "dictionary", expected, f"shape {atoms.shape}{way}")
         asked = self.transform_n_nonzero_coefs
         return atoms, most_atoms("transform_n_nonzero_coefs", asked, *atoms.shape)
@@ -147,7 +148,7 @@ class SparseCoder(_ScikitLearns):
 
 
 def _threads(n_jobs: int | None) -> int | None:
-    """What scikit-learn means by ``n_jobs``: -1 is one for each processor, -2 one less."""
+    """The number of threads for ``n_jobs``: -1 means one per processor, and -2 one fewer."""
     if n_jobs == 0:
         _checks.fail(ValueError, "n_jobs", "None, or an int other than 0", "0")
     if n_jobs is None or n_jobs > 0:

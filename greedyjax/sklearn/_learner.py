@@ -22,7 +22,7 @@ from greedyjax.sklearn._coder import SparseCoder
 from greedyjax.sklearn._pursued import FLOATS, most_atoms
 from greedyjax.training import KSVD, DictionaryUpdate, learn_dictionary
 
-# Parameters that mean what they mean in scikit-learn's class.
+# Parameters with the same meaning as in scikit-learn's class.
 _AS_THERE = (
     "n_components",
     "n_jobs",
@@ -38,39 +38,39 @@ _AS_THERE = (
 class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A dictionary learned by `greedyjax.training.learn_dictionary`, and codes by OMP.
 
-    Finds ``components_`` and sparse codes with ``X ~ codes @ components_``. Parameters that
-    scikit-learn's `DictionaryLearning` and `MiniBatchDictionaryLearning` have too mean the same.
-    What is minimised differs: those learn with an l1 penalty ``alpha`` and then code by OMP, and
-    this class learns for the codes of OMP that ``transform`` computes.
+    It finds ``components_`` and sparse codes with ``X ~ codes @ components_``. Parameters that
+    scikit-learn's `DictionaryLearning` and `MiniBatchDictionaryLearning` also have mean the same.
+    The objective differs. Those classes learn with an l1 penalty ``alpha`` and then code by OMP.
+    This class learns for the codes of OMP that ``transform`` computes.
 
     Args:
-        n_components: atoms of the dictionary; None means as many as there are features.
-        max_iter: epochs, each of which goes through the signals once; at least 1.
+        n_components: number of atoms; None means the number of features.
+        max_iter: number of epochs, each of which goes through the signals once; at least 1.
         fit_algorithm: `greedyjax.training.KSVD`, `MOD` or `OnlineGradient`, or any
             `greedyjax.training.DictionaryUpdate`. None means ``KSVD()``.
-        batch_size: signals of a step, at least 1. None takes as many as use each atom 100 times on
-            average, or all where they are fewer.
-        dict_init: where to start, one atom a row, shape ``(n_components, n_features)``. None starts
-            from signals drawn at random.
+        batch_size: number of signals in a step, at least 1. None takes enough signals that each
+            atom is used 100 times on average, or all signals if there are fewer.
+        dict_init: dictionary to start from, one atom per row, shape
+            ``(n_components, n_features)``. None starts from signals drawn at random.
         transform_algorithm: ``"omp"``. scikit-learn's classes have the other algorithms.
-        transform_n_nonzero_coefs: most coefficients of a signal that are not 0, in ``fit`` and in
-            ``transform``. None means a tenth of the features, and at least 1.
+        transform_n_nonzero_coefs: largest number of nonzero coefficients of a signal, in ``fit``
+            and in ``transform``. None means a tenth of the features, and at least 1.
         transform_alpha: **squared** norm of the residual at which a signal stops in ``transform``,
             as in `SparseCoder`. None stops at ``transform_n_nonzero_coefs``.
         split_sign: as in `SparseCoder`.
         random_state: an int, a `numpy.random.RandomState` or None, as anywhere in scikit-learn.
         n_jobs: as in `SparseCoder`.
-        positive_code: whether codes of ``transform`` are >= 0. Learning takes either sign.
+        positive_code: whether codes of ``transform`` are >= 0. Codes in ``fit`` have either sign.
 
     Attributes:
         components_: the atoms, of norm 1, shape ``(n_components, n_features)``.
         error_: ``sum ||x - code @ components_||^2 / sum ||x||^2`` of each epoch, a list.
-        n_iter_: how many epochs there were.
+        n_iter_: the number of epochs.
         n_features_in_: the number of features of ``X``.
-        feature_names_in_: names of the columns of ``X``, where they are strings.
+        feature_names_in_: names of the columns of ``X``, if all are strings.
 
     Raises:
-        ValueError: in ``fit`` and ``transform``, for parameters and data that do not fit together.
+        ValueError: in ``fit`` and ``transform``, if parameters and data do not fit together.
 
     Example:
         >>> import numpy as np
@@ -127,15 +127,15 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Learns the dictionary.
 
         Args:
-            X: signals, one a row, shape ``(n_samples, n_features)``. float32 and float64 are
-                computed and learned as they are; other numbers become float64.
+            X: signals, one per row, shape ``(n_samples, n_features)``. float32 and float64 are
+                computed and learned in the same dtype; other numbers become float64.
             y: ignored.
 
         Returns:
             The transformer itself.
 
         Raises:
-            ValueError: parameters or data that do not fit together.
+            ValueError: parameters and data do not fit together.
         """
         X = validate_data(self, X, dtype=FLOATS)
         _check_omp(self.transform_algorithm)
@@ -144,7 +144,7 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         asked = self.transform_n_nonzero_coefs
         sparsity = min(most_atoms("transform_n_nonzero_coefs", asked, n, m), m)
         random = check_random_state(self.random_state)
-        # The setting holds within this thread and this block alone.
+        # The setting holds only within this thread and this block.
         with jax.enable_x64(True) if X.dtype == np.float64 else nullcontext():
             learned = learn_dictionary(
                 X,
@@ -166,7 +166,7 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Codes signals over the dictionary, as `SparseCoder` does.
 
         Args:
-            X: signals, one a row, shape ``(n_samples, n_features)``.
+            X: signals, one per row, shape ``(n_samples, n_features)``.
 
         Returns:
             Codes, shape ``(n_samples, n_components)``, or with ``split_sign``
@@ -180,27 +180,27 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self._coder().transform(X)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """The signals of codes, ``code @ components_``.
+        """The signals that codes stand for, ``code @ components_``.
 
         Args:
             X: codes, as ``transform`` returns them.
 
         Returns:
-            Signals, one a row, shape ``(n_samples, n_features)``, in the dtype of the codes.
+            Signals, one per row, shape ``(n_samples, n_features)``, in the dtype of the codes.
 
         Raises:
-            ValueError: codes of another width than those of ``transform``.
+            ValueError: codes have another number of columns than those of ``transform``.
         """
         check_is_fitted(self)
         return self._coder().inverse_transform(X)
 
     def _start(self, X: np.ndarray, n: int, random: np.random.RandomState) -> np.ndarray | None:
-        """Columns to start from; of too few signals, those and directions at random."""
+        """Columns to start from. If there are too few signals, random directions are added."""
         num, m = X.shape
         if self.dict_init is not None:
             atoms = check_array(self.dict_init, dtype=FLOATS, input_name="dict_init")
             if atoms.shape != (n, m):
-                expected = f"shape {(n, m)}, one atom a row"
+                expected = f"shape {(n, m)}, one atom per row"
                 _checks.fail(ValueError, "dict_init", expected, f"shape {atoms.shape}")
             return atoms.astype(X.dtype).T
         if num >= n:
@@ -220,7 +220,8 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             n_jobs=self.n_jobs,
             positive_code=self.positive_code,
         )
-        # What is set for all transformers is done to the answers of this one.
+        # This inner transformer returns arrays. The output format that a user has set is applied to
+        # the answers of the outer one.
         return coder.set_output(transform="default")
 
     @property
@@ -235,5 +236,5 @@ class DictionaryLearning(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 def _check_omp(algorithm: str) -> None:
     if algorithm != "omp":
-        way = "sklearn.decomposition.DictionaryLearning has the others"
+        way = "sklearn.decomposition.DictionaryLearning has the other algorithms"
         _checks.fail(ValueError, "transform_algorithm", "'omp'", f"{algorithm!r}; {way}")

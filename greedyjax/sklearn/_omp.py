@@ -13,32 +13,33 @@ from greedyjax.sklearn._pursued import FLOATS, most_atoms, pursued
 class OrthogonalMatchingPursuit(_ScikitLearns):
     """scikit-learn's `OrthogonalMatchingPursuit`, computed by `greedyjax.omp_batch`.
 
-    Fits ``y = X w + intercept`` with few entries of ``w`` other than 0. Features are chosen one
-    by one: the next is the one of the largest ``|x_j^T r|``, with the residual ``r`` of the fit on
-    those before it. All targets are computed at once.
+    It fits ``y = X w + intercept`` with few nonzero entries of ``w``. Features are chosen one by
+    one. The next feature has the largest ``|x_j^T r|``, where ``r`` is the residual of the fit on
+    the features chosen before. All targets are computed at once.
 
-    The model has no atom that depends on those before it. scikit-learn warns and ends there, and
-    this class goes on with the other features, without a warning.
+    A feature that depends linearly on the chosen features is never chosen. There scikit-learn warns
+    and stops. This class goes on with the other features, without a warning.
 
     Args:
-        n_nonzero_coefs: most features in use, between 1 and the number of features. None means a
-            tenth of the features, and at least 1. Of no effect where ``tol`` is given.
+        n_nonzero_coefs: largest number of chosen features, between 1 and the number of features.
+            None means a tenth of the features, and at least 1. It has no effect if ``tol`` is
+            given.
         tol: **squared** norm of the residual at which a target stops, absolute, >= 0. A target has
-            one feature at least, as in scikit-learn.
+            at least one feature, as in scikit-learn.
         fit_intercept: whether the model has an intercept. Without it, data should have mean 0.
-        precompute: accepted for the sake of scikit-learn, and of no effect: `greedyjax.omp_batch`
-            takes the Gram matrix where that costs less.
+        precompute: accepted for compatibility with scikit-learn; it has no effect.
+            `greedyjax.omp_batch` uses the Gram matrix if that costs less.
 
     Attributes:
-        coef_: ``w``, shape ``(n_features,)``, or of several targets ``(n_targets, n_features)``.
-        intercept_: a number, or of several targets shape ``(n_targets,)``.
-        n_iter_: how many features were chosen, an int, or of several targets a list of them.
-        n_nonzero_coefs_: the most features that were allowed; None where ``tol`` is given.
+        coef_: ``w``, shape ``(n_features,)``, or ``(n_targets, n_features)`` for several targets.
+        intercept_: a number, or an array of shape ``(n_targets,)`` for several targets.
+        n_iter_: the number of chosen features, an int, or a list of ints for several targets.
+        n_nonzero_coefs_: the largest number of features allowed; None if ``tol`` is given.
         n_features_in_: the number of features of ``X``.
-        feature_names_in_: names of the columns of ``X``, where they are strings.
+        feature_names_in_: names of the columns of ``X``, if all are strings.
 
     Raises:
-        ValueError: in ``fit``, for parameters and data that scikit-learn refuses.
+        ValueError: in ``fit``, if scikit-learn refuses parameters or data.
 
     Example:
         >>> import numpy as np
@@ -59,7 +60,7 @@ class OrthogonalMatchingPursuit(_ScikitLearns):
 
         Args:
             X: samples, shape ``(n_samples, n_features)``. float32 and float64 are computed and
-                returned as they are; other numbers become float64.
+                returned in the same dtype; other numbers become float64.
             y: targets, shape ``(n_samples,)`` or ``(n_samples, n_targets)``; computed in the dtype
                 of ``X``.
 
@@ -67,8 +68,8 @@ class OrthogonalMatchingPursuit(_ScikitLearns):
             The model itself.
 
         Raises:
-            ValueError: ``n_nonzero_coefs`` exceeds the number of features; data that scikit-learn
-                refuses, such as NaN.
+            ValueError: ``n_nonzero_coefs`` exceeds the number of features, or scikit-learn refuses
+                the data, such as NaN.
         """
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=FLOATS)
         n_features, num_atoms = X.shape[1], None

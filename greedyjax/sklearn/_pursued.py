@@ -1,4 +1,4 @@
-"""OMP of rows by scikit-learn's rules, for every estimator of this module."""
+"""OMP of rows by scikit-learn's rules, which every estimator of this module uses."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -11,14 +11,14 @@ from greedyjax._types import Recovery
 from greedyjax.pursuit import omp_batch
 from greedyjax.structures import Plain, Structure
 
-#: Dtypes that are computed as they are. scikit-learn's checks turn all others into the first.
+#: Dtypes that are computed without a cast. scikit-learn's checks turn all others into the first.
 FLOATS: Any = (np.float64, np.float32)
 
 _BATCH = 4096
 
 
 def most_atoms(name: str, given: int | None, n_components: int, n_features: int) -> int:
-    """The most atoms of a signal: as many as given, or else a tenth of the features."""
+    """The largest number of atoms of a signal: as given, or else a tenth of the features."""
     if given is None:
         return min(max(n_features // 10, 1), n_components)
     if given > n_components:
@@ -40,14 +40,14 @@ def pursued(
     - An atom is chosen by ``|a_j* r|``, whatever its norm. `greedyjax.omp_batch` divides by the
       norm, so the weights are the norms.
     - ``tol`` bounds the squared norm of the residual, and the number of atoms is then not bounded.
-    - Every signal gets one atom at least. So a signal stops at the latest where its residual is
+    - Every signal gets at least one atom. So the residual at which a signal stops is always set
       shorter than the signal itself.
     - Numbers in float64 are computed in float64, whatever JAX is set to elsewhere.
 
     Args:
         A: matrix of shape ``(m, n)``, float32 or float64.
-        Y: one signal a row, shape ``(num, m)``, in the dtype of ``A``.
-        num_atoms: most atoms of a signal, at least 1. None, or a ``tol``, allows all.
+        Y: one signal per row, shape ``(num, m)``, in the dtype of ``A``.
+        num_atoms: largest number of atoms of a signal, at least 1. None, or a ``tol``, allows all.
         tol: squared norm of the residual at which a signal stops, >= 0.
         structure: which atoms are chosen together.
         num_threads: as in `greedyjax.streaming.recover`.
@@ -78,16 +78,16 @@ def pursued(
 
 
 def _limits(Y: np.ndarray, tol: float) -> np.ndarray:
-    """Norms of residuals at which signals stop, below the norms of the signals by rounding."""
+    """Norms of residuals at which signals stop, each less than the norm of its signal."""
     rounding = 4 * np.finfo(Y.dtype).eps * np.sqrt(Y.shape[1])
     return np.minimum(np.sqrt(tol), (1 - rounding) * np.linalg.norm(Y, axis=1)).astype(Y.dtype)
 
 
 def _few_sizes(Y: np.ndarray) -> np.ndarray:
-    """The rows, filled up with zeros to a power of two where they are few.
+    """The rows; if they are few, padded with rows of zeros to a power of two.
 
-    Each number of rows compiles a program of its own, for seconds, and a search or a
-    cross-validation has many. Rows of zeros cost little.
+    Each number of rows needs its own compilation, which takes seconds. A search or a
+    cross-validation meets many numbers of rows. Rows of zeros cost little.
     """
     num = min(1 << (len(Y) - 1).bit_length(), max(len(Y), 2 * _BATCH))
     return np.pad(Y, ((0, num - len(Y)), (0, 0)))

@@ -1,11 +1,12 @@
-"""Argsort as a matrix, its relaxations, and the selectors that solvers are written against.
+"""Argsort as a matrix, its relaxations, and the selectors that solvers use.
 
 A selector answers two questions about a score vector: which atoms come next (`next`, `first`), and
 which entries to keep (`keep`). `HardSort` answers them with indices and a 0-1 mask. A relaxation
-is a class that is called with a temperature and answers them with soft rows and a soft mask:
-`SoftSort`, the default of all solvers, `NeuralSort` and `SparseSort`. `BoundaryGate` answers the
-second question alone. `Selector` and `Gate` write down what each has to have; `Relaxation` has
-defaults for all but one function. `Stepwise` of a relaxation keeps derivatives within each step.
+is a class that is called with a temperature, and answers them with soft rows and a soft mask. The
+relaxations are `SoftSort`, the default of all solvers, `NeuralSort` and `SparseSort`.
+`BoundaryGate` answers only the second question. The protocols are `Selector` and `Gate`. The base
+class `Relaxation` has defaults for all but one function. `Stepwise` of a relaxation keeps
+derivatives within each step.
 """
 
 from greedyjax.sorting._boundary import BoundaryGate

@@ -1,4 +1,4 @@
-"""A gate that depends on the boundary alone, and not on the order of scores on either side."""
+"""A gate that depends only on the boundary between kept and other scores, not on their order."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -16,14 +16,14 @@ from greedyjax.sorting._relaxation import logistic_loss
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BoundaryGate:
-    """``d_j = s((v_j - theta) / tau)``, ``s`` the sigmoid and ``theta`` the middle of the boundary.
+    """``d_j = s((v_j - theta) / tau)``, with the sigmoid ``s`` and a threshold ``theta``.
 
     ``theta`` lies halfway between the ``k``-th and the next score, whose distance is the gap
-    ``g``. All entries are in (0, 1), and none is further than ``exp(-g / (2 tau))`` from the mask
-    of `topk_mask`, however close the scores on one side of the boundary are to each other. The mask
-    of softsort is that close only if all ``k`` gaps are wide. But the entries of this mask need not
-    sum to ``k``: if all scores are equal, each entry is one half. It has no rows, so it serves only
-    `soft_iht` and `IHTNet`.
+    ``g``. All entries are in (0, 1). No entry differs by more than ``exp(-g / (2 tau))`` from the
+    mask of `topk_mask`, however close scores on one side of the boundary are to each other. The
+    mask of softsort is so close only if all ``k`` gaps are wide. But the entries of this mask need
+    not sum to ``k``: if all scores are equal, each entry is one half. It has no rows, so it serves
+    only solvers that choose by masks, such as `soft_iht` and `IHTNet`.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.
@@ -41,7 +41,7 @@ class BoundaryGate:
 
     tau: Any
 
-    #: It takes less time to keep the mask for a backward pass than to make it again.
+    #: For a backward pass, storing the mask takes less time than computing it again.
     recomputed: ClassVar = False
 
     def keep(
@@ -67,6 +67,6 @@ class BoundaryGate:
     ) -> Float[Array, ""]:
         """``k sum_{j in S} t_j p(-z_j) + (k/n) sum_{j not in S} p(z_j)``, ``p`` softplus.
 
-        With ``z = (scores - threshold) / tau`` that is a cross-entropy with the gate itself.
+        With ``z = (scores - threshold) / tau`` this is a cross-entropy with the gate itself.
         """
         return logistic_loss((scores - lax.stop_gradient(threshold)) / self.tau, targets, k)

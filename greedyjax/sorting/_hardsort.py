@@ -16,7 +16,7 @@ from greedyjax._numerics import first_argmax, index_range, tie_of
 from greedyjax._precision import as_given
 from greedyjax.sorting._rows import Indices
 
-# For `jax.checkpoint`: everything computed from scores may be computed again, but not their order.
+# For `jax.checkpoint`: the order of scores is stored, and everything else is computed again.
 _ORDER = "order of the scores"
 keep_only_order = checkpoint_policies.save_only_these_names(_ORDER)
 
@@ -35,7 +35,7 @@ def hardsort(scores: Float[ArrayLike, " n"], *, k: int | None = None) -> Float[A
         Shape ``(k, n)``, in the dtype of ``scores``.
 
     Raises:
-        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is not a static int.
         ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, or ``k`` is not
             between 1 and ``n``.
 
@@ -60,7 +60,7 @@ def topk_mask(scores: Float[ArrayLike, " n"], *, k: int) -> Float[Array, " n"]:
         Shape ``(n,)``, in the dtype of ``scores``: the column sums of `hardsort`.
 
     Raises:
-        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is not a static int.
         ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, or ``k`` is not
             between 1 and ``n``.
 
@@ -90,13 +90,13 @@ class HardSort(NamedTuple):
     rows = Indices
 
     def next(self, scores: Float[Array, " n"], chosen: Bool[Array, " n"] | None) -> Indices:
-        """The first atom of largest score among those not yet chosen."""
+        """The first atom with the largest score among atoms not yet chosen."""
         return Indices(first_argmax(_open(scores, chosen), self.error, self.weights))
 
     def first(
         self, scores: Float[Array, " n"], k: int, chosen: Bool[Array, " n"] | None = None
     ) -> Indices:
-        """The atoms of the ``k`` largest scores, those not yet chosen before the others."""
+        """The atoms of the ``k`` largest scores; atoms chosen before come last."""
         scores = _open(scores, chosen)
         if self.error is None or k == len(scores):
             return Indices(top_indices(scores, k))
@@ -107,7 +107,7 @@ class HardSort(NamedTuple):
     ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
         """The 0-1 mask of the ``k`` largest scores, and their indices.
 
-        They tie where they are equal: to look for more takes a third of the time of a step of IHT.
+        Only equal scores tie. A search for ties by rounding would take a third of a step of IHT.
         """
         return _keep(scores, k)
 
@@ -124,9 +124,10 @@ def _topk_mask(scores, k):
 
 
 def threshold_of(scores: Float[Array, " n"], k: int) -> Float[Array, ""]:
-    """Halfway from the smallest of the ``k`` largest scores to the largest of the others.
+    """The middle between the smallest of the ``k`` largest scores and the largest other score.
 
-    Scores are at least 0, and below all of them comes 0. It is a constant to derivatives.
+    Scores are at least 0. If all are kept, the largest other score counts as 0. The threshold is a
+    constant to derivatives.
     """
     scores = lax.stop_gradient(scores)
     kept = _keep(scores, k)[0] > 0
@@ -135,10 +136,11 @@ def threshold_of(scores: Float[Array, " n"], k: int) -> Float[Array, ""]:
 
 
 def _open(scores, chosen):
-    """Scores below all others for the atoms that are chosen already."""
+    """The scores, with -1 for atoms that are chosen already, which is below all other scores."""
     if chosen is None:
         return scores
-    # Scores are at least 0. Of a choice alone XLA on a CPU makes branches, eight times as slow.
+    # Scores are at least 0. Without jnp.abs, XLA on a CPU makes branches, which are eight times as
+    # slow.
     return jnp.where(chosen, -1, jnp.abs(scores))
 
 
@@ -156,7 +158,7 @@ def check_scores(
 
 
 def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
-    """Indices of the ``k`` largest scores in falling order, the lowest first where they tie."""
+    """Indices of the ``k`` largest scores in falling order; if scores tie, lowest index first."""
     scores = lax.stop_gradient(scores)
     # top_k sorts by bits, and would put -0 below 0.
     scores = jnp.where(scores == 0, 0, scores)
@@ -166,10 +168,11 @@ def top_indices(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
 
 
 def _top_of_spread(scores: Float[Array, " n"], k: int, parts: int = 1) -> Int[Array, " k"]:
-    """`lax.top_k`, which gathers scores that are spread over devices, without doing so.
+    """`lax.top_k` for scores that are spread over devices, without gathering them.
 
-    Either the signals of a batch are spread, or the atoms of each signal. Of equal parts of the
-    atoms, the largest of each are found where they lie, and the largest of all among those.
+    Either the signals of a batch are spread, or the atoms of each signal. In the second case the
+    atoms are cut into equal parts. Each device finds the largest scores of its part, and the
+    largest scores of all are among these.
     """
     if parts == 1 or len(scores) % parts:
         return _top_of_batch(scores, k)
@@ -182,10 +185,10 @@ def _top_of_spread(scores: Float[Array, " n"], k: int, parts: int = 1) -> Int[Ar
 
 
 def _top_of_batch(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
-    """`lax.top_k` of the signals of a batch, each where it lies.
+    """`lax.top_k` for the signals of a batch, each on its own device.
 
-    The compiler splits ``approx_max_k``, which is exact at a recall of 1, but does not say which of
-    the scores that tie come first.
+    The compiler can split ``approx_max_k`` over devices. It is exact at a recall of 1, but does not
+    specify the order of scores that tie.
     """
     n = len(scores)
 
@@ -195,7 +198,8 @@ def _top_of_batch(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
 
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
     least = largest(scores)[0][-1]
-    # Those above the least and then those that tie with it, the lowest first: no two are equal.
+    # Scores above the least come first, then scores that tie with it, lowest index first. No two
+    # of these numbers are equal.
     level = jnp.where(scores > least, 2 * n, jnp.where(scores == least, n, 0))
     places = largest((level - jnp.arange(n)).astype(jnp.float32))[1]
     values = scores[places]
@@ -206,9 +210,9 @@ def _top_of_batch(scores: Float[Array, " n"], k: int) -> Int[Array, " k"]:
 
 
 def _first_of_ties(scores: Float[Array, " n"], k: int, error: Any, weights: Any):
-    """`top_indices`, but that the lowest come first of those that tie with the ``k``-th largest.
+    """`top_indices`, but scores that tie with the ``k``-th largest come in order of their indices.
 
-    That is so for the ``k`` scores below it; of more that tie by rounding the largest are taken.
+    It considers ties among the ``2 k`` largest scores only.
     """
     order = top_indices(scores, min(2 * k, len(scores)))
     values, last = lax.stop_gradient(scores)[order], order[k - 1]

@@ -20,8 +20,8 @@ class NeuralSort(Relaxation):
     Let ``a`` be the scores in falling order, with gaps ``g_t = a_t - a_{t+1}``. Then row ``i`` is a
     softmax of ``-sum_{t=i}^{j-1} (2 (t - i) + 1) g_t / tau`` below the ``i``-th largest score, and
     likewise above. So the distance to the nearest score counts as in softsort, and a distance
-    counts more if more scores lie in between. If all ``k`` gaps are positive, the rows tend to
-    those of `hardsort` as ``tau`` goes to 0. Equal scores share a row's mass equally. A row costs a
+    counts more if more scores lie in between. If all ``k`` gaps are positive, the rows tend to the
+    rows of `hardsort` as ``tau`` goes to 0. Equal scores share a row's mass equally. A row costs a
     sort of all scores.
 
     Attributes:
@@ -54,5 +54,5 @@ class NeuralSort(Relaxation):
         distance = (at[None, :] - weighted[:k, None]) + (2 * i - 1) * (
             scores[None, :] - a[:k, None]
         )
-        # Sums of k gaps carry the rounding of so many scores.
+        # Sums of k gaps have k times the rounding of a score.
         return SoftRows(jax.nn.softmax(cooled(distance, self.tau, 2 * k * rounding_of(scores))))

@@ -23,9 +23,9 @@ _FLOOR = 1e-6  # Keeps the loss finite if a step has no right choice.
 class Relaxation(abc.ABC):
     """A relaxation of sorting by soft rows: a class that is called with a temperature.
 
-    Write `first`, and inherit the next row, the mask, and the losses of both choices. A relaxation
-    is a frozen dataclass with a field ``tau``, registered as a pytree. It may depend only on the
-    ratios of scores to ``tau``, so that units do not matter.
+    A subclass defines `first`, and inherits the next row, the mask, and the losses of both choices.
+    A relaxation is a frozen dataclass with a field ``tau``, registered as a pytree. It may depend
+    only on the ratios of scores to ``tau``, so that units do not matter.
 
     Attributes:
         tau: temperature > 0, in the units of the scores; traced.
@@ -36,10 +36,10 @@ class Relaxation(abc.ABC):
 
     @abc.abstractmethod
     def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> SoftRows:
-        """The first ``k`` rows; atoms ``chosen`` before may be chosen again."""
+        """The first ``k`` rows. Atoms ``chosen`` before may be chosen again."""
 
     def next(self, scores: Float[Array, " n"], chosen: Array | None = None) -> SoftRows:
-        """The first row alone."""
+        """The first row."""
         return self.first(scores, 1, chosen).row(0)
 
     def keep(
@@ -65,7 +65,7 @@ class Relaxation(abc.ABC):
         threshold: Float[Array, ""],
         k: int,
     ) -> Float[Array, ""]:
-        """`logistic_loss` of either side of the threshold."""
+        """`logistic_loss` on both sides of the threshold."""
         return logistic_loss((scores - lax.stop_gradient(threshold)) / self.tau, targets, k)
 
 
@@ -75,8 +75,8 @@ def logistic_loss(
     """``k sum_{j in S} t_j p(-z_j) + (k/n) sum_{j not in S} p(z_j)``.
 
     The loss of keeping the ``k`` scores above a threshold, which is a constant to derivatives.
-    ``z = (scores - threshold) / tau``, ``p(z) = log(1 + exp z)``, and ``S`` holds the ``k``
-    largest nonzero targets. ``plus`` puts another convex function in the place of ``p``.
+    Here ``z = (scores - threshold) / tau``, ``p(z) = log(1 + exp z)``, and ``S`` has the ``k``
+    largest nonzero targets. ``plus`` is another convex function in place of ``p``.
     """
     n = len(z)
     chosen = top_indices(targets, k)
@@ -86,18 +86,19 @@ def logistic_loss(
 
 
 def _softplus(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    # Half the operations of jax.nn.softplus, which also cares for infinite z.
+    # This takes half the operations of jax.nn.softplus, which also handles infinite z.
     return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
 
 
 def temperature(tau: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
-    """``tau / scale``, kept where its inverse square is finite.
+    """``tau / scale``, clipped to a range in which its inverse square is finite.
 
-    For scores of unit scale that is far below their rounding, the hard limit, or far above them;
-    there the derivative with respect to ``tau`` is 0.
+    For scores of unit scale, this range ends far below their rounding, which is the hard limit, and
+    far above the scores. Outside it, the derivative with respect to ``tau`` is 0.
     """
     smallest = jnp.finfo(scale.dtype).tiny ** 0.4
-    # From above before the division, which would overflow, and forward derivatives with it.
+    # The upper bound comes before the division, because the division and its forward derivatives
+    # could overflow.
     tau = jnp.minimum(tau.astype(scale.dtype), scale / smallest)
     return jnp.maximum(tau / scale, smallest)
 
@@ -108,27 +109,28 @@ class Relaxed:
     """A relaxation, and its temperature in each step of a solver.
 
     Attributes:
-        tau: > 0, in the units of the scores, a scalar or one per step.
-        relaxation: called with temperatures it gives the selectors.
+        tau: temperature > 0, in the units of the scores, a scalar or one per step.
+        relaxation: class that makes selectors when it is called with temperatures.
     """
 
     tau: Any
     relaxation: Any = static()
 
     def selectors(self, unit: Float[Array, ""], num_steps: int) -> Any:
-        """One for each step, stacked, for scores in a unit."""
+        """The selectors of all steps, stacked, for scores that are divided by ``unit``."""
         return self.relaxation(temperature(jnp.broadcast_to(self.tau, (num_steps,)), unit))
 
 
 def check_relaxation(relaxation: Any, *, rows_for: str | None) -> Any:
-    """Returns ``relaxation`` if called with a temperature it gives a selector, or a gate.
+    """Returns ``relaxation`` if it makes a selector, or a gate, from a temperature.
 
     Args:
-        relaxation: what a user gave.
-        rows_for: the name of the method, where it chooses by rows, for which a gate is not enough.
+        relaxation: the user's argument.
+        rows_for: the name of the method if it chooses by rows, so that a gate is not enough; else
+            None.
 
     Raises:
-        TypeError: it is neither, or a gate where rows are needed.
+        TypeError: ``relaxation`` makes neither, or makes a gate where rows are needed.
     """
     if isinstance(relaxation, (Relaxation, Gate)) and not isinstance(relaxation, type):
         kind = type(relaxation).__name__
@@ -151,7 +153,7 @@ def check_relaxation(relaxation: Any, *, rows_for: str | None) -> Any:
 
 @lru_cache(maxsize=64)
 def _made_by(relaxation: Any) -> tuple[Any, str]:
-    """What a relaxation makes of a temperature, computing nothing, and the name of its type."""
+    """The object that a relaxation makes from an abstract temperature, and the type's name."""
     kind = getattr(relaxation, "__name__", type(relaxation).__name__)
     made: list[Any] = []
 
@@ -174,7 +176,7 @@ def _made_by(relaxation: Any) -> tuple[Any, str]:
 
 
 def _check_signature(made: Any, kind: str) -> None:
-    """Raises unless `first` takes the scores, ``k`` and the atoms chosen before."""
+    """Raises a TypeError unless `first` takes the scores, ``k`` and the atoms chosen before."""
     signature = inspect.signature(made.first)
     try:
         signature.bind("scores", "k", "chosen")
@@ -185,7 +187,7 @@ def _check_signature(made: Any, kind: str) -> None:
 
 
 def _check_rows(relaxation: Any, kind: str) -> None:
-    """Raises unless the first two of four rows are `SoftRows` of that shape."""
+    """Raises an error unless two rows for four scores are `SoftRows` of shape ``(2, 4)``."""
     like = jax.ShapeDtypeStruct((4,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     rows = jax.eval_shape(lambda scores, tau: relaxation(tau).first(scores, 2), *like)
     name = f"relaxation: {kind}.first(scores, k, chosen)"

@@ -1,60 +1,62 @@
-"""What a selector chooses: rows of a permutation matrix, as indices or as dense vectors.
+"""The results of selectors: rows of a permutation matrix, as indices or as dense vectors.
 
-Every relaxation shares these two types. Both hold one row or several, and both answer the same
-questions, so that nothing outside of this file asks which of the two a row is, except where a
-derivative can be left out because an index has none.
+All relaxations share these two types. Both types hold one row or several rows, and have the same
+functions. So code outside of this file need not know the type of a row, except to leave out
+derivatives, which an index does not have.
 """
 
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from greedyjax._numerics import first_argmax, index_range, matmul
 
 
 class Indices(NamedTuple):
-    """Rows that are one-hot, each kept as the index of its one: an atom is a gather.
+    """One-hot rows, each stored as the index of its 1, so that selecting an atom is a gather.
 
     Attributes:
-        index: one atom, or one for each row.
+        index: the atom of a single row, or one atom for each row.
     """
 
     index: Int[Array, "*k"]
 
-    constant = True  # Almost everywhere, so that no derivative passes.
+    constant = True  # Indices are constant almost everywhere, so no derivative passes.
 
     @staticmethod
     def none_chosen(num_atoms: int, dtype) -> Bool[Array, " n"]:
-        """What has been chosen before anything was."""
+        """The record ``chosen`` before the first choice."""
         del dtype
         return jnp.zeros(num_atoms, bool)
 
     @classmethod
     def empty(cls, num: int, num_atoms: int, dtype) -> "Indices":
-        """Room for so many rows."""
+        """Room for ``num`` rows."""
         del num_atoms, dtype
         return cls(jnp.zeros(num, jnp.int32))
 
     def join(self, chosen: Bool[Array, " n"], active: Any = True) -> Bool[Array, " n"]:
-        """What has been chosen once this row is, if it is ``active``."""
+        """The record ``chosen`` with this row added, if it is ``active``."""
         return chosen | (index_range(len(chosen)) == jnp.where(active, self.index, -1))
 
     def put(self, slot: Int[Array, ""], row: Any) -> "Indices":
-        """These rows with another one in a place."""
+        """These rows, with ``row`` in place ``slot``."""
         return Indices(self.index.at[slot].set(row.index))
 
     def row(self, i: int) -> "Indices":
-        """One of several rows."""
+        """Row ``i`` of several rows."""
         return Indices(self.index[i])
 
     def atom(self, A: Any) -> Float[Array, "parts m"]:
         """The parts of the column that one row selects."""
-        return A.column_parts(self.index)
+        # Kept, or a GPU would collect it again for each of the atoms it is compared with.
+        return lax.optimization_barrier(A.column_parts(self.index))
 
     @staticmethod
     def room(num: int, num_atoms: int) -> int:
-        """The length of `scaled` rows, of which there are ``num``."""
+        """The length of `scaled` rows, if there are ``num`` rows."""
         del num_atoms
         return num
 
@@ -66,25 +68,25 @@ class Indices(NamedTuple):
         return jnp.min(jnp.where(same, place, len(rows) - 1), axis=1)
 
     def is_first(self) -> Bool[Array, " k"]:
-        """Whether no row before selects the same atom, as it does where a group is filled up."""
+        """For each row, whether no earlier row selects the same atom; such rows fill up groups."""
         return self.slots() == index_range(len(self.index))
 
     def scaled(
         self, factors: Float[Array, " n"], slot: Int[Array, ""], room: int
     ) -> Float[Array, " room"]:
-        """One row times a factor for each atom, in a space with one axis for each atom selected."""
+        """One row times a factor per atom, in a space with one axis for each selected atom."""
         factor = factors.at[self.index].get(mode="promise_in_bounds")
         return jnp.where(index_range(room) == slot, factor, 0)
 
     def combine(
         self, coefficients: Float[Array, "parts k"], num_atoms: int
     ) -> Float[Array, "parts n"]:
-        """``P^T z``: coefficients put where the rows point, added up where they coincide."""
+        """``P^T z``: the coefficients at the selected atoms, added up where rows coincide."""
         x = jnp.zeros((len(coefficients), num_atoms), coefficients.dtype)
         return x.at[:, self.index].add(coefficients, mode="promise_in_bounds")
 
     def expanded(self, atoms: Int[Array, " k"], exist, members, num_atoms: int) -> "Indices":
-        """Rows over groups of atoms as rows over the atoms of those groups."""
+        """Rows over groups of atoms, turned into rows over the atoms of these groups."""
         del exist, members, num_atoms
         return Indices(atoms)
 
@@ -94,18 +96,18 @@ class Indices(NamedTuple):
         return self.index
 
     def mask(self, num_atoms: int, dtype) -> Float[Array, " n"]:
-        """The column sums of rows that are distinct."""
+        """The column sums of the rows, which are distinct."""
         ones = jnp.ones(len(self.index), dtype)
         zeros = jnp.zeros(num_atoms, dtype)
         return zeros.at[self.index].set(ones, mode="promise_in_bounds")
 
     def union(self, num_atoms: int, dtype) -> Float[Array, " n"]:
-        """1 for the atoms that any of the rows selects, 0 for the others."""
+        """1 for atoms that any of the rows selects, 0 for all others."""
         return self.mask(num_atoms, dtype)
 
 
 class SoftRows(NamedTuple):
-    """Rows that are dense: each spreads a choice over all atoms.
+    """Dense rows, each of which spreads a choice over all atoms.
 
     Attributes:
         weight: shape ``(n,)`` or, for several rows, ``(k, n)``; not negative, with sum 1.
@@ -117,12 +119,12 @@ class SoftRows(NamedTuple):
 
     @staticmethod
     def none_chosen(num_atoms: int, dtype) -> Float[Array, " n"]:
-        """What has been chosen before anything was."""
+        """The record ``chosen`` before the first choice."""
         return jnp.zeros(num_atoms, dtype)
 
     @classmethod
     def empty(cls, num: int, num_atoms: int, dtype) -> "SoftRows":
-        """Room for so many rows."""
+        """Room for ``num`` rows."""
         return cls(jnp.zeros((num, num_atoms), dtype))
 
     def join(self, chosen: Float[Array, " n"], active: Any = True) -> Float[Array, " n"]:
@@ -131,11 +133,11 @@ class SoftRows(NamedTuple):
         return joined if active is True else jnp.where(active, joined, chosen)
 
     def put(self, slot: Int[Array, ""], row: Any) -> "SoftRows":
-        """These rows with another one in a place."""
+        """These rows, with ``row`` in place ``slot``."""
         return SoftRows(self.weight.at[slot].set(row.weight))
 
     def row(self, i: int) -> "SoftRows":
-        """One of several rows."""
+        """Row ``i`` of several rows."""
         return SoftRows(self.weight[i])
 
     def atom(self, A: Any) -> Float[Array, "parts m"]:
@@ -149,7 +151,7 @@ class SoftRows(NamedTuple):
         return num_atoms
 
     def slots(self) -> Int[Array, " k"]:
-        """The places of the rows, which `scaled` has no use for."""
+        """The places of the rows, which `scaled` does not use."""
         return jnp.arange(len(self.weight))
 
     def scaled(
@@ -162,7 +164,7 @@ class SoftRows(NamedTuple):
     def combine(
         self, coefficients: Float[Array, "parts k"], num_atoms: int
     ) -> Float[Array, "parts n"]:
-        """``P^T z``: coefficients spread as the rows say."""
+        """``P^T z``: the coefficients spread over atoms by the rows."""
         del num_atoms
         return matmul(coefficients, self.weight)
 
@@ -173,9 +175,9 @@ class SoftRows(NamedTuple):
         members: Int[Array, "groups width"],
         num_atoms: int,
     ) -> "SoftRows":
-        """Rows over groups of atoms, each as one row for every place in a group; 0 beyond its end.
+        """Rows over groups of atoms, each expanded into one row for every place in a group.
 
-        Entries ``num_atoms`` of ``members`` are no atoms.
+        A row is 0 beyond the end of a group. An entry ``num_atoms`` of ``members`` is not an atom.
         """
         del atoms
         weight = jnp.atleast_2d(self.weight)
@@ -188,7 +190,7 @@ class SoftRows(NamedTuple):
 
     @property
     def support(self) -> Int[Array, "*k"]:
-        """The largest entry of each row, -1 where a row is 0."""
+        """The index of the largest entry of each row; -1 for a row of zeros."""
         return jnp.where(jnp.any(self.weight != 0, axis=-1), first_argmax(self.weight), -1)
 
     def mask(self, num_atoms: int, dtype) -> Float[Array, " n"]:
@@ -203,4 +205,4 @@ class SoftRows(NamedTuple):
 
 
 Rows: TypeAlias = Indices | SoftRows
-"""What a selector returns: the indices of atoms, or a soft row for each of them."""
+"""The return type of a selector: the indices of atoms, or a soft row for each choice."""

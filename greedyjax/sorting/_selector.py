@@ -9,18 +9,19 @@ from greedyjax.sorting._rows import Rows
 
 @runtime_checkable
 class Gate(Protocol):
-    """Chooses many entries at once, by a mask. Enough for iterative hard thresholding.
+    """Chooses many entries at once, by a mask. This is enough for iterative hard thresholding.
 
-    Scores are real and not negative, shape ``(n,)``. A soft gate is made of a temperature and
-    scores alone: ``Gate(tau)``. One whose mask is cheap to keep for a backward pass says so by
-    ``recomputed = False``; else the mask is made again there. One that says ``stepwise = True``
-    gets scores whose derivatives are those in weights alone.
+    Scores are real and not negative, shape ``(n,)``. A soft gate is made from a temperature,
+    ``Gate(tau)``, and depends only on this temperature and the scores. A backward pass computes the
+    mask again, unless the gate has ``recomputed = False``, which means that storing the mask is
+    cheaper. If a gate has ``stepwise = True``, it gets scores that have derivatives only with
+    respect to weights.
     """
 
     def keep(
         self, scores: Float[Array, " n"], k: int
     ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
-        """A mask that is largest at the ``k`` largest scores, and the indices of these."""
+        """A mask that is largest at the ``k`` largest scores, and the indices of these scores."""
         ...
 
     def kept_loss(
@@ -30,7 +31,7 @@ class Gate(Protocol):
         threshold: Float[Array, ""],
         k: int,
     ) -> Float[Array, ""]:
-        """How far a mask is from keeping the ``k`` largest targets; soft gates alone have it."""
+        """How far the mask is from keeping the ``k`` largest targets. Only soft gates have it."""
         ...
 
 
@@ -39,21 +40,21 @@ class Selector(Gate, Protocol):
     """Chooses atoms one after the other, by rows of a permutation matrix, hard or soft.
 
     Attributes:
-        rows: the type of the rows that it chooses, `Indices` or `SoftRows`.
+        rows: the type of the rows that the selector returns, `Indices` or `SoftRows`.
     """
 
     rows: ClassVar[type[Rows]]
 
     def next(self, scores: Float[Array, " n"], chosen: Array | None) -> Rows:
-        """The first row. ``chosen`` are the atoms of before, which a hard selector leaves out."""
+        """The first row. A hard selector leaves out atoms that were ``chosen`` before."""
         ...
 
     def first(self, scores: Float[Array, " n"], k: int, chosen: Array | None = None) -> Rows:
-        """The first ``k`` rows; a hard selector puts atoms ``chosen`` before last."""
+        """The first ``k`` rows. In a hard selector, atoms that were ``chosen`` before come last."""
         ...
 
     def next_loss(
         self, scores: Float[Array, " n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
-        """How far the first row is from the largest targets; soft selectors alone have it."""
+        """How far the first row is from the largest targets. Only soft selectors have it."""
         ...

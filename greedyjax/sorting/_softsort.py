@@ -18,7 +18,7 @@ from greedyjax.sorting._hardsort import check_scores, top_indices
 from greedyjax.sorting._relaxation import _FLOOR, Relaxation, temperature
 from greedyjax.sorting._rows import SoftRows
 
-_BLOCK = 32  # Entries of the soft mask that are compared with each other one by one.
+_BLOCK = 32  # The number of entries of the soft mask that are compared pair by pair.
 
 
 def softsort(
@@ -27,9 +27,9 @@ def softsort(
     """First ``k`` rows of the soft permutation matrix that sorts ``scores`` in descending order.
 
     ``P[i, j] = softmax_j(-|v_(i) - v_j| / tau)`` with ``v_(i)`` the ``i``-th largest score. Rows
-    sum to 1 and tend to those of `hardsort` as ``tau`` goes to 0 where scores differ; equal scores
-    share a row's mass equally, as do scores that differ by rounding. Gradients are finite
-    everywhere; where scores tie, they are those of the order in which `hardsort` puts them.
+    sum to 1. As ``tau`` goes to 0 they tend to the rows of `hardsort`, wherever scores differ.
+    Scores that are equal or differ only by rounding share a row's mass equally. Gradients are
+    finite everywhere. Where scores tie, gradients assume the order in which `hardsort` puts them.
 
     Args:
         scores: real, shape ``(n,)``.
@@ -40,7 +40,7 @@ def softsort(
         Shape ``(k, n)``, in the dtype of ``scores``.
 
     Raises:
-        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is not a static int.
         ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, ``tau`` is not
             positive, or ``k`` is not between 1 and ``n``.
 
@@ -73,7 +73,7 @@ def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Fl
         Shape ``(n,)``, in the dtype of ``scores``.
 
     Raises:
-        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is no static int.
+        TypeError: ``scores`` are not real floating-point numbers, or ``k`` is not a static int.
         ValueError: ``scores`` are not of shape ``(n,)``, hold NaN or infinity, ``tau`` is not
             positive, or ``k`` is not between 1 and ``n``.
 
@@ -94,7 +94,7 @@ def soft_topk_mask(scores: Float[ArrayLike, " n"], *, k: int, tau: Scalar) -> Fl
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SoftSort(Relaxation):
-    """The relaxation of the paper, and the default: rows of `softsort`, and its mask.
+    """The relaxation of the paper, and the default: the rows of `softsort` and their mask.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.
@@ -123,7 +123,7 @@ class SoftSort(Relaxation):
         self, scores: Float[Array, " n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
         """``-log sum_j p_j (t_j + 1e-6)`` with ``p = softmax(scores / tau)``."""
-        # The largest score has e = 1 and at least the floor for a target: neither sum can vanish.
+        # The largest score has e = 1, and its target is at least the floor. So no sum can vanish.
         e = jnp.exp((scores - lax.stop_gradient(jnp.max(scores))) / self.tau)
         return jnp.log(jnp.sum(e)) - jnp.log(jnp.sum(e * (targets + _FLOOR)))
 
@@ -141,17 +141,18 @@ def _soft_topk_mask(scores, tau, k):
 
 
 def rounding_of(scores):
-    """Differences of scores up to this are rounding, or none at all."""
+    """The size up to which a difference of scores is 0 or rounding."""
     return 4 * eps(scores.dtype) * jnp.max(jnp.abs(lax.stop_gradient(scores)))
 
 
 def cooled(distance, tau, rounding):
-    """``-distance / tau`` for distances >= 0, where those within rounding count as ties.
+    """``-distance / tau`` for distances >= 0, where distances within rounding count as ties.
 
-    XLA may compute a score twice, rounded differently, where it is sorted and where it is used. So
-    a distance within rounding, of either sign, has value 0. Its derivative is kept, but at a
-    temperature within rounding too: there it is flat, the hard limit. A slope of ``1 / tau`` would
-    say nothing about any score that can be told from these, and overflow after a few steps.
+    XLA may compute a score twice with different rounding, once for the sort and once for its use.
+    So a distance within rounding, of either sign, has value 0. Its derivative is kept, unless the
+    temperature is within rounding too. Then the derivative is 0, as in the hard limit. A slope of
+    ``1 / tau`` would say nothing about scores that differ by more than rounding, and would overflow
+    after a few steps.
     """
     tied = distance <= rounding
     flat = tied & (tau <= rounding)
@@ -167,16 +168,16 @@ def top_values(scores, k):
 
 
 def distances(scores, k):
-    """``|v_(i) - v_j|`` for the ``k`` largest, shape ``(k, n)``."""
+    """``|v_(i) - v_j|`` for the ``k`` largest scores, shape ``(k, n)``."""
     largest, indices = top_values(scores, k)
-    # With its sign from the ranks, which rounding cannot change.
+    # The sign comes from the ranks, which rounding cannot change.
     above = rank_of(indices, len(scores))[None, :] < jnp.arange(k)[:, None]
     difference = largest[:, None] - scores[None, :]
     return jnp.where(above, -difference, difference)
 
 
 def rank_of(indices, n: int):
-    """The place of each score among the largest, ``indices``; the number of those elsewhere."""
+    """The rank of each score in ``indices``; ``len(indices)`` for all other scores."""
     k = len(indices)
     ranks = jnp.full(n, k)
     return ranks.at[indices].set(jnp.arange(k), unique_indices=True, mode="promise_in_bounds")
@@ -187,9 +188,9 @@ def _rows(scores, k, tau):
 
 
 def _soft_keep(scores, k, tau):
-    # With a_1 >= ... >= a_k the largest scores, Z_i the normaliser of row i and j below them all,
-    # exp(-(a_i - v_j)/tau) = exp(-(a_i - a_k)/tau) exp(-(a_k - v_j)/tau) separates, so the rows
-    # are never formed: f_i and t_j are those factors.
+    # Let a_1 >= ... >= a_k be the largest scores, and Z_i the normaliser of row i. For v_j <= a_k,
+    # exp(-(a_i - v_j)/tau) = exp(-(a_i - a_k)/tau) exp(-(a_k - v_j)/tau) is a product of factors
+    # f_i and t_j. So the rows are never formed.
     a, indices = top_values(scores, k)
     rounding = rounding_of(scores)
     below = jnp.ones(scores.shape, bool)
@@ -197,7 +198,7 @@ def _soft_keep(scores, k, tau):
 
     decayed_sums = _decayed_sums(a, tau, rounding)
     f = jnp.exp(cooled(a - a[-1], tau, rounding))
-    # Inside the where, so that an entry above a_k never reaches exp with a positive argument.
+    # The inner where ensures that exp never gets a positive argument from an entry above a_k.
     t = jnp.exp(cooled(jnp.where(below, a[-1] - scores, 0), tau, rounding))
     t = jnp.where(below, t, 0)
     inverse_Z = 1 / (decayed_sums(jnp.ones_like(a)) + f * jnp.sum(t))
@@ -211,9 +212,9 @@ def _soft_keep(scores, k, tau):
 def _decayed_sums(a: Float[Array, " k"], tau, rounding):
     """``b -> sum_l K_il b_l`` with ``K_il = exp(-|a_i - a_l| / tau)``, for falling ``a``.
 
-    Within blocks of 32 entries that is a product with ``K``. Between two blocks every entry of one
-    is above every entry of the other, so that ``exp`` separates there, as it does below all ``k``:
-    into what is left at the end of the block, from there to the other, and within that.
+    Within a block of 32 entries this is a product with ``K``. Of two different blocks, every entry
+    of one is above every entry of the other. So ``exp`` is a product of three factors: from the
+    entry to the end of its block, from there to the other block, and within the other block.
     """
     k = len(a)
     size = min(k, _BLOCK)

@@ -21,9 +21,9 @@ class SparseSort(Relaxation):
     """Row ``i`` is ``sparsemax_j(-|v_(i) - v_j| / tau)``, the nearest point of the simplex.
 
     In row ``i``, a score further than ``tau`` from the ``i``-th largest has the entry 0. So if all
-    gaps are above ``tau``, the rows are exactly those of `hardsort`, and their derivative is 0. A
+    gaps are above ``tau``, the rows equal the rows of `hardsort`, and their derivative is 0. A
     solver that misses an atom then has no gradient towards this atom. The losses of choices are the
-    Fenchel-Young losses of sparsemax, whose gradient ``p - t`` is not 0 there.
+    Fenchel-Young losses of sparsemax. Their gradient ``p - t`` is not 0 for a missed atom.
 
     Attributes:
         tau: temperature > 0, in the units of the scores.
@@ -53,7 +53,8 @@ class SparseSort(Relaxation):
     ) -> Float[Array, ""]:
         """``(|t|^2 + |z|^2 - |p - z|^2) / 2 - <z, t>`` with ``p = sparsemax(z)``.
 
-        With ``z = scores / tau`` and targets scaled to sum 1, or 0 where all targets are 0.
+        Here ``z = scores / tau``, and ``t`` has the targets scaled to sum 1. If all targets are 0,
+        the loss is 0.
         """
         z = (scores - lax.stop_gradient(jnp.max(scores))) / self.tau
         p = sparsemax(z)
@@ -77,8 +78,8 @@ class SparseSort(Relaxation):
 def sparsemax(z: Float[Array, " n"]) -> Float[Array, " n"]:
     """The point of the simplex that is nearest to ``z``, whose largest entry is 0.
 
-    It is ``max(z - theta, 0)`` with sum 1. Newton's method finds ``theta`` from below in as many
-    steps as entries leave the support; derivatives are those with the support held fixed.
+    It is ``max(z - theta, 0)`` with sum 1. Newton's method finds ``theta`` from below, and each of
+    its steps removes entries from the support. Derivatives treat the support as fixed.
     """
     fixed = lax.stop_gradient(z)
 

@@ -49,14 +49,14 @@ class Stepwise:
     relaxation: Any
 
     def __post_init__(self) -> None:
-        """Refuses what is no relaxation, such as the temperature in its place."""
+        """Raises a TypeError if the argument is not a class, such as a temperature in its place."""
         if not callable(self.relaxation):
             got = type(self.relaxation).__name__
             expected = "a class that is called with tau: Stepwise(SoftSort)"
             _checks.fail(TypeError, "Stepwise", expected, got)
 
     def __call__(self, tau: Float[Array, "*steps"]) -> "_StepwiseGate":
-        """The selector of a temperature."""
+        """The selector, or the gate, for a temperature."""
         made = self.relaxation(tau)
         return (_StepwiseSelector if isinstance(made, Selector) else _StepwiseGate)(made)
 
@@ -64,7 +64,7 @@ class Stepwise:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _StepwiseGate:
-    """A gate, and the wish that what it is given be a constant to derivatives."""
+    """A gate that asks for scores in which correlations are constants to derivatives."""
 
     made: Any
 
@@ -90,7 +90,7 @@ class _StepwiseGate:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _StepwiseSelector(_StepwiseGate):
-    """The same of a selector."""
+    """The same for a selector."""
 
     rows: ClassVar = SoftRows
 

@@ -29,23 +29,24 @@ def recover(
 
     Args:
         solve: jitted function of measurements ``(batch, m)``. It returns a `Recovery`, an array or
-            any tree of arrays, each with a leading axis of ``batch``.
+            any tree of arrays, each with a leading axis of length ``batch``.
         Y: measurements, shape ``(num, m)``, or ``(num, m, L)`` for frames of snapshots; a NumPy
             array, which may be memory-mapped.
-        others: more arrays with one row, or one number, per signal, such as tolerances; ``solve``
-            gets those of the batch after its measurements.
-        batch_size: the most signals at a time in one thread.
+        others: more arrays with one row, or one number, per signal, such as tolerances. ``solve``
+            gets their rows of the batch as further arguments.
+        batch_size: largest number of signals in a batch. One thread computes one batch at a time.
         num_threads: number of batches at a time. None means one per processor on a CPU, because
             one batch does not keep all processors busy. On other devices it means 2, so that one
             batch is computed while another is transferred.
-        progress: shows a bar on a terminal.
+        progress: whether to show a progress bar, if there is a terminal.
 
     Returns:
-        What ``solve`` returns, with a leading axis of ``num``, as NumPy arrays.
+        What ``solve`` returns, as NumPy arrays with a leading axis of length ``num``.
 
     Raises:
-        TypeError: ``Y`` is no array of floating-point or complex numbers, or ``solve`` no function.
-        ValueError: ``Y`` is not of two axes, or three, or holds NaN or infinity.
+        TypeError: ``Y`` is not an array of floating-point or complex numbers, or ``solve`` is not a
+            function.
+        ValueError: ``Y`` does not have two or three axes, or holds NaN or infinity.
 
     Example:
         >>> import jax, numpy as np, functools
@@ -78,25 +79,26 @@ def batches(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int, Any]]:
-    """Yields the answers of `recover` batch by batch, if they do not fit into memory together.
+    """Yields the answers of `recover` batch by batch, for answers that do not fit into memory.
 
-    Batches come in order; no more than ``2 num_threads`` of them are in memory at a time.
+    Batches come in order. No more than ``2 num_threads`` of them are in memory at a time.
 
     Args:
-        solve: as for `recover`, and so are all the arguments below.
+        solve: as for `recover`, as are all the arguments below.
         Y: measurements.
         others: more arrays with one row, or one number, per signal.
-        batch_size: the most signals at a time in one thread.
-        num_threads: batches at a time.
-        progress: shows a bar, where there is a terminal.
+        batch_size: largest number of signals in a batch.
+        num_threads: number of batches at a time.
+        progress: whether to show a progress bar, if there is a terminal.
 
     Yields:
         The index of the batch's first signal, and what ``solve`` returns for the batch, as NumPy
         arrays.
 
     Raises:
-        TypeError: ``Y`` is no array of floating-point or complex numbers, or ``solve`` no function.
-        ValueError: ``Y`` is not of two axes, or three, or holds NaN or infinity.
+        TypeError: ``Y`` is not an array of floating-point or complex numbers, or ``solve`` is not a
+            function.
+        ValueError: ``Y`` does not have two or three axes, or holds NaN or infinity.
 
     Example:
         >>> import jax, numpy as np
@@ -123,7 +125,7 @@ def batches(
 
 
 def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int, int]:
-    """The signals of every batch, the last one filled up, and how many are computed at a time."""
+    """The size of a batch, to which the last batch is padded, and the number of threads."""
     batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
     num_threads = threads(num_threads)
     # Small enough that every thread has a batch.
@@ -131,7 +133,7 @@ def batches_of(num: int, batch_size: int, num_threads: int | None) -> tuple[int,
 
 
 def threads(num_threads: int | None) -> int:
-    """How many batches are computed at a time."""
+    """The number of batches that are computed at a time."""
     if num_threads is None:
         num_threads = _processors() if jax.default_backend() == "cpu" else 2
     return _checks.static_int("num_threads", num_threads, minimum=1)
@@ -140,7 +142,8 @@ def threads(num_threads: int | None) -> int:
 def answers_of(solve: Callable[[Any], Any], size: int, *rows: np.ndarray) -> Any:
     """What ``solve`` returns for a batch, as NumPy arrays.
 
-    Zeros fill up a batch to ``size``, so that one compilation serves all.
+    A smaller batch is padded with zeros to ``size`` signals, so that one compilation serves all
+    batches.
     """
 
     def filled(rows):
@@ -153,9 +156,10 @@ def answers_of(solve: Callable[[Any], Any], size: int, *rows: np.ndarray) -> Any
 
 
 def in_order(jobs: Iterator[Callable[[], Any]], num_threads: int) -> Generator[Any, None, None]:
-    """Yields what functions return, in order, while so many of them run at a time.
+    """Runs ``num_threads`` functions at a time, and yields what they return, in order.
 
-    No more than ``2 num_threads`` of them are under way or waiting to be taken.
+    No more than ``2 num_threads`` functions are running, waiting, or finished with an answer that
+    has not been yielded.
     """
     pool = ThreadPoolExecutor(num_threads)
     try:

@@ -1,4 +1,4 @@
-"""Recovery of a data set on disk, shard by shard, by any number of processes and after any end."""
+"""Recovery of a data set on disk, shard by shard, by any number of processes, and resumable."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from greedyjax.streaming._batches import answers_of, in_order, threads
 from greedyjax.streaming._store import FORMAT, Shards, Store, missing, names_of
 
 _PROBED = 16  # A solver is recognised by its answers to this number of random signals.
-_WAY_OUT = "; go on with what began it, or choose another folder"
+_WAY_OUT = "; repeat the call that began this store, or choose another folder"
 
 
 def recover_shards(
@@ -35,43 +35,45 @@ def recover_shards(
 ) -> Shards:
     """Applies a solver to a data set larger than memory, and stores its answers on disk.
 
-    The signals are cut into shards. A shard is read, solved batch by batch as `recover` does, and
-    stored; then it is marked as finished. Reading, solving and storing go on at the same time, and
-    a few shards are in memory, however many there are.
+    The signals are cut into shards. A shard is read, solved batch by batch as in `recover`, and
+    stored; then it is marked as finished. Reading, solving and storing happen at the same time.
+    Only a few shards are in memory at a time.
 
-    If a run was ended, for any reason, make the same call again. Shards that are marked stay as
-    they are, and all others are solved. No answer is lost or stored twice. If the hosts are of one
-    kind, the store is bit for bit the same as after a run that was not ended. Process ``rank`` of
+    If a run was interrupted, for any reason, make the same call again. It keeps the shards that
+    are marked, and solves all others. No answer is lost or stored twice. If all machines are of the
+    same kind, the store is bit for bit the same as after an uninterrupted run. Process ``rank`` of
     ``num_processes`` solves the shards ``rank, rank + num_processes, ...``. The processes do not
     communicate, and their number may change from one run to the next.
 
     Args:
-        solve: jitted function of measurements ``(batch, m)``, as for `recover`; best one with
-            sparse answers, such as ``jax.jit(partial(gj.encode, OMP(8), A))``.
-        source: measurements: the path of a folder of ``.npy`` files, which are taken one after the
-            other in the order of their names, of one ``.npy`` file, or of a zarr array; an array
-            of shape ``(num, m)`` or ``(num, m, L)`` that reads rows when it is sliced; or a
-            function of the index of a shard that returns its rows, in the same way each time.
-        out: folder of the answers, which all processes share: a zarr group of one array for each
-            leaf of what ``solve`` returns. A bare array is called ``answers``.
-        num: the number of signals, where ``source`` is a function, and else None.
-        shard_size: signals in a shard, but for the last.
-        batch_size: the most signals at a time in one thread.
-        num_threads: batches at a time, as for `recover`.
-        rank: which process this is, from 0; None asks `jax.distributed`.
-        num_processes: how many there are; None asks `jax.distributed`, and is 1 without it.
-        progress: shows a bar, where there is a terminal.
+        solve: jitted function of measurements ``(batch, m)``, as for `recover`. Best is a function
+            with sparse answers, such as ``jax.jit(partial(gj.encode, OMP(8), A))``.
+        source: the measurements, in one of three forms. The first is the path of a ``.npy`` file,
+            of a zarr array, or of a folder of ``.npy`` files, which are read in the order of their
+            names. The second is an array of shape ``(num, m)`` or ``(num, m, L)`` that reads rows
+            when it is sliced. The third is a function that returns the rows of the shard whose
+            index it is given, and the same rows at each call.
+        out: folder of the answers, which all processes share. It is a zarr group with one array for
+            each leaf of what ``solve`` returns. A single array is called ``answers``.
+        num: the number of signals if ``source`` is a function, and None otherwise.
+        shard_size: number of signals in a shard; the last shard may have fewer.
+        batch_size: largest number of signals in a batch. One thread computes one batch at a time.
+        num_threads: number of batches at a time, as for `recover`.
+        rank: number of this process, from 0. None asks `jax.distributed`.
+        num_processes: number of processes. None asks `jax.distributed`, and is 1 without it.
+        progress: whether to show a progress bar, if there is a terminal.
 
     Returns:
-        `Shards`: what is stored once this process has done its own. Bad signals, which hold NaN or
-        infinity, are listed there; the others of their shard are recovered.
+        `Shards`: what is stored once this process has finished its shards. It lists the bad
+        signals, which hold NaN or infinity. The other signals of their shards are recovered.
 
     Raises:
-        ImportError: there is no tensorstore.
-        OSError: a file is not there, or cannot be read or written.
-        TypeError: wrong kinds of argument, or rows of other than numbers.
-        ValueError: wrong shapes or ranges; ``out`` holds other things, or answers to other
-            measurements or of another solver.
+        ImportError: tensorstore is not installed.
+        OSError: a file does not exist, or cannot be read or written.
+        TypeError: an argument has a wrong type, or rows do not hold floating-point or complex
+            numbers.
+        ValueError: an argument has a wrong shape or is out of range; or ``out`` holds other files,
+            answers to other measurements, or answers of another solver.
 
     Example:
         >>> import jax, numpy as np, tempfile
@@ -112,7 +114,7 @@ def recover_shards(
 
 
 def _work(solve, signals, store: Store, pending: list[int], first, num_threads: int, progress):
-    """Recovers and stores shards, the first of which has been read."""
+    """Recovers and stores shards. The rows of the first shard have been read already."""
     assert store.plan is not None
     shard_size, size, arrays = store.plan["shard_size"], store.plan["batch_size"], store.arrays()
     read = partial(_read, signals, shard_size, shape=first[0].shape[1:])
@@ -130,7 +132,7 @@ def _work(solve, signals, store: Store, pending: list[int], first, num_threads: 
             for shard, length in zip(pending, lengths, strict=True):
                 batches = [next(found) for _ in range(0, length, size)]
                 if writing is not None:
-                    writing.result()  # No more than one shard waits to be stored.
+                    writing.result()  # At most one shard waits to be stored.
                 writing = writer.submit(_store, store, arrays, shard, batches)
                 bar.update(length)
         if writing is not None:
@@ -144,7 +146,7 @@ def _read(signals: _sources.Signals, shard_size: int, shard: int, shape=None):
 
 
 def _ahead(read: Callable, pending: list[int], part: Any, reader: Any) -> Iterator[Any]:
-    """The shards in turn; while one is worked on, the next is read."""
+    """Yields the shards in turn, and reads the next shard while the present one is solved."""
     for shard in pending[1:]:
         upcoming = reader.submit(read, shard)
         yield part
@@ -171,9 +173,10 @@ def _store(store: Store, arrays: dict[str, Any], shard: int, batches: list) -> N
 
 
 def _facts(solve: Callable[[Any], Any], size: int, rows: np.ndarray) -> dict[str, Any]:
-    """What a run is recognised by, beside how its signals are cut.
+    """The facts that identify a run, apart from how its signals are cut into shards.
 
-    Of the solver these are its arrays, and what it makes of a few random signals.
+    A solver is identified by the shapes and dtypes of its answers, and by its answers to a few
+    random signals.
     """
     rng, shape = np.random.default_rng(0), (size, *rows.shape[1:])
     probe = rng.standard_normal(shape)
@@ -197,7 +200,7 @@ def _facts(solve: Callable[[Any], Any], size: int, rows: np.ndarray) -> dict[str
 
 
 def _check_same(facts: dict[str, Any], plan: dict[str, Any] | None) -> None:
-    """Raises where a store is of another run."""
+    """Raises a ValueError if a store belongs to another run."""
     if plan is None:
         return
     for name, fact in facts.items():
@@ -207,16 +210,17 @@ def _check_same(facts: dict[str, Any], plan: dict[str, Any] | None) -> None:
         mine, theirs = (
             np.array([of["probe"][name] for name in facts["arrays"]]) for of in (facts, plan)
         )
-        # Where scores nearly tie, other hosts may choose other atoms of a signal, but not of most.
+        # Where scores nearly tie, another machine may choose other atoms. This happens for few
+        # signals only.
         agree = np.isclose(mine, theirs, rtol=1e-3, atol=0, equal_nan=True).all(axis=0)
         if agree.mean() < 0.5:
-            _checks.fail(ValueError, "out", "answers of this solver", f"another's{_WAY_OUT}")
+            _checks.fail(ValueError, "out", "answers of this solver", f"others{_WAY_OUT}")
 
 
 def _processes(rank: int | None, num_processes: int | None) -> tuple[int, int]:
     if (rank is None) != (num_processes is None):
         given = f"rank={rank} and num_processes={num_processes}"
-        _checks.fail(ValueError, "rank", "both it and num_processes, or neither", given)
+        _checks.fail(ValueError, "rank", "both rank and num_processes, or neither", given)
     if rank is None or num_processes is None:
         return jax.process_index(), jax.process_count()
     num_processes = _checks.static_int("num_processes", num_processes, minimum=1)

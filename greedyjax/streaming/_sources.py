@@ -1,4 +1,4 @@
-"""Where the signals of a run lie: files, arrays that are read by slices, or a function."""
+"""The sources of a run's signals: files, arrays that are read by slices, or a function."""
 
 import hashlib
 import json
@@ -17,13 +17,15 @@ _KINDS = "a folder of .npy files, an .npy file, a zarr array, an array, or a fun
 
 
 class Signals(NamedTuple):
-    """Signals, one a row, that are read part by part.
+    """Signals, one per row, that are read part by part.
 
     Attributes:
-        num: how many there are.
-        read: function of a shard's index and of its first row and the one past its last.
-        shape: of one signal; None where a function has yet to make one.
-        names: what tells apart two folders of equal shapes; empty for what has no names.
+        num: the number of signals.
+        read: function that returns the rows of a shard. Its arguments are the index of the shard,
+            its first row, and the row after its last row.
+        shape: shape of one signal; None for a function that has not been called yet.
+        names: a hash of the names and lengths of files, which tells apart folders of equal shapes.
+            It is empty for other sources.
     """
 
     num: int
@@ -34,13 +36,13 @@ class Signals(NamedTuple):
     def shard(
         self, index: int, start: int, stop: int, shape: tuple[int, ...] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of a shard, zeros in the place of bad ones, and which of them are bad.
+        """The rows of a shard, with zeros in place of bad rows, and which rows are bad.
 
-        A row is bad that is not finite in the dtype that JAX computes in.
+        A row is bad if it is not finite in the dtype that JAX computes in.
 
         Raises:
-            TypeError: they are no floating-point or complex numbers.
-            ValueError: they have another shape than ``(stop - start, *shape)``.
+            TypeError: the rows do not hold floating-point or complex numbers.
+            ValueError: the rows have another shape than ``(stop - start, *shape)``.
         """
         rows = np.asarray(self.read(index, start, stop))
         where = f"source: shard {index}"
@@ -64,11 +66,13 @@ class Signals(NamedTuple):
 
 
 def opened(source: Any, num: int | None) -> Signals:
-    """A source of any kind, of which no row has been read.
+    """Opens a source of any kind without reading a row.
 
     Raises:
-        TypeError: it is of another kind, or holds other than numbers.
-        ValueError: its shape or the shapes of its files are wrong; ``num`` is missing or too much.
+        TypeError: the source is of no known kind, or does not hold floating-point or complex
+            numbers.
+        ValueError: the shape of the source or of one of its files is wrong; or ``num`` is missing
+            for a function, or given for another source.
         OSError: there is no such file.
     """
     is_function = callable(source) and not hasattr(source, "shape")
@@ -79,7 +83,7 @@ def opened(source: Any, num: int | None) -> Signals:
         function: Callable[[int], Any] = source
         return Signals(num, lambda index, start, stop: function(index), None)
     if num is not None:
-        _checks.fail(ValueError, "num", "None, as the source tells it", str(num))
+        _checks.fail(ValueError, "num", "None, as the source has its own", str(num))
     if isinstance(source, (str, os.PathLike)):
         return _of_path(Path(source))
     if not hasattr(source, "shape") or not hasattr(source, "dtype"):
@@ -106,7 +110,7 @@ def _of_array(name: str, array: Any) -> Signals:
 
 
 def _of_files(files: Sequence[Path], folder: Path) -> Signals:
-    """The rows of all files one after the other, in the order of their names."""
+    """The rows of all files one after the other, in the given order of files."""
     if not files:
         _checks.fail(ValueError, "source", "a folder with .npy files in it", f"{folder} with none")
     shapes, dtypes = [], []

@@ -1,4 +1,4 @@
-"""The zarr store of a run over shards: its plan, its arrays, and which shards are finished."""
+"""The zarr store of a run of `recover_shards`: its plan, arrays, and marks of finished shards."""
 
 import json
 import os
@@ -17,15 +17,15 @@ _KEY = "greedyjax"
 
 
 class Shards(NamedTuple):
-    """A store that `recover_shards` wrote, or part of one.
+    """The contents of a store that `recover_shards` wrote, finished or not.
 
     Attributes:
-        arrays: what the solver returned for all signals, by name, each with a leading axis of
-            ``num``; TensorStores, of which ``np.asarray(array[start:stop])`` reads rows.
+        arrays: what the solver returned for all signals, by name. Each is a TensorStore with a
+            leading axis of length ``num``. ``np.asarray(array[start:stop])`` reads rows.
         finished: for each shard whether it is stored, shape ``(num_shards,)``.
-        bad: the numbers of the signals of finished shards that held NaN or infinity, shape
-            ``(num_bad,)``. In the arrays such a signal is NaN where numbers are floating-point or
-            complex, -1 where they are signed integers, and else 0.
+        bad: the indices of signals in finished shards that held NaN or infinity, shape
+            ``(num_bad,)``. The row of such a signal is NaN in floating-point and complex arrays, -1
+            in arrays of signed integers, and 0 in all others.
     """
 
     arrays: dict[str, Any]
@@ -34,24 +34,25 @@ class Shards(NamedTuple):
 
 
 class Store:
-    """A folder: a zarr group of arrays whose chunks are shards, and a mark per finished shard.
+    """A folder with a zarr group of arrays whose chunks are shards, and a mark per finished shard.
 
-    The attributes of the group hold the plan. Every key is written whole or not at all, and shards
-    share no key. So a shard is stored once its mark is there, and the mark is written last.
+    The attributes of the group hold the plan of the run. Every key is written completely or not at
+    all, and shards share no key. The mark of a shard is written last, so a shard with a mark is
+    stored completely.
 
     Args:
-        out: the folder; it need not exist.
+        out: the folder, which need not exist.
 
     Raises:
-        ImportError: there is no tensorstore.
+        ImportError: tensorstore is not installed.
         OSError: the folder cannot be made.
-        ValueError: it holds other things.
+        ValueError: the folder holds other files.
     """
 
     def __init__(self, out: str | os.PathLike) -> None:
         self.folder, ts = Path(out).absolute(), tensorstore()
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A process that was killed may leave locks, which the next one takes.
+        # A killed process may leave lock files behind. The next process takes over these locks.
         others = [p.name for p in self.folder.iterdir() if not p.name.endswith(".__lock")]
         self._files = ts.KvStore.open({"driver": "file", "path": f"{self.folder}/"}).result()
         self.plan = self._read_plan()
@@ -60,7 +61,7 @@ class Store:
             _checks.fail(ValueError, "out", "a new folder, or one of recover_shards", got)
 
     def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Writes the plan of a new store, and returns that of the store, whoever wrote it."""
+        """Writes the plan if the store is new. Returns the plan of the store, whoever wrote it."""
         group = {"zarr_format": 3, "node_type": "group", "attributes": {_KEY: plan}}
         text = json.dumps(group, indent=1).encode()
         found = self._files.read("zarr.json").result()
@@ -71,7 +72,7 @@ class Store:
         return self.plan
 
     def arrays(self) -> dict[str, Any]:
-        """The arrays of the plan by name, made if need be."""
+        """The arrays of the plan by name. Arrays that do not exist are created."""
         assert self.plan is not None
         num, rows = self.plan["num"], self.plan["shard_size"]
         opened = {}
@@ -94,14 +95,14 @@ class Store:
         return opened
 
     def finished(self) -> set[int]:
-        """The numbers of the shards that are stored."""
+        """The indices of the shards that are stored."""
         marks = self.folder / "finished"
         if not marks.is_dir():
             return set()
         return {int(path.stem) for path in marks.glob("*.json")}
 
     def write(self, arrays: dict[str, Any], shard: int, rows: dict[str, np.ndarray]) -> None:
-        """Stores what belongs to a shard."""
+        """Stores the rows of a shard."""
         assert self.plan is not None
         start = shard * self.plan["shard_size"]
         writes = [
@@ -111,12 +112,12 @@ class Store:
             write.result()
 
     def mark(self, shard: int, bad: np.ndarray) -> None:
-        """Says that a shard is stored, and which of its rows are bad."""
+        """Marks a shard as stored, and records which of its rows are bad."""
         mark = json.dumps({"bad": np.flatnonzero(bad).tolist()}).encode()
         self._files.write(_mark(shard), mark).result()
 
     def bad(self) -> np.ndarray:
-        """The numbers of the bad signals of all shards that are stored."""
+        """The indices of the bad signals of all shards that are stored."""
         assert self.plan is not None
         size, found = self.plan["shard_size"], [np.empty(0, np.int64)]
         for shard in sorted(self.finished()):
@@ -125,7 +126,7 @@ class Store:
         return np.concatenate(found)
 
     def summary(self) -> Shards:
-        """What there is now."""
+        """The present contents of the store."""
         assert self.plan is not None
         num_shards = -(-self.plan["num"] // self.plan["shard_size"])
         finished = np.isin(np.arange(num_shards), list(self.finished()))
@@ -149,12 +150,12 @@ def open_shards(out: str | os.PathLike) -> Shards:
         out: the folder.
 
     Returns:
-        `Shards`: arrays to read rows of, which shards are stored, and which signals are bad.
+        `Shards`: arrays that read rows, which shards are stored, and which signals are bad.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ImportError: there is no tensorstore.
-        ValueError: it holds other things.
+        ImportError: tensorstore is not installed.
+        ValueError: the folder does not hold a store of `recover_shards`.
 
     Example:
         >>> import jax, numpy as np, tempfile
@@ -174,14 +175,14 @@ def open_shards(out: str | os.PathLike) -> Shards:
 
 
 def names_of(tree: Any) -> dict[str, Any]:
-    """The leaves of an answer by names that a file can have."""
+    """The leaves of an answer by names that are valid for files."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
     return {name or "answers": leaf for name, leaf in named.items()}
 
 
 def missing(dtype: np.dtype) -> Any:
-    """What stands for a number that is not there."""
+    """The value that stands for a missing number."""
     if np.issubdtype(dtype, np.signedinteger):
         return np.array(-1, dtype)
     if dtype.kind in "ub":
@@ -191,7 +192,11 @@ def missing(dtype: np.dtype) -> Any:
 
 
 def tensorstore() -> Any:
-    """The package, or who brings it."""
+    """The package tensorstore.
+
+    Raises:
+        ImportError: it is not installed; the message says how to install it.
+    """
     try:
         import tensorstore
     except ImportError as error:

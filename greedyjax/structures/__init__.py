@@ -1,9 +1,9 @@
-"""Structures: what is chosen together, between the correlations of atoms and the scores.
+"""Structures: which atoms are chosen together, and how their correlations become scores.
 
 Without a structure each atom is a candidate of its own. With `Blocks` a candidate is a block of
-atoms. With `Levels` so many atoms of each level are chosen. With `SharedSupport` the measurements
-are several snapshots of one support. With `NonNegative` the entries of signals are at least 0.
-Write a `Structure` of your own for other groups, and for other scores.
+atoms. With `Levels` a given number of atoms of each level is chosen. With `SharedSupport` the
+measurements are several snapshots with one support. With `NonNegative` the entries of signals are
+at least 0. Write a `Structure` of your own for other groups, and for other scores.
 """
 
 from greedyjax.structures._blocks import Blocks

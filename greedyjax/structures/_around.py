@@ -1,4 +1,4 @@
-"""Structures that change one thing of another structure."""
+"""The base class of structures that change one property of another structure."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from greedyjax.structures._structure import Structure
 
 
 class Around(Structure):
-    """A structure whose candidates are those of an inner one."""
+    """A structure with the candidates of an inner structure."""
 
     inner: Any
 
@@ -19,52 +19,52 @@ class Around(Structure):
         return self.inner.is_plain
 
     def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.members(num_atoms)
 
     def shape(self, num_atoms: int) -> tuple[int, int]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.shape(num_atoms)
 
     def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.pool(scores)
 
     def total(self, values: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.total(values)
 
     def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.spread(values, num_atoms)
 
     @property
     def sparsity(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.sparsity
 
     def choosing(self, selector: Any) -> Any:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.choosing(selector)
 
     def closed(self, chosen: Array | None) -> Array | None:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.closed(chosen)
 
     def threshold(self, scores: Float[Array, " candidates"], k: int) -> Float[Array, "*levels"]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.threshold(scores, k)
 
     def met(self, chosen: Array | None) -> Array | None:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.met(chosen)
 
     def atoms(
         self, candidates: Int[Array, " k"], num_atoms: int
     ) -> tuple[Int[Array, " places"], Bool[Array, " places"]]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.atoms(candidates, num_atoms)
 
     def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " places"]]:
-        """The inner structure's."""
+        """As in the inner structure."""
         return self.inner.expand(rows, num_atoms)

@@ -39,9 +39,9 @@ class Blocks(Structure):
     _members: Any = dataclasses.field(default=None, repr=False)
 
     def checked(self, num_atoms: int) -> "Blocks":
-        """With a table of the atoms of each block."""
+        """The same, with a table of the atoms of each block."""
         if self._members is not None and self._members.size >= num_atoms == len(self.ids):
-            return self  # A traced id is one that was checked before.
+            return self  # Checked before; ids may be traced by now.
         ids, num = _checks.ids("structure.ids", self.ids, num_atoms, "block")
         sizes = np.bincount(ids, minlength=num)
         table = np.full((num, sizes.max()), num_atoms)
@@ -57,6 +57,6 @@ class Blocks(Structure):
         return self._members
 
     def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
-        """For each atom the number of its block."""
+        """For each atom the value of its block."""
         del num_atoms
         return values.at[self.ids].get(mode="promise_in_bounds")

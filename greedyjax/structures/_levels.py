@@ -24,9 +24,9 @@ class Levels(Plain):
     The number ``s_l`` is the local sparsity of the level. IHT and HTP keep the ``s_l`` largest
     entries of each level. Subspace pursuit adds ``s_l`` candidates of each level, and CoSaMP adds
     ``2 s_l``. OMP chooses the best atom of all levels that are not full. A soft solver sorts each
-    level by itself. Soft-OMP multiplies the scores of a level by the room that is left in it,
+    level separately. Soft-OMP multiplies the scores of a level by the room that is left in it,
     ``clip(s_l - sum_j c_j, 0, 1)``, where ``c_j`` says how far atom ``j`` has been chosen. Weights
-    compare atoms of one level with each other, and in OMP atoms of all levels.
+    compare atoms within each level, and in OMP atoms of all levels.
 
     The argument ``sparsity`` of a solver has to be the sum of the local sparsities, which is the
     property ``sparsity`` of this structure.
@@ -55,7 +55,7 @@ class Levels(Plain):
     ids: Any
     sparsities: tuple[int, ...] = static()
     _order: Any = dataclasses.field(default=None, repr=False)  # The atoms, level by level.
-    _place: Any = dataclasses.field(default=None, repr=False)  # Of each atom in that order.
+    _place: Any = dataclasses.field(default=None, repr=False)  # Each atom's place in this order.
     _sizes: tuple[int, ...] = static(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -71,9 +71,9 @@ class Levels(Plain):
         return sum(self.sparsities)
 
     def checked(self, num_atoms: int) -> "Levels":
-        """With the order of the atoms by levels."""
+        """The same, with the order of the atoms by levels."""
         if self._order is not None and len(self._order) == num_atoms == len(self.ids):
-            return self  # A traced id is one that was checked before.
+            return self  # Checked before; ids may be traced by now.
         ids, num = _checks.ids("structure.ids", self.ids, num_atoms, "level")
         name, sizes = "structure.sparsities", np.bincount(ids, minlength=num)
         if len(self.sparsities) != num:
@@ -94,38 +94,39 @@ class Levels(Plain):
         )
 
     def choosing(self, selector: Any) -> "_PerLevel":
-        """A selector that chooses by another one within each level."""
+        """A selector that applies the given selector within each level."""
         return _PerLevel(selector, self)
 
     def closed(self, chosen: Bool[Array, " n"] | None) -> Bool[Array, " n"] | None:
-        """The atoms chosen, and all those of full levels."""
+        """The chosen atoms, and all atoms of full levels."""
         return None if chosen is None else chosen | (self.room(chosen) == 0)
 
     def threshold(self, scores: Float[Array, " n"], k: int) -> Float[Array, " levels"]:
-        """Of each level, halfway between the scores chosen and the others."""
+        """For each level, the middle between the chosen scores and the others."""
         each = zip(self.parts(scores), self.counts(k), strict=True)
         return jnp.stack([threshold_of(part, max(count, 1)) for part, count in each])
 
     def room(self, chosen: Array) -> Float[Array, " n"]:
-        """For each atom what is left of the sparsity of its level, between 0 and 1."""
+        """For each atom the room that is left in its level, between 0 and 1."""
         used = [jnp.sum(part) for part in self.parts(chosen)]
         left = [jnp.clip(s - u, 0, 1) for s, u in zip(self.sparsities, used, strict=True)]
         return jnp.stack(left).at[self.ids].get(mode="promise_in_bounds")
 
     def counts(self, k: int) -> tuple[int, ...]:
-        """How many atoms of each level ``k`` are: ``t s_l`` for ``t`` times the sparsity.
+        """The number of atoms of each level if ``k`` are chosen: ``t s_l`` for ``k = t s``.
 
         Raises:
-            ValueError: ``k`` is not so many times the sparsity, nor all atoms there are.
+            ValueError: ``k`` is neither a multiple of the sparsity ``s`` nor the number of all
+                atoms.
         """
         times = -(-k // self.sparsity)
         if k != min(times * self.sparsity, sum(self._sizes)):
-            expected = f"levels of {k} atoms in all, as the method chooses so many at once"
+            expected = f"levels of {k} atoms in all, as the method chooses {k} at once"
             _checks.fail(ValueError, "structure", expected, f"sparsities {self.sparsities}")
         return tuple(min(times * s, n) for s, n in zip(self.sparsities, self._sizes, strict=True))
 
     def parts(self, values: Array) -> list[Array]:
-        """A number of each atom, level by level."""
+        """The values of the atoms, one array per level."""
         return self._cut(values.at[self._order].get(unique_indices=True, mode="promise_in_bounds"))
 
     def atoms_of_levels(self) -> list[Int[Array, " size"]]:
@@ -136,7 +137,7 @@ class Levels(Plain):
         return [ordered[start:stop] for start, stop in pairwise(accumulate((0, *self._sizes)))]
 
     def joined(self, parts: list[Array]) -> Float[Array, " n"]:
-        """What comes level by level as a number of each atom."""
+        """The inverse of `parts`: one value per atom, from one array per level."""
         ordered = jnp.concatenate(parts)
         return ordered.at[self._place].get(unique_indices=True, mode="promise_in_bounds")
 
@@ -144,7 +145,7 @@ class Levels(Plain):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _PerLevel:
-    """A selector within each level."""
+    """A selector that is applied within each level."""
 
     selector: Any
     levels: Levels
@@ -171,7 +172,7 @@ class _PerLevel:
     def keep(
         self, scores: Float[Array, " n"], k: int
     ) -> tuple[Float[Array, " n"], Int[Array, " k"]]:
-        """The mask of each level, and the indices of the largest scores of each."""
+        """The masks of all levels, and the indices of the largest scores of each level."""
         masks, indices = [], []
         for selector, atoms, part, count in self._each(scores, k):
             mask, places = selector.keep(part, count) if count else (jnp.zeros_like(part), None)
@@ -182,7 +183,7 @@ class _PerLevel:
     def next_loss(
         self, scores: Float[Array, " n"], targets: Float[Array, " n"]
     ) -> Float[Array, ""]:
-        """That of the selector; atoms of full levels are out of the running beforehand."""
+        """The loss of the selector. Atoms of full levels have been excluded before."""
         return self.selector.next_loss(scores, targets)
 
     def kept_loss(
@@ -192,7 +193,7 @@ class _PerLevel:
         threshold: Float[Array, " levels"],
         k: int,
     ) -> Float[Array, ""]:
-        """The sum of those of the levels; where nothing or all is kept there is no choice."""
+        """The sum of the losses of levels. A level that keeps no atom or all has no choice."""
         wanted, loss = self.levels.parts(targets), jnp.zeros((), scores.dtype)
         for level, (selector, _, part, count) in enumerate(self._each(scores, k)):
             if 0 < count < len(part):
@@ -200,9 +201,9 @@ class _PerLevel:
         return loss
 
     def _each(self, scores: Float[Array, " n"], k: int):
-        """Of each level the selector, the atoms, their scores, and how many to choose."""
+        """For each level the selector, the atoms, their scores, and the number to choose."""
         levels = self.levels
-        selector: Any = self.selector  # Soft ones alone have losses.
+        selector: Any = self.selector  # Only soft selectors have losses.
         parts, weights = levels.parts(scores), getattr(selector, "weights", None)
         selectors: list[Any] = [selector] * len(parts)
         if isinstance(selector, HardSort) and weights is not None:
@@ -215,14 +216,14 @@ def local_sparsities(
 ) -> tuple[int, ...]:
     """The local sparsities, with a given sum, that keep the most energy of signals.
 
-    They maximise ``sum_i sum_l ||H_{s_l}(x_{i,l})||^2 / ||x_i||^2``, with ``H_s`` the ``s`` largest
-    entries of signal ``i`` in level ``l``. That is a sum of concave functions of ``s_l``, so the
-    largest gains of one entry more make the maximum. Of gains that tie, such as those of 0, the
-    lowest level has the first.
+    They maximise ``sum_i sum_l ||H_{s_l}(x_{i,l})||^2 / ||x_i||^2``, where ``x_{i,l}`` has the
+    entries of signal ``i`` in level ``l``, and ``H_s`` keeps the ``s`` largest. This is a sum of
+    concave functions of ``s_l``. So the maximum is reached by adding one entry at a time where the
+    gain is largest. If gains tie, such as gains of 0, the lowest level comes first.
 
     Args:
         X: signals, shape ``(num, n)``, or ``(num, n, L)`` with snapshots that share a support.
-            Where no true ones are known, answers of a solver without levels.
+            If no true signals are known, use the answers of a solver without levels.
         ids: the level of each atom, as in `Levels`.
         sparsity: the sum, an int between 1 and ``n``.
 
@@ -230,7 +231,7 @@ def local_sparsities(
         An int for each level, for ``Levels(ids, sparsities)``.
 
     Raises:
-        TypeError: wrong kinds of argument, or traced ones.
+        TypeError: an argument has a wrong type, or is traced.
         ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity.
 
     Example:
@@ -240,7 +241,7 @@ def local_sparsities(
         >>> local_sparsities(X, jnp.array([0, 0, 1, 1, 1]), sparsity=3)
         (1, 2)
 
-    Source: this library's own; local sparsities are those of the references of `Levels`.
+    Source: this library's own. Local sparsities are defined in the references of `Levels`.
     """
     if _checks.is_traced(X):
         _checks.fail(TypeError, "X", "signals that are not traced", "a traced value")
@@ -249,7 +250,7 @@ def local_sparsities(
     n = array.shape[1]
     of_atoms, num = _checks.ids("ids", ids, n, "level")
     sparsity = _checks.static_int("sparsity", sparsity, minimum=1, maximum=n)
-    # Of what was given, as an array of JAX would be traced inside of a function that is.
+    # This uses the argument itself, because inside a traced function a JAX array would be traced.
     sizes = np.abs(np.asarray(X, np.result_type(array.dtype, np.float64)))
     largest = sizes.max(axis=tuple(range(1, sizes.ndim)), keepdims=True, initial=0)
     energy = (sizes / np.where(largest > 0, largest, 1)).reshape(*sizes.shape[:2], -1) ** 2

@@ -25,8 +25,8 @@ class NonNegative(Around):
     A soft solver fits its soft rows by non-negative least squares, or multiplies the positive
     entries by a soft mask.
 
-    ``A`` and ``y`` have to be real; `greedyjax.stack_real` makes a real system of a complex one.
-    Negative entries of ``x0`` count as 0.
+    ``A`` and ``y`` have to be real; `greedyjax.stack_real` turns a complex system into a real
+    system. Negative entries of ``x0`` count as 0.
 
     Attributes:
         inner: the structure of the atoms, such as `Blocks` or `SharedSupport`.
@@ -56,18 +56,18 @@ class NonNegative(Around):
         return isinstance(self.inner, Structure) and self.inner.snapshots
 
     def checked(self, num_atoms: int) -> "NonNegative":
-        """With the inner structure checked."""
+        """The same, with the inner structure checked."""
         name = "structure.inner"
         _checks.instance(name, self.inner, Structure, "greedyjax.structures.Structure")
         if self.inner.nonnegative:
             got = f"another {type(self.inner).__name__}"
-            _checks.fail(TypeError, name, "a structure of any signs", got)
+            _checks.fail(TypeError, name, "a structure that allows negative entries", got)
         return dataclasses.replace(self, inner=self.inner.checked(num_atoms))
 
     def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:
-        """What the inner structure makes of the positive correlations, the others being 0."""
+        """The magnitudes of the inner structure, with negative correlations replaced by 0."""
         return self.inner.magnitudes(self.allowed(correlations))
 
     def allowed(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
         """``max(values, 0)``, whose derivative at 0 is 0."""
-        return jnp.where(values <= 0, 0, values)  # Not `>`: a NaN must show.
+        return jnp.where(values <= 0, 0, values)  # Not `>`, so that a NaN is passed on.

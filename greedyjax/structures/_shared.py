@@ -43,15 +43,16 @@ class SharedSupport(Around):
     snapshots = True
 
     def checked(self, num_atoms: int) -> "SharedSupport":
-        """With the inner structure checked."""
+        """The same, with the inner structure checked."""
         name = "structure.inner"
         _checks.instance(name, self.inner, Structure, "greedyjax.structures.Structure")
         if self.inner.snapshots:
             got = f"another {type(self.inner).__name__}"
             _checks.fail(TypeError, name, "a structure of atoms", got)
         if self.inner.nonnegative:
-            expected = f"a structure of any signs: {type(self.inner).__name__}(SharedSupport())"
-            _checks.fail(TypeError, name, expected, type(self.inner).__name__)
+            kind = type(self.inner).__name__
+            got = f"{kind}; write {kind}(SharedSupport())"
+            _checks.fail(TypeError, name, "a structure that allows negative entries", got)
         return dataclasses.replace(self, inner=self.inner.checked(num_atoms))
 
     def magnitudes(self, correlations: Float[Array, "parts *snapshots n"]) -> Float[Array, " n"]:

@@ -1,4 +1,4 @@
-"""What a structure is, and the one in which each atom stands alone."""
+"""The base class of structures, and the structure in which each atom is its own candidate."""
 
 import abc
 import dataclasses
@@ -17,16 +17,16 @@ Own = TypeVar("Own", bound="Structure")
 
 
 def check_structure(structure: Any, num_atoms: int) -> None:
-    """Raises unless ``structure`` is one, whose candidates are disjoint groups of atoms.
+    """Checks that ``structure`` is a structure whose candidates are disjoint groups of atoms.
 
     Raises:
-        TypeError: no structure, or one that JAX does not know as a pytree.
-        ValueError: members that are no table of atoms, or a pool of another shape.
+        TypeError: JAX does not know ``structure`` as a pytree.
+        ValueError: ``members`` does not return a table of atoms, or ``pool`` returns a wrong shape.
     """
     name = type(structure).__name__
     if jax.tree_util.all_leaves([structure]):
         expected = "a dataclass registered by jax.tree_util.register_dataclass"
-        _checks.fail(TypeError, "structure", expected, f"{name}, which is not")
+        _checks.fail(TypeError, "structure", expected, f"{name}, which is not registered")
     members = structure.members(num_atoms)
     shape = jnp.shape(members)
     if len(shape) != 2 or 0 in shape or not jnp.issubdtype(jnp.result_type(members), jnp.integer):
@@ -43,7 +43,7 @@ def check_structure(structure: Any, num_atoms: int) -> None:
         values, counts = np.unique(atoms, return_counts=True)
         if counts.size and counts.max() > 1:
             got = f"atom {values[counts.argmax()]} {counts.max()} times"
-            _checks.fail(ValueError, "structure.members(n)", "each atom once at most", got)
+            _checks.fail(ValueError, "structure.members(n)", "each atom at most once", got)
         if np.any(table[:, 0] == num_atoms):
             expected = "at least one atom in each row, the first in the first place"
             got = f"none in row {int(np.flatnonzero(table[:, 0] == num_atoms)[0])}"
@@ -58,21 +58,21 @@ def check_structure(structure: Any, num_atoms: int) -> None:
 class Structure(abc.ABC):
     """Which atoms are chosen together. The candidates of a choice are disjoint groups of atoms.
 
-    A frozen dataclass that JAX knows as a pytree. Write `members`, and `pool` where the score of a
-    group is not the norm of its atoms' scores. A policy multiplies between the two functions of
-    correlations: ``scores = pool(weights * magnitudes(correlations))``.
+    A structure is a frozen dataclass that JAX knows as a pytree. A subclass defines `members`, and
+    `pool` if the score of a group is not the norm of its atoms' scores. Weights multiply the
+    magnitudes of atoms: ``scores = pool(weights * magnitudes(correlations))``.
     """
 
     #: Whether a problem has several snapshots, ``y`` of shape ``(m, L)``, that share their support.
     snapshots = False
     #: The sparsity that a solver has to have; None if the structure allows any.
     sparsity: int | None = None
-    #: Whether the entries of signals are at least 0, which `allowed` and the fit see to.
+    #: Whether the entries of signals are at least 0. `allowed` and the fit ensure this.
     nonnegative = False
 
     @abc.abstractmethod
     def members(self, num_atoms: int) -> Int[Array, "candidates width"]:
-        """The atoms of each candidate; the number of atoms fills up the shorter ones."""
+        """The atoms of each candidate. The number ``num_atoms`` fills up shorter candidates."""
 
     @property
     def is_plain(self) -> bool:
@@ -80,7 +80,7 @@ class Structure(abc.ABC):
         return isinstance(self, Plain)
 
     def shape(self, num_atoms: int) -> tuple[int, int]:
-        """How many candidates there are, and how many atoms the longest has."""
+        """The number of candidates, and the number of atoms of the largest candidate."""
         num, width = jax.eval_shape(lambda: self.table(num_atoms)).shape
         return num, width
 
@@ -105,19 +105,19 @@ class Structure(abc.ABC):
         """The allowed entries of a signal that are nearest to ``values``, part by part."""
         return values
 
-    # What follows is the same for all structures.
+    # The functions below are the same for most structures.
 
     def table(self, num_atoms: int) -> Int[Array, "candidates width"]:
-        """The members, by indices of one kind."""
+        """The members, as int32 indices."""
         return jnp.asarray(self.members(num_atoms), jnp.int32)
 
     def total(self, values: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The sum of a number of each atom over each candidate."""
+        """For each candidate the sum of the values of its atoms."""
         members = self.table(len(values))
         return jnp.sum(values.at[members].get(mode="fill", fill_value=0), axis=1)
 
     def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
-        """For each atom the number of its candidate, 0 for an atom of none."""
+        """For each atom the value of its candidate; 0 for an atom without a candidate."""
         members = self.table(num_atoms)
         each = jnp.broadcast_to(values[:, None], members.shape)
         return jnp.zeros(num_atoms, values.dtype).at[members].set(each, mode="drop")
@@ -129,23 +129,23 @@ class Structure(abc.ABC):
         return chosen.at[self.table(len(chosen))[:, 0]].get(mode="fill", fill_value=0)
 
     def choosing(self, selector: Any) -> Any:
-        """What chooses among the candidates: the selector, or one made of it."""
+        """The selector that chooses among the candidates: the given selector, or one around it."""
         return selector
 
     def closed(self, chosen: Array | None) -> Array | None:
-        """Which candidates a hard selector leaves out, from a mask of those chosen: these."""
+        """Which candidates a hard selector leaves out: by default the chosen candidates."""
         return chosen
 
     def threshold(self, scores: Float[Array, " candidates"], k: int) -> Float[Array, "*levels"]:
-        """Halfway between the ``k`` scores chosen and the others."""
+        """The middle between the ``k`` chosen scores and the others."""
         return threshold_of(scores, k)
 
     def atoms(
         self, candidates: Int[Array, " k"], num_atoms: int
     ) -> tuple[Int[Array, " places"], Bool[Array, " places"]]:
-        """The atoms of candidates, one candidate after the other, and which of them there are.
+        """The atoms of candidates, one candidate after the other, and which of these places exist.
 
-        Where a candidate has fewer atoms than others its first one fills the room.
+        If a candidate has fewer atoms than others, its first atom fills up the places.
         """
         members = self.table(num_atoms)[candidates]
         exist = members < num_atoms
@@ -178,30 +178,30 @@ class Plain(Structure):
         return num_atoms, 1
 
     def pool(self, scores: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The scores as they are."""
+        """The scores, unchanged."""
         return scores
 
     def total(self, values: Float[Array, " n"]) -> Float[Array, " candidates"]:
-        """The numbers as they are."""
+        """The values, unchanged."""
         return values
 
     def spread(self, values: Float[Array, " candidates"], num_atoms: int) -> Float[Array, " n"]:
-        """The numbers as they are."""
+        """The values, unchanged."""
         del num_atoms
         return values
 
     def met(self, chosen: Array | None) -> Array | None:
-        """The mask as it is."""
+        """The mask, unchanged."""
         return chosen
 
     def atoms(
         self, candidates: Int[Array, " k"], num_atoms: int
     ) -> tuple[Int[Array, " places"], Bool[Array, " places"]]:
-        """The candidates as they are."""
+        """The candidates, unchanged."""
         del num_atoms
         return candidates, jnp.ones(len(candidates), bool)
 
     def expand(self, rows: Rows, num_atoms: int) -> tuple[Rows, Bool[Array, " places"]]:
-        """The rows as they are."""
+        """The rows, unchanged."""
         del num_atoms
         return rows, jnp.ones(jnp.shape(rows.support) or (1,), bool)

@@ -1,4 +1,4 @@
-"""Training of the networks, and weights without training."""
+"""Training of networks, weights without training, and dictionaries learned from signals."""
 
 from greedyjax.training import losses
 from greedyjax.training._bayes import Prior, sparse_bayes

@@ -1,4 +1,4 @@
-"""Checks of what `greedyjax.training.fit` and `greedyjax.training.fit_many` are given."""
+"""Checks of the arguments of `greedyjax.training.fit` and `greedyjax.training.fit_many`."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from greedyjax.nets import Unrolled
 from greedyjax.training import losses
 from greedyjax.training._loop import Plan
 
-# Two of them in one call have different numbers of signals, which `_` leaves open.
+# Training and validation data have different numbers of signals, which `_` leaves open.
 Data = tuple[Inexact[ArrayLike, "_ m *snapshots"], Inexact[ArrayLike, "_ n *snapshots"] | None]
 Checked = tuple[Inexact[Array, "_ m *snapshots"], Inexact[Array, "_ n *snapshots"] | None]
 
 
 def check_module(name: str, net: Any) -> None:
-    """Raises a TypeError if ``net`` is no network."""
+    """Raises a TypeError if ``net`` is not a network."""
     if not isinstance(net, nnx.Module):
         got = f"the class {net.__name__}" if isinstance(net, type) else type(net).__name__
         _checks.fail(TypeError, name, "a network, an nnx.Module", got)
 
 
 def check_modules(nets: Any) -> None:
-    """Raises a TypeError if ``nets`` is no list of networks, or an empty one."""
+    """Raises a TypeError if ``nets`` is empty, or not a list of networks."""
     if not isinstance(nets, Sequence) or len(nets) == 0:
         _checks.fail(TypeError, "nets", "a list of networks", type(nets).__name__)
     for i, net in enumerate(nets):
@@ -38,7 +38,7 @@ def check_modules(nets: Any) -> None:
 
 
 def check_functions(loss, val_loss, tau, net: nnx.Module) -> None:
-    """Checks what `fit` calls. Of a schedule it looks at the first temperature alone."""
+    """Checks the functions that `fit` calls. Of a schedule it checks only the first temperature."""
     for name, value in (("loss", loss), ("val_loss", val_loss or loss), ("tau", tau or loss)):
         _checks.function(name, value)
     if loss is losses.selection and isinstance(net, Unrolled) and net.learn_atoms:
@@ -54,12 +54,12 @@ def check_functions(loss, val_loss, tau, net: nnx.Module) -> None:
 
 
 def transformation(optimizer: Any) -> optax.GradientTransformation:
-    """The optimizer, checked, as functions of gradients."""
+    """The optimizer, checked, as an `optax.GradientTransformation`."""
     if isinstance(optimizer, optax.MultiSteps):
         return _accumulating(optimizer)
     if not isinstance(optimizer, optax.GradientTransformation):
         got, expected = type(optimizer).__name__, "an optax optimizer"
-        if callable(optimizer):  # Often the function that makes one.
+        if callable(optimizer):  # Often this is the function that makes an optimizer.
             expected += ", such as optax.adam(1e-2) and not optax.adam"
         _checks.fail(TypeError, "optimizer", expected, got)
     return optimizer
@@ -72,7 +72,7 @@ def _accumulating(optimizer: optax.MultiSteps) -> optax.GradientTransformation:
 
 
 def batch_that_is_there(batch_size, num_train: int) -> int:
-    """The number of signals of a batch: no more than there are."""
+    """The number of signals in a batch, at most the number of training signals."""
     batch_size = _checks.static_int("batch_size", batch_size, minimum=1)
     if batch_size > num_train:
         text = (
@@ -84,7 +84,7 @@ def batch_that_is_there(batch_size, num_train: int) -> int:
 
 
 def shards_of(shards, batch_size: int, train: Checked, val: Checked) -> int:
-    """The number of parts, which divides whatever is taken from them in equal numbers."""
+    """The number of shards. It has to divide the batch size and both numbers of signals."""
     shards = _checks.static_int("shards", shards, minimum=1)
     sizes = {"batch_size": batch_size, "train Y": len(train[0]), "val Y": len(val[0])}
     for name, size in sizes.items():
@@ -95,7 +95,7 @@ def shards_of(shards, batch_size: int, train: Checked, val: Checked) -> int:
 
 
 def plan(num_epochs, val_every, patience, callback, progress) -> Plan:
-    """How long to train, checked."""
+    """The checked `Plan` of a training."""
     num_epochs = _checks.static_int("num_epochs", num_epochs, minimum=0)
     val_every = _checks.static_int("val_every", val_every, minimum=1)
     if patience is not None:
@@ -123,13 +123,13 @@ def data(name: str, data, net: nnx.Module) -> Checked:
 
 
 def train_and_val(train, val, net: nnx.Module) -> tuple[Checked, Checked]:
-    """Checks both pairs; where there is none to validate on, the first is cut in two."""
+    """Checks both pairs. Without a pair for validation, the training pair is cut in two."""
     pair = data("train", train, net)
     return _held_out(pair) if val is None else (pair, data("val", val, net))
 
 
 def train_and_val_of_each(train, val, nets) -> tuple[Sequence[Checked], Sequence[Checked]]:
-    """The same for several networks: one pair for all of them, or a list of as many."""
+    """The same for several networks: one pair for all of them, or a list with one pair for each."""
     pairs = _of_each("train", train, nets)
     if val is None:
         trains, vals = zip(*map(_held_out, pairs), strict=True)
@@ -143,10 +143,10 @@ def train_and_val_of_each(train, val, nets) -> tuple[Sequence[Checked], Sequence
 
 
 def _held_out(pair: Checked) -> tuple[Checked, Checked]:
-    """All signals but the last tenth, and that tenth, which is one signal at least."""
+    """All signals but the last tenth, and the last tenth, which has at least one signal."""
     num = len(pair[0])
     if num < 2:
-        expected = "at least 2 signals where val is left out, as one of them validates"
+        expected = "at least 2 signals if val is left out, as one of them is for validation"
         _checks.fail(ValueError, "train Y", expected, str(num))
     cut = num - max(num // 10, 1)
     part = lambda rows: jax.tree.map(lambda each: each[rows], pair)
@@ -167,7 +167,7 @@ def _of_each(name: str, data_or_list, nets) -> list[Checked]:
 
 
 def stacked(name: str, trees: Sequence[Any]) -> Any:
-    """Trees of equal structure and shapes, with a leading axis."""
+    """Stacks trees of equal structure and shapes along a new leading axis."""
 
     def stack(*leaves):
         shapes = sorted({jnp.shape(leaf) for leaf in leaves})

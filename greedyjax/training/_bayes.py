@@ -25,7 +25,7 @@ from greedyjax._precision import as_given
 
 
 class Prior(NamedTuple):
-    """Independent normal coefficients, one deviation per atom, and independent normal noise.
+    """Independent normal coefficients, with one deviation per atom, and independent normal noise.
 
     Attributes:
         deviations: ``sqrt(E |x_j|^2)`` of each atom, shape ``(n,)``, in the units of ``x``.
@@ -163,16 +163,16 @@ def sparse_bayes(
 def _floor(
     eigenvalues: Float[Array, " m"], num: int, dtype
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """The variance of white noise, from the smallest eigenvalues of a covariance that are alike.
+    """The variance of white noise, from the smallest eigenvalues of a covariance, if alike.
 
-    The covariance of ``num`` signals with ``k`` directions beside white noise has ``m - k``
-    eigenvalues that differ by chance alone: their arithmetic mean is hardly above the geometric
-    one. Minimum description length chooses ``k``: minus the log likelihood, plus half of
-    ``log(num)`` for each free parameter.
+    Let ``num`` signals lie in ``k`` directions, with white noise. Then ``m - k`` eigenvalues of
+    their covariance differ only by chance: the arithmetic mean of these is hardly above their
+    geometric mean. The number ``k`` has the minimum description length, which is minus the log
+    likelihood, plus half of ``log(num)`` for each free parameter.
 
-    Signals without a structure, too few to tell their covariance from white, look like that too.
-    So the second value says whether this is noise: where at least a quarter of the eigenvalues are
-    alike, and hold at most a quarter of the energy.
+    Signals without structure can look the same, if they are too few to tell their covariance from
+    that of white noise. So the second value says whether the eigenvalues are taken for noise: at
+    least a quarter of them are alike, and these hold at most a quarter of the energy.
     """
     m, independent = len(eigenvalues), 1 if jnp.issubdtype(dtype, jnp.complexfloating) else 0.5
     alike = jnp.arange(m, 0, -1)  # m - k, for k = 0, 1, ...

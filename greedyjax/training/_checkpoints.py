@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole or not at all, and resumed bit for bit."""
+"""Checkpoints of a training: written completely or not at all, and resumed bit for bit."""
 
 import base64
 import json
@@ -20,7 +20,8 @@ from jax.experimental.multihost_utils import process_allgather
 from greedyjax import _checks
 from greedyjax._meshes import are_shared
 
-# Of what a checkpoint holds, and in which order; greedyjax 0.1 wrote none.
+# The version of the contents of a checkpoint and of their order. Checkpoints of greedyjax 0.1 have
+# no such number.
 FORMAT = 2
 _WAY_OUT = {
     "processes": "; go on with as many as before, or choose another folder",
@@ -29,7 +30,7 @@ _PROBE = "0.orbax-checkpoint-tmp-probe-"
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds: arrays, and the history so far."""
+    """The contents of a checkpoint: arrays, and the history so far."""
 
     tree: Any
     rows: Sequence[np.ndarray]
@@ -39,16 +40,17 @@ class Checkpoints:
     """The checkpoints of one training in one folder; the newest two are kept.
 
     Args:
-        folder: made if need be. It holds nothing but checkpoints.
-        every: epochs from one checkpoint to the next.
+        folder: path of a folder that holds nothing but checkpoints. It is created if needed.
+        every: number of epochs from one checkpoint to the next.
         identity: numbers and names by which the same training is recognised.
-        shared: whether all processes write them together, in a folder that all of them see.
-        who: the function that trains, as warnings name it.
+        shared: whether all processes write the checkpoints together, in a folder that all of them
+            see.
+        who: the name of the function that trains, for warnings.
 
     Raises:
-        TypeError: the folder is no path.
+        TypeError: the folder is not a path.
         OSError: the folder cannot be made or written to.
-        ValueError: the folder holds other things.
+        ValueError: the folder holds other files.
     """
 
     def __init__(
@@ -93,13 +95,13 @@ class Checkpoints:
             raise OSError(f"checkpoint_dir: {self._folder}: cannot be written: {reason}") from error
 
     def save(self, tree: Any, rows: Sequence[np.ndarray]) -> None:
-        """Writes a checkpoint; where that fails, says so once and leaves the older ones alone.
+        """Writes a checkpoint. If that fails, it warns once and keeps the older checkpoints.
 
-        It is one file of JSON, which orbax writes in one thread: nothing goes on writing after an
-        error.
+        A checkpoint is one JSON file, which orbax writes in one thread. So nothing is still being
+        written after an error.
 
         Args:
-            tree: all that the next epoch depends on.
+            tree: all arrays that the next epoch depends on.
             rows: the history so far, from epoch 0.
         """
         args, state, epoch = self._ocp.args, _packed(tree), len(rows) - 1
@@ -111,12 +113,12 @@ class Checkpoints:
         history = {**content, "digest": _checksum(content)}
         try:
             if epoch in self._manager.all_steps():
-                self._manager.delete(epoch)  # It could not be read; see `restore`.
+                self._manager.delete(epoch)  # This checkpoint could not be read; see `restore`.
             with _without_logs():
                 self._manager.save(
                     epoch, args=args.Composite(history=args.JsonSave(history)), force=True
                 )
-        except Exception as error:  # A full disk surfaces as whatever the storage layer raises.
+        except Exception as error:  # The storage layer raises various types for a full disk.
             self._remove_unfinished()
             if self._failed:
                 return
@@ -132,7 +134,8 @@ class Checkpoints:
         """The newest checkpoint that can be read, in the form of ``like``; None if there is none.
 
         Raises:
-            ValueError: none of those there can be read, or they are of another training.
+            ValueError: there are checkpoints, but none can be read or they are of another
+                training.
         """
         size, damaged = len(_packed(like)), []
         wanted = self._ocp.args.Composite(history=self._ocp.args.JsonRestore())
@@ -143,7 +146,7 @@ class Checkpoints:
                 state = base64.b64decode(history["state"])
             except _OtherTraining as error:
                 raise ValueError(str(error)) from None
-            except Exception as error:  # Damaged files raise whatever their readers do.
+            except Exception as error:  # Readers raise various types for damaged files.
                 damaged.append(f"epoch {epoch}: {_first_line(error)}")
                 continue
             if damaged:
@@ -158,17 +161,17 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Releases what the manager holds."""
+        """Releases the resources of the manager."""
         self._manager.close()
         self._remove_unfinished()
 
     def _remove_unfinished(self) -> None:
-        """What a save that failed has left: on a full disk it would be in the way of the next."""
+        """Removes the files that a failed save left, which would take up room on a full disk."""
         for path in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _check_identity(self, history: dict[str, Any], size: int) -> None:
-        """Whose a checkpoint is, and whether it is as it was written."""
+        """Checks that a checkpoint is of this training, and unchanged since it was written."""
         found = history["identity"]
         if "format" not in found:
             raise _OtherTraining(
@@ -177,7 +180,7 @@ class Checkpoints:
                 "that training with 0.1, or choose another folder"
             )
         if _checksum(history) != history["digest"]:
-            raise ValueError("the numbers are not those that were written")
+            raise ValueError("its checksum does not match its contents")
         for name, value in {**self._identity, "bytes of state": size}.items():
             if found.get(name, 1) != value:
                 raise _OtherTraining(
@@ -191,18 +194,18 @@ class _OtherTraining(Exception):
 
 
 def _is_checkpoint(path: Path) -> bool:
-    # Another process may take its probe away at any time.
+    # Another process may remove its probe at any time.
     return path.name.startswith(_PROBE) or (path.is_dir() and path.name.split(".")[0].isdigit())
 
 
 def numbers_of(key: Any) -> list[int]:
-    """A PRNG key, by which a training is recognised."""
+    """The numbers of a PRNG key, by which a training is recognised."""
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(key) if typed else key).tolist()
 
 
 def digest(arrays: Any) -> int:
-    """A number that differs where arrays do."""
+    """A checksum of arrays, which differs if the arrays differ."""
     found = 0
     for leaf in jax.tree.leaves(arrays):
         parts = [leaf]
@@ -215,12 +218,12 @@ def digest(arrays: Any) -> int:
 
 
 def _packed(tree: Any) -> bytes:
-    """All numbers of a tree: in one piece damage is one error, and no half a state."""
+    """All numbers of a tree as one block, so that damage never leaves half a state."""
     return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))
 
 
 def _unpacked(packed: bytes, like: Any) -> Any:
-    """The tree that `_packed` made bytes of, with the shapes and types of ``like``."""
+    """The tree that `_packed` turned into bytes, with the shapes and dtypes of ``like``."""
     leaves, start = [], 0
     for leaf in map(np.asarray, jax.tree.leaves(like)):
         found = np.frombuffer(packed, leaf.dtype, leaf.size, start)
@@ -230,14 +233,14 @@ def _unpacked(packed: bytes, like: Any) -> Any:
 
 
 def _checksum(content: dict[str, Any]) -> int:
-    """A number that differs where contents do, but for an entry that is the digest itself."""
+    """A checksum of the contents, without the entry that stores the checksum."""
     others = {name: value for name, value in content.items() if name != "digest"}
     return zlib.crc32(json.dumps(others, sort_keys=True).encode())
 
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """Without what orbax logs of an error: that runs to pages, and the error is reported here."""
+    """Silences orbax, which logs pages about an error that this module reports itself."""
     logger, not_orbax = logging.getLogger("absl"), lambda record: "orbax" not in record.pathname
     logger.addFilter(not_orbax)
     try:
@@ -247,6 +250,6 @@ def _without_logs() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """The start of an error of the storage layer, whose messages run to pages."""
+    """The start of an error message of the storage layer; these messages can fill pages."""
     line = next(iter(str(error).splitlines()), "") or type(error).__name__
     return line if len(line) < 100 else f"{line[:100]}..."

@@ -39,9 +39,9 @@ def count_weights(
         A: matrix, shape ``(m, n)``.
         Y: measurements, shape ``(num, m)``.
         sparsity: atoms per signal, static, between 1 and ``min(m, n)``.
-        num_rounds: static, at least 1.
-        exponent: > 0.
-        floor: > 0, the energy fraction of an atom that is never used.
+        num_rounds: number of rounds, static, at least 1.
+        exponent: a number > 0.
+        floor: a number > 0, the energy fraction of an atom that is never used.
         batch_size: number of signals recovered at a time, static; None means that the library
             chooses.
 
@@ -87,7 +87,7 @@ def _counted(A, Y, exponent, floor, *, sparsity, num_rounds, batch_size) -> Floa
 def weights_of(
     X: Inexact[Array, "num n"], exponent: Any = EXPONENT, floor: Any = FLOOR
 ) -> Float[Array, " n"]:
-    """What one round counts in the answers ``X``."""
+    """The weights that one round finds from the answers ``X``."""
     energy = abs_sq(X)
     fractions = energy * safe_inverse(jnp.sum(energy, axis=1, keepdims=True))
     return (jnp.mean(fractions, axis=0) + floor) ** exponent

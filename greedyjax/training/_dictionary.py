@@ -1,4 +1,4 @@
-"""Dictionaries learned from signals: coded, improved, and coded again, a batch at a time."""
+"""Dictionaries learned from signals: coding and improving in turn, a batch at a time."""
 
 import math
 import os
@@ -24,20 +24,20 @@ from greedyjax.training._dictionary_steps import MEAN_USES, Seen, State
 from greedyjax.training._dictionary_updates import KSVD, MOD, DictionaryUpdate, OnlineGradient
 from greedyjax.training._loop import Plan, until_interrupted
 
-# What is recorded of an epoch.
+# The entries of the history for each epoch.
 _COLUMNS: tuple[str, ...] = ("error", "replaced", "val_error", "seconds")
 
 
 class LearnedDictionary(NamedTuple):
-    """What `learn_dictionary` ended with.
+    """The result of `learn_dictionary`.
 
     Attributes:
         A: columns of norm 1, shape ``(m, num_atoms)``, or ``(d, m, num_atoms)``.
-        history: arrays indexed by epoch; epoch 0 is the dictionary at the start. Keys: ``error``,
-            ``sum ||y - A x||^2 / sum ||y||^2`` over the batches of the epoch, each as coded before
-            its step; ``val_error``, the same of the validation signals after the epoch;
-            ``replaced``, how many atoms were; and ``seconds``. What is not known is NaN. Of ``d``
-            dictionaries all but ``seconds`` have a second axis.
+        history: arrays indexed by epoch; epoch 0 is the dictionary at the start. ``error`` is
+            ``sum ||y - A x||^2 / sum ||y||^2`` over the batches of the epoch, where each batch is
+            coded before its step. ``val_error`` is the same for the validation signals after the
+            epoch. ``replaced`` is the number of replaced atoms. ``seconds`` is the time. Unknown
+            entries are NaN. For ``d`` dictionaries all but ``seconds`` have a second axis.
     """
 
     A: Inexact[Array, "*d m n"]
@@ -61,57 +61,64 @@ def learn_dictionary(
 ) -> LearnedDictionary:
     """Learns a dictionary in which the signals are sparse: ``y ~ A x`` with few nonzeros.
 
-    Each epoch shuffles the signals and takes its whole batches; the few left over take part in
-    other epochs. A batch is coded by hard OMP with the dictionary so far, ``update`` improves the
-    dictionary for these codes, and its columns are scaled to norm 1. The codes are sparse: memory
-    grows with the batch, and nothing of shape ``(num, num_atoms)`` is formed.
+    Each epoch shuffles the signals and cuts them into batches. Signals that do not fill a last
+    batch are left out of this epoch. A batch is coded by hard OMP with the present dictionary. Then
+    ``update`` improves the dictionary for these codes, and its columns are scaled to norm 1. The
+    codes are sparse: memory grows with the batch, and no array of shape ``(num, num_atoms)`` is
+    formed.
 
-    Signals may have missing entries: give a masked array of NumPy, whose ``mask`` is True where an
-    entry is missing. Such signals are coded by the rows of ``A`` that they have entries for, errors
-    are those of the entries that there are, and each update says how it goes about it.
+    Signals may have missing entries. Pass a masked array of NumPy, whose ``mask`` is True where an
+    entry is missing. Such a signal is coded by the rows of ``A`` for which it has entries. Errors
+    are taken over the entries that are present. Each update documents how it treats missing
+    entries.
 
-    Once atoms have been used 100 times on average they are looked at. One that was used less than
-    a hundredth of that, and the later one of two whose inner product is 0.99 or more, make room
-    for signals of the batch, those with the largest errors first.
+    Atoms are checked whenever they have been used 100 times on average. An atom is replaced if it
+    was used less than a hundredth of the average. Of two atoms whose inner product is 0.99 or more,
+    the later atom is replaced. The signals of the batch with the largest errors take the places of
+    replaced atoms.
 
-    Ctrl-C ends learning after the epoch under way and returns what was learned; a second one is
-    raised at once. To go on later, give the same ``checkpoint_dir``; or give what was learned as
-    ``initial``, with another key.
+    Ctrl-C ends learning after the current epoch and returns the present dictionary. A second Ctrl-C
+    is raised at once. To continue later, pass the same ``checkpoint_dir``; or pass the learned
+    dictionary as ``initial``, with another key.
 
     Args:
-        Y: signals, one a row, shape ``(num, m)``: in memory, or ``np.load(..., mmap_mode="r")``,
-            of which only the rows of a batch are read. Of shape ``(d, num, m)``, ``d`` sets of
-            signals, of each of which a dictionary is learned, all in the same batches of rows. A
-            `numpy.ma.MaskedArray` of either, in memory or of files, has missing entries.
-        num_atoms: columns of the dictionary, static.
+        Y: signals, one per row, shape ``(num, m)``, in memory or from
+            ``np.load(..., mmap_mode="r")``. From a file only the rows of a batch are read at a
+            time. Shape ``(d, num, m)`` means ``d`` sets of signals, and one dictionary is learned
+            for each set, with the same rows in each batch. A `numpy.ma.MaskedArray`, in memory or
+            from files, has missing entries.
+        num_atoms: number of columns of the dictionary, static.
         sparsity: atoms per signal, static, between 1 and ``min(m, num_atoms)``.
         key: PRNG key of the start and of the shuffles. The same key gives the same dictionary on
             the same machine.
         update: `KSVD`, `MOD`, `OnlineGradient`, or any `DictionaryUpdate`.
-        num_epochs: at least 0.
-        batch_size: signals of a step, static. None takes as many as use each atom 100 times on
-            average, or all where they are fewer.
-        initial: where to start; columns of any norm. None starts from signals drawn at random.
-        val: other signals, which only ``val_error`` looks at.
-        callback: called as ``callback(epoch, metrics)`` after each epoch, 0 included, with what
-            ``history`` records of it. Learning that was resumed calls it for the epochs that were
-            not done before.
-        checkpoint_dir: a folder for a checkpoint after each epoch, and for nothing else. Where it
-            holds one of this learning, it goes on from there, and ends as if it had not stopped,
-            bit for bit on the same machine. More ``num_epochs`` than before learn on. Data in
-            memory are recognised by all of their numbers, those of a file by the first batch.
-        progress: shows a bar with the errors, where there is a terminal.
+        num_epochs: number of epochs, at least 0.
+        batch_size: number of signals in a step, static. None takes enough signals that each atom is
+            used 100 times on average, or all signals if there are fewer.
+        initial: dictionary to start from, with columns of any norm. None starts from signals drawn
+            at random.
+        val: other signals, which are used only for ``val_error``.
+        callback: called as ``callback(epoch, metrics)`` after each epoch, also after epoch 0, with
+            the entries of ``history`` for this epoch. Resumed learning calls it only for new
+            epochs.
+        checkpoint_dir: a folder for a checkpoint after each epoch, and for nothing else. If it has
+            a checkpoint of this learning, learning continues from there. On the same machine, the
+            result is bit for bit the same as without a stop. With more ``num_epochs`` than before,
+            learning goes on. Data in memory are recognised by all of their numbers, and data in a
+            file by the first batch.
+        progress: whether to show a progress bar with the errors, if there is a terminal.
 
     Returns:
-        A `LearnedDictionary`, in the dtype of ``Y``, or what it and ``initial`` promote to.
+        A `LearnedDictionary`, in the dtype of ``Y``, or the promoted dtype of ``Y`` and
+        ``initial``.
 
     Raises:
-        TypeError: wrong kinds of argument.
-        ValueError: wrong shapes or ranges, NaN or infinity; of a memory-mapped file once a batch
-            has them. A ``checkpoint_dir`` that holds other things, other learning, or only damaged
-            checkpoints.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument has a wrong shape, is out of range, or has NaN or infinity; or
+            ``checkpoint_dir`` has other files, other learning, or only damaged checkpoints. In a
+            memory-mapped file, NaN is found only once a batch has it.
         OSError: ``checkpoint_dir`` cannot be written to. If writing fails later, learning warns and
-            goes on.
+            continues.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -122,9 +129,9 @@ def learn_dictionary(
         ([1.0, 1.0, 1.0], (11,))
 
     References:
-        Those of the updates. Replacing atoms: Aharon, Elad and Bruckstein, "K-SVD: An algorithm
-        for designing overcomplete dictionaries for sparse representation", IEEE Transactions on
-        Signal Processing 54 (2006).
+        Each update has its own references. Replacing atoms: Aharon, Elad and Bruckstein, "K-SVD: An
+        algorithm for designing overcomplete dictionaries for sparse representation", IEEE
+        Transactions on Signal Processing 54 (2006).
     """
     key = _checks.prng_key("key", key)
     signals = _signals("Y", Y)
@@ -185,7 +192,7 @@ def _run(
     plan: Plan,
     checkpoints: Checkpoints | None,
 ) -> tuple[State, list[np.ndarray]]:
-    """All epochs, or those until Ctrl-C, and what is recorded of each: `_COLUMNS`."""
+    """Runs all epochs, or the epochs until Ctrl-C, and records `_COLUMNS` for each epoch."""
     rows: list[np.ndarray] = []
     saved = checkpoints.restore(state) if checkpoints else None
     if saved:
@@ -213,7 +220,7 @@ def _run(
 
 
 def _named(values: np.ndarray, *, several: bool) -> dict[str, Any]:
-    """`_COLUMNS` of one epoch or of all; of several dictionaries the seconds are the same."""
+    """The values of one or of all epochs by name. Several dictionaries share their seconds."""
     named = dict(zip(_COLUMNS, values, strict=True))
     if several:
         named["seconds"] = named["seconds"][..., 0]
@@ -232,7 +239,7 @@ def _check_update(update: Any) -> None:
 
 
 def _signals(name: str, value: Any, like: Any = None) -> Any:
-    """Signals where they are, of memory or of a file, checked as far as that reads no file."""
+    """Signals in memory or in a file, checked as far as possible without reading the file."""
     if not isinstance(value, np.ndarray):
         value = _checks.as_array(name, value)
     if _checks.is_traced(value):
@@ -268,14 +275,14 @@ def _is_file(Y: Any) -> bool:
 
 
 def _filled(rows: Any) -> tuple[Any, np.ndarray | None]:
-    """Signals with 0 for missing entries, and which entries there are; None where all are."""
+    """Signals with 0 for missing entries, and a mask of the entries present, or None for all."""
     if not isinstance(rows, np.ma.MaskedArray):
         return rows, None
     return rows.filled(0), ~np.ma.getmaskarray(rows)
 
 
 def _batch(Y: Any, places: Any, dtype: Any, name: str = "Y") -> Batch:
-    """Some of the signals, on the device."""
+    """The signals at ``places``, on the device."""
     rows, observed = _filled(Y[..., places, :])
     if _is_file(Y):
         _check_finite(name, rows)
@@ -283,12 +290,12 @@ def _batch(Y: Any, places: Any, dtype: Any, name: str = "Y") -> Batch:
 
 
 def _digest(Y: Any, batch_size: int) -> int:
-    """A number by which signals are recognised, for which no file is read to its end."""
+    """A checksum by which signals are recognised. Of a file it reads only the first batch."""
     return digest(_filled(Y[..., :batch_size, :] if _is_file(Y) else Y))
 
 
 def _batches(key: Array, epoch: int, num: int, batch_size: int) -> np.ndarray:
-    """The places of the signals of each batch; none in epoch 0."""
+    """The indices of the signals of each batch. Epoch 0 has no batches."""
     if epoch == 0:
         return np.zeros((0, batch_size), np.int32)
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), num))
@@ -302,7 +309,7 @@ def _initial(initial: Any, Y: Any, num_atoms: int, key: Array) -> Inexact[Array,
     if initial is not None:
         A = _checks.numbers("initial", initial, ndim=Y.ndim, shape=(*d, m, num_atoms))
         if not jnp.all(jnp.any(A != 0, axis=-2)):
-            _checks.fail(ValueError, "initial", "columns that are not 0", "one that is")
+            _checks.fail(ValueError, "initial", "columns that are not 0", "a column of zeros")
         return A.astype(computing_dtype(promoted(A.dtype, Y.dtype)))
     if num < num_atoms:
         expected = f"at least num_atoms={num_atoms} signals to start from, or initial="
@@ -310,14 +317,14 @@ def _initial(initial: Any, Y: Any, num_atoms: int, key: Array) -> Inexact[Array,
     drawn, others = jax.random.split(key)
     places = np.asarray(jax.random.choice(drawn, num, (num_atoms,), replace=False))
     signals = _batch(Y, places, computing_dtype(promoted(Y.dtype))).Y
-    # A signal that is 0 is no atom.
+    # A signal that is 0 cannot be an atom.
     normal = jax.random.normal(others, signals.shape, signals.dtype)
     signals = jnp.where(jnp.any(signals != 0, axis=-1, keepdims=True), signals, normal)
     return signals.mT
 
 
 def _summed(seen: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
-    """The relative error of the batches of an epoch, and the atoms replaced."""
+    """The relative error of the batches of an epoch, and the number of replaced atoms."""
     error, energy, replaced = (np.sum(np.asarray(each), axis=0) for each in zip(*seen, strict=True))
     return np.divide(error, energy, out=np.zeros_like(error), where=energy > 0), np.asarray(
         replaced

@@ -1,4 +1,4 @@
-"""Signals coded for dictionary learning: whole ones, and ones with missing entries."""
+"""Coding of signals for dictionary learning, with or without missing entries."""
 
 import dataclasses
 from typing import NamedTuple
@@ -12,30 +12,30 @@ from greedyjax._numerics import abs_sq, in_units, matmul
 from greedyjax.pursuit import OMP, encode, recover
 from greedyjax.training._dictionary_updates import Coded, decoded, energy_of
 
-# Signals with missing entries that are coded at a time: each has a residual and scores.
+# How many signals with missing entries are coded at a time. Each needs a residual and scores.
 _BLOCK = 256
 
 
 class Batch(NamedTuple):
-    """Signals, and which of their entries there are.
+    """Signals, and which of their entries are present.
 
     Attributes:
-        Y: one signal a row, 0 where an entry is missing.
-        observed: True where an entry is there. None where all are.
+        Y: one signal per row, 0 where an entry is missing.
+        observed: True where an entry is present. None means that all entries are present.
     """
 
     Y: Inexact[Array, "*d num m"]
     observed: Bool[Array, "*d num m"] | None
 
     def in_units(self, unit: Float[Array, ""]) -> "Batch":
-        """The same in other units."""
+        """The same signals in other units."""
         return self._replace(Y=in_units(self.Y, unit))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ObservedRows:
-    """The rows of a matrix that one signal has entries for; the others are 0."""
+    """A matrix whose rows are 0 where one signal has no entry."""
 
     A: Inexact[Array, "m n"]
     observed: Float[Array, " m"]
@@ -48,29 +48,29 @@ class ObservedRows:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the matrix."""
+        """The dtype of the matrix."""
         return self.A.dtype
 
     @property
     def column_norms(self) -> Float[Array, " n"]:
-        """The norms of what is observed of each atom, as numbers of the size of 1."""
+        """The norms of the columns, for matrices whose entries are of the order of 1."""
         return jnp.sqrt(matmul(self.observed, abs_sq(self.A)))
 
     def matvec(self, x: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
-        """Those rows of ``A x``."""
+        """Returns ``A x`` in the observed rows, and 0 elsewhere."""
         return self.observed.astype(self.A.dtype) * matmul(self.A, x)
 
     def rmatvec(self, y: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
-        """``A*`` of those entries of ``y``."""
+        """Returns ``A* y`` over the observed entries of ``y``."""
         return matmul(self.A.conj().T, self.observed.astype(self.A.dtype) * y)
 
     def column(self, j: Int[Array, ""]) -> Inexact[Array, " m"]:
-        """What is observed of atom ``j``."""
+        """Returns the observed entries of atom ``j``, and 0 elsewhere."""
         return self.observed.astype(self.A.dtype) * self.A[:, j]
 
 
 def coded(A: Inexact[Array, "m n"], batch: Batch, sparsity: int) -> Coded:
-    """Signals coded by OMP, from the entries that they have."""
+    """Codes signals by OMP, from the entries that are present."""
     Y, observed = batch
     if observed is None:
         codes = encode(OMP(sparsity), A, Y)
@@ -89,7 +89,7 @@ def coded(A: Inexact[Array, "m n"], batch: Batch, sparsity: int) -> Coded:
 
 
 def completed(A: Inexact[Array, "m n"], batch: Batch, codes: Coded) -> Inexact[Array, "num m"]:
-    """The signals, with ``A x`` in the place of missing entries."""
+    """The signals, with the entries of ``A x`` in place of missing entries."""
     if batch.observed is None:
         return batch.Y
     return jnp.where(batch.observed, batch.Y, decoded(A, codes))

@@ -1,4 +1,4 @@
-"""One batch of dictionary learning: coded, its dictionary improved, lost atoms replaced."""
+"""One step of dictionary learning: code a batch, improve the dictionary, replace lost atoms."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,22 +21,22 @@ from greedyjax._numerics import (
 from greedyjax.training._dictionary_coding import Batch, coded, completed
 from greedyjax.training._dictionary_updates import DictionaryUpdate, energy_of
 
-# Atoms are looked at once each has been used so often, on average.
+# Atoms are checked whenever they have been used this many times on average.
 MEAN_USES = 100
-# Used less than this share of that, an atom is dead.
+# An atom that is used less than this share of the average is dead.
 _DEAD_SHARE = 0.01
-# Two atoms of this inner product or more are one.
+# Two atoms with this inner product or more count as the same atom.
 _SAME = 0.99
 
 
 class State(NamedTuple):
-    """What learning changes.
+    """The state of dictionary learning.
 
     Attributes:
-        A: columns of norm 1.
-        update: what the update remembers.
-        uses: of each atom, since atoms were last looked at.
-        fresh: the atoms that were replaced after the last batch.
+        A: the dictionary, with columns of norm 1.
+        update: the state of the update.
+        uses: the number of uses of each atom since atoms were last checked.
+        fresh: which atoms were replaced after the last batch.
     """
 
     A: Inexact[Array, "m n"]
@@ -46,7 +46,7 @@ class State(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is known of a batch: squared error as coded, squared norm, and atoms replaced."""
+    """The record of a batch: its squared coding error, squared norm, and replaced atoms."""
 
     error: Float[Array, ""]
     energy: Float[Array, ""]
@@ -55,11 +55,11 @@ class Seen(NamedTuple):
 
 @jax.jit
 def start(update: DictionaryUpdate, A: Inexact[Array, "*d m n"]) -> State:
-    """Before any batch."""
+    """The state before the first batch."""
 
     def one(A):
         n = A.shape[1]
-        A = in_units(A, power_of_two(A, axis=0)[None])  # Whose squares neither overflow nor vanish.
+        A = in_units(A, power_of_two(A, axis=0)[None])  # Now squares neither overflow nor vanish.
         A = _unit_columns(A, A)
         return State(A, update.init(A), jnp.zeros(n, jnp.int32), jnp.zeros(n, bool))
 
@@ -75,7 +75,7 @@ def step(
     *,
     sparsity: int,
 ) -> tuple[State, Seen]:
-    """One batch, whose entries are of the size of ``unit``."""
+    """The step for one batch, whose entries are of the order of ``unit``."""
 
     def one(state, batch, unit):
         batch = batch.in_units(unit)
@@ -94,7 +94,7 @@ def step(
 
 @partial(jax.jit, static_argnames="sparsity")
 def error(A: Inexact[Array, "*d m n"], batch: Batch, *, sparsity: int):
-    """``sum ||y - A x||^2 / sum ||y||^2``, and 0 where there is nothing to code."""
+    """``sum ||y - A x||^2 / sum ||y||^2``, and 0 if all signals are 0."""
 
     def one(A, batch):
         codes = coded(A, batch.in_units(power_of_two(batch.Y)), sparsity)
@@ -104,10 +104,10 @@ def error(A: Inexact[Array, "*d m n"], batch: Batch, *, sparsity: int):
 
 
 def _each(function: Callable, stacked: bool, *args: Any) -> Any:
-    """The function of the arguments, or of each of several sets of them, in turn.
+    """Applies a function to its arguments; or, if they are stacked, to one set after the other.
 
-    Not `jax.vmap`, under which a branch that is hardly ever taken is always computed, and a loop
-    over the uses of an atom is as long as the longest of all sets.
+    This does not use `jax.vmap`, which would compute a rarely taken branch each time. It would also
+    make a loop over the uses of an atom as long as the longest such loop of all sets.
     """
     if stacked:
         return lax.map(lambda each: function(*each), args)
@@ -115,26 +115,26 @@ def _each(function: Callable, stacked: bool, *args: Any) -> Any:
 
 
 def _unit_columns(A: Inexact[Array, "m n"], before: Inexact[Array, "m n"]):
-    """Columns at norm 1; where there is none to scale, the column before."""
+    """The columns scaled to norm 1. If a norm is 0 or not finite, the column of ``before``."""
     norms = jnp.sqrt(jnp.sum(abs_sq(A), axis=0, keepdims=True))
     usable = (norms > 0) & jnp.isfinite(norms)
     return jnp.where(usable, times_real(safe_inverse(jnp.where(usable, norms, 1)), A), before)
 
 
 def _dead(uses: Int[Array, " n"]) -> Bool[Array, " n"]:
-    """Those hardly ever used."""
+    """Which atoms are hardly ever used."""
     counts = uses.astype(jnp.float32)
     return counts < _DEAD_SHARE * jnp.mean(counts)
 
 
 def _duplicates(A: Inexact[Array, "m n"]) -> Bool[Array, " n"]:
-    """The later ones of atoms that are the same up to a factor."""
+    """Which atoms equal an earlier atom up to a factor."""
     same = magnitude(matmul(A.conj().T, A)) >= _SAME
     return jnp.any(jnp.triu(same, 1), axis=0)
 
 
 def _replaced(A, lost: Bool[Array, " n"], Y, residual):
-    """The worst-coded signals in the place of lost atoms, and which atoms these are."""
+    """Puts the signals with the largest errors in place of lost atoms; which atoms are new."""
     errors = jnp.sum(abs_sq(residual), axis=1)
     num = min(A.shape[1], len(Y))
     worst = lax.top_k(errors, num)[1]

@@ -1,4 +1,4 @@
-"""What makes a better dictionary of one that signals were coded with: three ways."""
+"""Three ways to improve a dictionary, given the codes of signals."""
 
 import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -21,7 +21,7 @@ from greedyjax._numerics import (
 )
 from greedyjax._types import static, sum_of_atoms
 
-# Uses of one atom that K-SVD reads at a time.
+# The number of uses of one atom that K-SVD reads at a time.
 _CHUNK = 128
 
 
@@ -33,8 +33,9 @@ class Coded(NamedTuple):
             slots.
         support: the atoms of each signal, shape ``(num, sparsity)``; -1 in unused slots.
         residual: ``y - A x``, shape ``(num, m)``, 0 where an entry of ``y`` is missing.
-        energy: ``sum ||y||^2`` of all entries that there are.
-        observed: True where an entry is there, shape ``(num, m)``. None where all are.
+        energy: ``sum ||y||^2`` over all entries that are present.
+        observed: True where an entry is present, shape ``(num, m)``. None means that all entries
+            are present.
     """
 
     coefficients: Inexact[Array, "num sparsity"]
@@ -49,19 +50,19 @@ class DictionaryUpdate(Protocol):
     """How `greedyjax.training.learn_dictionary` improves a dictionary; a pytree."""
 
     def init(self, A: Inexact[Array, "m n"]) -> Any:
-        """What the update remembers from one batch to the next, before the first."""
+        """The state of the update before the first batch, which is passed on between batches."""
         ...
 
     def step(
         self, state: Any, A: Inexact[Array, "m n"], coded: Coded, fresh: Bool[Array, " n"]
     ) -> tuple[Any, Inexact[Array, "m n"]]:
-        """What it remembers next, and a dictionary whose columns may have any norm.
+        """The next state, and a better dictionary, whose columns may have any norm.
 
         Args:
-            state: what it remembers.
+            state: the present state of the update.
             A: columns of norm 1, with which the batch was coded.
             coded: the batch.
-            fresh: the atoms that were put in the place of others after the last batch.
+            fresh: which atoms were replaced after the last batch.
         """
         ...
 
@@ -71,14 +72,14 @@ class DictionaryUpdate(Protocol):
 class OnlineGradient:
     """A step of an optimizer along the gradient through hard OMP.
 
-    Coefficients of least squares make the error stationary, so its derivative is that of the
-    product ``A x`` with supports and coefficients fixed:
+    Least squares makes the error stationary in the coefficients. So its derivative can be taken
+    with supports and coefficients fixed:
 
     ``f(A) = sum_i ||y_i - A x_i||^2 / (2 sum_i ||y_i||^2)``,
     ``grad f(A) = -sum_i r_i x_i^* / sum_i ||y_i||^2``.
 
-    Of signals with missing entries the norms are those of the entries that there are. The codes are
-    sparse: nothing larger than the batch and the dictionary is formed.
+    If entries are missing, norms are taken over the entries that are present. The codes are sparse:
+    no array larger than the batch and the dictionary is formed.
 
     Args:
         optimizer: an optax optimizer. The error is relative, so learning rates do not depend on
@@ -97,7 +98,7 @@ class OnlineGradient:
     optimizer: optax.GradientTransformation | optax.MultiSteps = static()
 
     def init(self, A: Inexact[Array, "m n"]) -> Any:
-        """The numbers of the optimizer."""
+        """The state of the optimizer."""
         return self.optimizer.init(A)
 
     def step(
@@ -105,7 +106,7 @@ class OnlineGradient:
     ) -> tuple[Any, Inexact[Array, "m n"]]:
         """One step of the optimizer."""
         gradient = times_real(-safe_inverse(coded.energy), residual_products(coded, A.shape[1]))
-        with jax.numpy_dtype_promotion("standard"):  # Which optimizers rely on.
+        with jax.numpy_dtype_promotion("standard"):  # Optimizers rely on this promotion.
             updates, state = self.optimizer.update(gradient, state, A)
             return state, jnp.asarray(optax.apply_updates(A, updates))
 
@@ -113,20 +114,20 @@ class OnlineGradient:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MOD:
-    """The method of optimal directions: the dictionary of least error for the codes as they are.
+    """The method of optimal directions: the dictionary of least error for fixed codes.
 
-    ``A = B C^-1`` with ``B = sum y_i x_i^*`` and ``C = sum x_i x_i^*``. Computed as the change
-    ``(B - A C)(C + delta I)^-1`` of the dictionary so far, where ``delta`` is of the order of
-    rounding: so atoms that no signal used stay as they are.
+    ``A = B C^-1`` with ``B = sum y_i x_i^*`` and ``C = sum x_i x_i^*``. It is computed as the
+    change ``(B - A C)(C + delta I)^-1`` of the present dictionary. Here ``delta`` is of the order
+    of rounding, so atoms that no signal used do not change.
 
-    Missing entries count as what the dictionary so far says of them, ``A x``. This is one step of
-    expectation and maximisation: the error of the entries that there are does not rise, and it
-    falls the slower, the more are missing.
+    A missing entry is replaced by the entry of ``A x`` for the present dictionary. This is one step
+    of expectation maximisation. The error of the entries that are present does not rise. The more
+    entries are missing, the more slowly it falls.
 
     Args:
-        decay: how much of ``B`` and ``C`` is kept from one batch to the next, between 0 and 1,
-            traced. With 0 and all signals in a batch this is the method as published. With small
-            batches, ``1 - batch_size / num`` looks back over one epoch.
+        decay: the factor by which ``B`` and ``C`` are multiplied from one batch to the next,
+            between 0 and 1, traced. With 0 and all signals in a batch this is the method as
+            published. With small batches, ``1 - batch_size / num`` remembers about one epoch.
 
     Example:
         >>> from greedyjax.training import MOD
@@ -142,7 +143,7 @@ class MOD:
     decay: Any = 0.0
 
     def init(self, A: Inexact[Array, "m n"]) -> tuple[Array, Array]:
-        """``B`` and ``C`` of no signals."""
+        """``B`` and ``C`` before any signal: zeros."""
         return jnp.zeros_like(A), jnp.zeros((A.shape[1], A.shape[1]), A.dtype)
 
     def step(
@@ -152,7 +153,7 @@ class MOD:
         coded: Coded,
         fresh: Bool[Array, " n"],
     ) -> tuple[tuple[Array, Array], Inexact[Array, "m n"]]:
-        """Least squares on the sums so far."""
+        """Solves least squares with the sums so far."""
         n, decay = A.shape[1], jnp.asarray(self.decay, real_dtype(A.dtype))
         C_now = code_products(coded, n)
         B_now = residual_products(coded, n) + matmul(A, C_now)
@@ -169,16 +170,18 @@ class MOD:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KSVD:
-    """Atoms one after the other, each with its coefficients: approximate K-SVD.
+    """Approximate K-SVD: improves one atom after the other, each together with its coefficients.
 
-    For the signals that use atom ``j``, with coefficients ``g_i`` and the errors
-    ``e_i = r_i + a_j g_i`` without it: ``a_j = sum_i e_i g_i^*``, scaled to norm 1, and then
-    ``g_i = a_j^* e_i``. This is one step of the power method for the leading singular vectors of
-    the errors. The error of the batch does not rise, and later atoms see what earlier ones left.
+    Let ``g_i`` be the coefficients of the signals that use atom ``j``, and let
+    ``e_i = r_i + a_j g_i`` be their errors without this atom. The new atom is
+    ``a_j = sum_i e_i g_i^*``, scaled to norm 1, and the new coefficients are ``g_i = a_j^* e_i``.
+    This is one step of the power method for the leading singular vectors of the errors. The error
+    of the batch does not rise. Later atoms are fitted to the residual that earlier atoms left.
 
-    Where entries are missing, the same two fits leave them out. Entry ``p`` of the atom is
-    ``sum_i e_ip g_i^* / sum_i |g_i|^2`` over the signals that have this entry; it stays where none
-    has it. Then ``g_i = a_j^* e_i / ||a_j||^2`` over the entries that signal ``i`` has.
+    Missing entries are left out of the same two fits. Entry ``p`` of the atom is
+    ``sum_i e_ip g_i^* / sum_i |g_i|^2`` over the signals that have this entry. It does not change
+    if no signal has the entry. Then ``g_i = a_j^* e_i / ||a_j||^2`` over the entries of signal
+    ``i`` that are present.
 
     Example:
         >>> from greedyjax.training import KSVD
@@ -195,7 +198,7 @@ class KSVD:
     """
 
     def init(self, A: Inexact[Array, "m n"]) -> tuple[()]:
-        """Nothing."""
+        """The empty state: this update remembers nothing."""
         return ()
 
     def step(
@@ -221,7 +224,7 @@ class KSVD:
                 if use.seen is not None:
                     g = times_real(safe_inverse(matmul(use.seen, abs_sq(d))), g)
                     left = use.errors - use.seen.astype(d.dtype) * g[:, None] * d[None]
-                # Past the end nothing is written.
+                # Indices past the end are dropped.
                 return (
                     residual.at[use.signals].set(left, mode="drop"),
                     coefficients.at[use.slots].set(g, mode="drop"),
@@ -242,22 +245,22 @@ class KSVD:
 
 
 class _Uses(NamedTuple):
-    """The slots of all signals, those of atom 0 first: atom j has ``starts[j]:starts[j + 1]``."""
+    """The slots of all signals, sorted by atom: atom j has ``order[starts[j]:starts[j + 1]]``."""
 
     order: Int[Array, " slots"]
     starts: Int[Array, " n_plus_1"]
 
 
 class _Use(NamedTuple):
-    """Some of the uses of an atom ``a``: slots past all slots, and signals past all, are none.
+    """A chunk of the uses of an atom ``a``. Unused places have indices past the end.
 
     Attributes:
-        slots: where their coefficients are.
-        signals: whose they are.
+        slots: the indices of the coefficients.
+        signals: the indices of the signals.
         g: the coefficients.
         errors: ``r + a g``, 0 where an entry is missing.
-        seen: 1 where an entry is there, else 0; None where all are.
-        energies: ``sum |g|^2`` over the signals that have an entry, where some are missing.
+        seen: 1 where an entry is present, and 0 otherwise. None means that all are present.
+        energies: ``sum |g|^2`` over the signals that have an entry, if some entries are missing.
     """
 
     slots: Int[Array, " chunk"]
@@ -269,7 +272,7 @@ class _Use(NamedTuple):
 
 
 def _without(a, coded: Coded, carry: tuple[Array, Array], order, start, end) -> _Use:
-    """What the other atoms leave of the signals of one chunk of uses of ``a``."""
+    """A chunk of the uses of ``a``, with the residuals of its signals without ``a``."""
     residual, coefficients = carry
     places = start + index_range(_CHUNK)
     slots, used = order[places], places < end
@@ -292,7 +295,7 @@ def _uses_of_each(support: Int[Array, "num sparsity"], num_atoms: int) -> _Uses:
 
 
 def decoded(A: Inexact[Array, "m n"], codes: Any) -> Inexact[Array, "num m"]:
-    """``A x`` of each signal, from the atoms that it has."""
+    """``A x`` of each signal, from its chosen atoms alone."""
     return sum_of_atoms(codes.coefficients.astype(A.dtype), codes.support, A.T)
 
 

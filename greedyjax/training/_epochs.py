@@ -16,16 +16,16 @@ from greedyjax.nets import Unrolled
 
 
 class Setup(NamedTuple):
-    """What an epoch is compiled for.
+    """The static settings that an epoch is compiled for.
 
     Attributes:
         graph: the static part of the network.
-        optimizer: what makes a step of a gradient.
-        loss: what is trained.
-        val_loss: what is measured.
+        optimizer: turns gradients into steps.
+        loss: the loss that is minimised.
+        val_loss: the loss for validation.
         tau: schedule of the temperature, or None.
         batch_size: signals per step.
-        shards: parts of the data, of each of which a batch has as many signals.
+        shards: number of parts of the data. A batch has the same number of signals from each.
     """
 
     graph: Any
@@ -38,7 +38,7 @@ class Setup(NamedTuple):
 
 
 class State(NamedTuple):
-    """What training changes: the parameters, the optimizer's numbers and the steps done."""
+    """The state of a training: the parameters, the optimizer's state and the number of steps."""
 
     params: Any
     optimizer: Any
@@ -49,11 +49,12 @@ class Best(NamedTuple):
     """The best epoch so far.
 
     Attributes:
-        params: those after it.
-        step: the steps done by then, from which the temperature follows.
-        epoch: which one it is.
+        params: the parameters after this epoch.
+        step: the number of steps by then, which determines the temperature.
+        epoch: the number of this epoch.
         val_loss: its validation loss.
-        lowest: the lowest validation loss so far; that of the best epoch may be a little higher.
+        lowest: the lowest validation loss so far. The loss of the best epoch may be slightly
+            higher.
     """
 
     params: Any
@@ -64,14 +65,14 @@ class Best(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What is known of an epoch's steps.
+    """The record of an epoch's steps.
 
     Attributes:
-        train_loss: mean over the steps that were taken.
-        gradient_norm: the same, of all parameters.
-        skipped_steps: how many were not taken.
-        slope: as ``gradient_norm``, of the weights and atoms alone.
-        bad_losses: steps that were skipped, and whose loss was not finite either.
+        train_loss: mean loss over the steps that were taken.
+        gradient_norm: mean norm of the gradient over the same steps, for all parameters.
+        skipped_steps: the number of steps that were not taken.
+        slope: like ``gradient_norm``, but for the weights and atoms alone.
+        bad_losses: the number of skipped steps whose loss was not finite either.
     """
 
     train_loss: Any
@@ -82,7 +83,7 @@ class Learned(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The functions below without their ``setup``, compiled."""
+    """The functions below with a fixed ``setup``, compiled."""
 
     train: Callable[..., tuple[State, Learned]]
     validate: Callable[..., tuple[Best, Array]]
@@ -91,18 +92,18 @@ class Parts(NamedTuple):
 
 @lru_cache
 def of_one(setup: Setup) -> Parts:
-    """For one network. Cached, so that training again compiles nothing."""
+    """The parts for one network. They are cached, so that training again compiles nothing."""
     parts = (on_any_mesh()(partial(part, setup)) for part in (train, validate, temperature))
     return Parts(*map(jax.jit, parts))
 
 
 @lru_cache
 def of_each(setup: Setup, data_axis: int | None) -> Parts:
-    """For several networks at once, whose states, arrays and keys have a leading axis.
+    """The parts for several networks at once, whose states, arrays and keys have a leading axis.
 
     Args:
-        setup: of all of them.
-        data_axis: 0 if data have that axis too, None if one set serves all.
+        setup: the settings of all networks.
+        data_axis: 0 if the data have this axis too; None if all networks share the data.
     """
 
     def compiled(part, *axes):
@@ -116,7 +117,7 @@ def of_each(setup: Setup, data_axis: int | None) -> Parts:
 
 
 def start(setup: Setup, params) -> tuple[State, Best]:
-    """What is known before any step."""
+    """The state and the best epoch before any step."""
     zero = jnp.zeros((), jnp.int32)
     unknown = jnp.full((), jnp.nan, jnp.result_type(float))
     state = State(params, _finite_steps_only(setup).init(params), zero)
@@ -132,7 +133,7 @@ def network(setup: Setup, params, rest, step):
 
 
 def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Learned]:
-    """One pass over the training set, in an order of its own."""
+    """One pass over the training set, in an order that depends on the epoch."""
     parts = _in_parts(setup, data)
     order = jax.random.permutation(jax.random.fold_in(key, epoch), len(data[0]))
     optimizer = _finite_steps_only(setup)
@@ -145,12 +146,12 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
             return setup.loss(network(setup, params, rest, state.step), Y, X)
 
         value, gradient = jax.value_and_grad(objective)(state.params)
-        # Only line searches, and steps by the value of the loss, look at these.
+        # Only line searches, and optimizers that use the value of the loss, read these.
         asked = {"value": value, "grad": gradient, "value_fn": objective}
         updates, now = optimizer.update(gradient, state.optimizer, state.params, **asked)
         assert isinstance(now, optax.ApplyIfFiniteState)
         params = optax.apply_updates(state.params, updates)
-        # A temperature or a step size may learn where the weights do not.
+        # A temperature or a step size may still learn when the weights no longer do.
         slope = optax.tree.norm(_of_choices(gradient) if unrolled else gradient)
         met = value, optax.tree.norm(gradient), slope, ~now.last_finite, ~jnp.isfinite(value)
         return State(params, now, state.step + 1), met
@@ -164,12 +165,12 @@ def train(setup: Setup, state: State, rest, data, key, epoch) -> tuple[State, Le
 
 
 def validate(setup: Setup, state: State, best: Best, rest, data, epoch) -> tuple[Best, Array]:
-    """The mean loss over the validation set, and the best epoch with this one.
+    """The best epoch, after a comparison with this epoch, and this epoch's mean validation loss.
 
-    Lower counts up to rounding: where the loss is flat, more training is not worse than less. A
-    NaN is never better, and anything is better than a NaN.
+    Of two losses that are equal up to 1e-4, the later is better: where the loss is flat, more
+    training does no harm. A NaN is never better, and any number is better than a NaN.
     """
-    # In one type whatever the loss returns, so that the first epoch compiles for all.
+    # The dtype is the same for all losses, so that the first epoch compiles for all epochs.
     loss = _mean_loss(setup, state, rest, data).astype(best.lowest.dtype)
     lowest = best.lowest
     better = loss <= lowest + 1e-4 * jnp.abs(lowest)
@@ -180,7 +181,7 @@ def validate(setup: Setup, state: State, best: Best, rest, data, epoch) -> tuple
 
 
 def temperature(setup: Setup, state: State, rest) -> Array:
-    """The mean temperature of the layers; NaN for a module that has none."""
+    """The mean temperature of the layers; NaN for a module without a temperature."""
     net = network(setup, state.params, rest, state.step)
     return jnp.mean(net.tau if isinstance(net, Unrolled) else jnp.nan)
 
@@ -203,25 +204,25 @@ def _mean_loss(setup: Setup, state: State, rest, data) -> Array:
 
 
 def _in_parts(setup: Setup, data) -> Any:
-    """Arrays of signals with an axis of parts before that of signals.
+    """Arrays of signals, with an axis of parts before the axis of signals.
 
-    A part stays on its device. Where all is one part every device gets it, once an epoch: a row
-    that has to be asked for in every step takes far longer.
+    A part stays on its device. A single part is copied to every device once per epoch. Fetching
+    rows from another device in every step takes far longer.
     """
     parts = jax.tree.map(lambda leaf: leaf.reshape(setup.shards, -1, *leaf.shape[1:]), data)
     return everywhere(parts) if setup.shards == 1 else spread(parts)
 
 
 def _of_parts(rows: Callable, parts, *args) -> Any:
-    """Rows of each part, in one array of signals, which are spread over the devices."""
+    """Rows of all parts as one array of signals, which are spread over the devices."""
     found = jax.tree.map(lambda part: rows(part, *args), parts)
     return spread(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found))
 
 
 def _batches(setup: Setup, order: Array) -> Array:
-    """What places of each part each batch takes, ``(batches, parts, places)``.
+    """The indices within each part that each batch takes, ``(batches, parts, places)``.
 
-    ``order`` is one of all signals. Each part takes its own in that order.
+    ``order`` is a permutation of all signals. It gives the order of the signals of each part.
     """
     each = len(order) // setup.shards
     places = order[jnp.argsort(order // each, stable=True)].reshape(setup.shards, each) % each
@@ -231,12 +232,12 @@ def _batches(setup: Setup, order: Array) -> Array:
 
 
 def _of_choices(gradient: Any) -> Any:
-    """The part for the weights, and for the atoms where they are learned."""
+    """The part of the gradient for the weights, and for the atoms if they are learned."""
     if "atoms" not in gradient:
         return gradient["weights"]
     return gradient["weights"], gradient["atoms"]
 
 
 def _finite_steps_only(setup: Setup) -> optax.GradientTransformation:
-    """The optimizer, which skips every step whose gradient is not finite."""
+    """The optimizer, changed to skip every step whose gradient is not finite."""
     return optax.apply_if_finite(setup.optimizer, np.iinfo(np.int32).max)

@@ -1,4 +1,4 @@
-"""Training: jitted epochs over data on the device, the best weights kept."""
+"""Training in jitted epochs over data on the device, which keeps the best parameters."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -33,10 +33,11 @@ class FitResult(NamedTuple):
     Attributes:
         net: a new network with the parameters of the best epoch, and the temperature of that epoch.
         history: arrays with one entry per epoch. Epoch 0 is the network before any step. The keys
-            are ``train_loss``, ``val_loss``, ``gradient_norm`` (norm over all parameters, before
-            the optimizer changes the gradient, mean over the steps), ``tau`` (mean over the
-            layers), ``skipped_steps`` (the number of steps whose gradient was not finite) and
-            ``seconds``. ``val_loss`` is NaN in epochs without validation.
+            are ``train_loss``, ``val_loss``, ``gradient_norm``, ``tau``, ``skipped_steps`` and
+            ``seconds``. ``val_loss`` is NaN in epochs without validation. ``gradient_norm`` is the
+            norm over all parameters, before the optimizer changes the gradient, averaged over the
+            steps. ``tau`` is averaged over the layers. ``skipped_steps`` is the number of steps
+            whose gradient was not finite.
         best_epoch: the epoch with the lowest validation loss, or the later of two epochs whose
             losses differ by less than 1e-4 relative to it. It is 0 if training only raised the
             loss.
@@ -85,7 +86,7 @@ def fit(
             train on it.
         optimizer: an optax optimizer. Optimizers with a line search, such as ``optax.lbfgs()``,
             need the loss of all signals: set ``batch_size`` to the number of signals.
-        num_epochs: at least 0.
+        num_epochs: number of epochs, at least 0.
         batch_size: signals per step. If the training set has fewer signals, a batch is the whole
             set, with a warning.
         key: PRNG key of the shuffles. The same key gives the same weights on the same machine.
@@ -112,7 +113,7 @@ def fit(
             So if signals are sharded over this number of devices, of one process or of several,
             and ``val`` is given, no signal leaves its device. ``shards`` has to divide
             ``batch_size`` and the numbers of signals.
-        progress: shows a bar with the losses on a terminal.
+        progress: whether to show a progress bar with the losses, if there is a terminal.
 
     Returns:
         A `FitResult`.
@@ -172,11 +173,12 @@ def fit_many(
     shards: int = 1,
     progress: bool = True,
 ) -> list[FitResult]:
-    """Trains several networks at once, each as by `fit`, in one computation under ``vmap``.
+    """Trains several networks at once, each as `fit` would, in one computation under ``vmap``.
 
     Use it for several starts on one problem, or for several draws of a problem. The result with the
     lowest ``best_val_loss`` is the best start. The spread of the others shows how much the start
-    matters. Network ``i`` gets the same batches as by `fit` with ``jax.random.fold_in(key, i)``.
+    matters. Network ``i`` gets the same batches as from `fit` with the key
+    ``jax.random.fold_in(key, i)``.
 
     Args:
         nets: networks of one kind and of equal sizes and settings; weights, matrices and
@@ -184,8 +186,8 @@ def fit_many(
         train: one pair ``(Y, X)`` for all, or a list of pairs of equal shapes, one per network.
         val: the same for validation: one pair if ``train`` is one pair, else a list. None takes the
             last tenth of each pair of ``train``.
-        optimizer: as for `fit`, and so are all the arguments below.
-        num_epochs: at least 0.
+        optimizer: as for `fit`, as are all the arguments below.
+        num_epochs: number of epochs, at least 0.
         batch_size: signals per step and network.
         key: PRNG key of the shuffles.
         loss: function of ``(net, Y, X)``.
@@ -198,7 +200,7 @@ def fit_many(
         checkpoint_dir: a folder for checkpoints of all networks together.
         checkpoint_every: number of epochs from one checkpoint to the next.
         shards: number of parts into which the data of each network are cut.
-        progress: shows a bar with the medians of the losses.
+        progress: whether to show a progress bar with the medians of the losses.
 
     Returns:
         One `FitResult` per network. Its ``seconds`` are the time of all networks together.
@@ -225,7 +227,8 @@ def fit_many(
     key = _checks.prng_key("key", key)
     shared = isinstance(train, tuple)
     trains, vals = _arguments.train_and_val_of_each(train, val, nets)
-    # A stack of one would make every product a batched one, which takes three times as long.
+    # A stack of one network would turn every product into a batched product, which takes three
+    # times as long.
     if len(nets) == 1:
         alone = fit(
             nets[0], trains[0], vals[0], optimizer=optimizer, num_epochs=num_epochs,
@@ -266,7 +269,7 @@ def fit_many(
 
 
 def _of_one_network(callback: Any) -> Any:
-    """The callback of `fit` that calls one of `fit_many`, whose metrics have an axis."""
+    """Turns a callback of `fit_many`, whose metrics have an axis of networks, into one of `fit`."""
     if not callable(callback):
         return callback
     return lambda epoch, metrics: callback(
@@ -284,7 +287,7 @@ def _result(setup: Setup, rest: Any, best: Best, rows: list[np.ndarray]) -> FitR
 
 
 def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoints | None:
-    """Checkpoints that know this training by its data, networks, batches and key."""
+    """Checkpoints that recognise this training by its data, networks, batches and key."""
     every = _checks.static_int("checkpoint_every", every, minimum=1)
     if folder is None:
         return None
@@ -302,7 +305,7 @@ def _checkpoints(folder, every, setup: Setup, key, train, net, rest) -> Checkpoi
 
 
 def _parameter_names(net: nnx.Module) -> list[str]:
-    """What is trained, by which a checkpoint is recognised beside its numbers."""
+    """The names of trained parameters, by which a checkpoint is recognised."""
     if isinstance(net, Unrolled):
         return net.parameter_names()
     paths = [path for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param))]

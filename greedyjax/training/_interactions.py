@@ -1,4 +1,4 @@
-"""Learned weights that see what was chosen, kept only if they lower the error."""
+"""Learned weights that depend on the chosen atoms, kept only if they lower the error."""
 
 import dataclasses
 import os
@@ -29,10 +29,10 @@ class Learned(NamedTuple):
     """The result of `learn_interactions`.
 
     Attributes:
-        solver: function from measurements ``(..., m)`` to signals ``(..., n)``, by the candidate
-            that was kept.
+        solver: function from measurements ``(..., m)`` to signals ``(..., n)``, made from the
+            candidate that was kept.
         policy: the argument ``weights=`` of this solver.
-        prior: the prior of its last fit; None if least squares was as good.
+        prior: the prior of the solver's last fit; None if least squares was as good.
         kept: the name of the candidate that was kept, a key of ``errors``.
         errors: relative squared error of each candidate, on the validation signals, or on hidden
             measurements if no signals are known. ``"w = 1"`` is one of the candidates.
@@ -60,7 +60,7 @@ def learn_interactions(
     checkpoint_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Learned:
-    """Learns a policy that sees what was chosen, from true signals or from measurements alone.
+    """Learns a policy that sees the chosen atoms, from true signals or from measurements alone.
 
     From pairs ``(Y, X)``, `greedyjax.policies.Interactions` are trained by the selection loss, on
     the choices of the hard solver of ``net``. The training starts from the weights of ``net``. From
@@ -73,9 +73,9 @@ def learn_interactions(
     The simplest candidate is kept, unless another is clearly better. The candidates are
     ``w = 1``, the weights of ``net``, and the policy, each with the solver's own fit and with a
     last fit. A candidate replaces a simpler one if its error is smaller by more than the standard
-    error of the difference. The error is that of the validation signals. From measurements alone,
-    it is the error of predicting measurements that were hidden from the solver. Then the kept
-    candidate is trained once more on all signals, with those for validation. Ctrl-C ends the
+    error of the difference. Errors are measured on the validation signals. From measurements alone,
+    the error is that of predicting measurements that were hidden from the solver. Then the kept
+    candidate is trained once more on all signals, including the validation signals. Ctrl-C ends the
     present training, and the candidates so far are compared.
 
     Args:
@@ -93,7 +93,7 @@ def learn_interactions(
         decay: weight decay of the interactions. Each step subtracts ``decay`` times the learning
             rate times the interactions, separately from Adam's own step, as `optax.adamw` does.
         checkpoint_dir: a folder for checkpoints, from which an interrupted training continues.
-        progress: shows bars on a terminal.
+        progress: whether to show progress bars, if there is a terminal.
 
     Returns:
         A `Learned`.
@@ -114,10 +114,10 @@ def learn_interactions(
         (True, (40, 3))
 
     References:
-        The interactions, and learning them in turn with a pursuit: Peleg, Eldar and Elad,
-        "Exploiting statistical dependencies in sparse representations for signal recovery", IEEE
-        Transactions on Signal Processing 60 (2012), by pseudo-likelihood. Learning them along the
-        solver's own path, and choosing by hidden measurements, is this library's.
+        Interactions, and learning them in turn with a pursuit, by pseudo-likelihood: Peleg, Eldar
+        and Elad, "Exploiting statistical dependencies in sparse representations for signal
+        recovery", IEEE Transactions on Signal Processing 60 (2012). Learning them along the
+        solver's own path, and choosing by hidden measurements, are this library's additions.
     """
     key = _checks.prng_key("key", key)
     if not isinstance(net, Unrolled):
@@ -160,16 +160,18 @@ def learn_interactions(
         best = _from_pairs(judge, trained, best, pairs, judged, num_epochs)
     else:
         epochs = max(num_epochs // 2, 1)
-        # From w = 1: answers of learned weights are alike, and would keep their mistakes.
+        # Rounds start from w = 1. Answers under learned weights resemble each other, and training
+        # on them would keep their mistakes.
         best = _from_answers(judge, trained, best, ones, pairs[0], num_rounds, epochs)
     solver = Hardened.of(net.method, None, net.A, best.policy, best.prior)
     return Learned(solver, best.policy, best.prior, best.name, judge.table)
 
 
 def _from_pairs(judge: Judge, trained, best: Candidate, pairs, judged, num_epochs: int):
-    """The best candidate with interactions among them, learned from signals that are known."""
+    """The best candidate, with interactions that were learned from known signals among them."""
     every = _joined(pairs, judged)
-    # As many signals as in the last training, some of them twice: so both compile once.
+    # Some signals are used twice, so that this training has as many signals as the last one. Then
+    # one compilation serves both.
     policy, interrupted = trained(_resized(pairs, len(every[0])), num_epochs, "pairs")
     best = judge.better(best, "interactions", policy, pairs)
     if best.policy is policy and not interrupted:
@@ -184,7 +186,7 @@ def _from_pairs(judge: Judge, trained, best: Candidate, pairs, judged, num_epoch
 def _from_answers(
     judge: Judge, trained, best: Candidate, now: Candidate, Y, num_rounds: int, num_epochs: int
 ) -> Candidate:
-    """The best candidate with those of each round among them, as long as rounds get better."""
+    """The best candidate, with the candidates of each round, as long as rounds get better."""
     for i in range(num_rounds):
         before = now
         answered = Y, judge.answers(Y, now.policy)
@@ -197,7 +199,7 @@ def _from_answers(
 
 
 def _no_loss(net, Y, X) -> Array:
-    """The same for each epoch, so that `fit` keeps the last one that was done."""
+    """A loss that is the same in each epoch, so that `fit` keeps the last finished epoch."""
     return jnp.zeros(())
 
 
@@ -205,14 +207,15 @@ def _no_loss(net, Y, X) -> Array:
 def _optimizer(rate: float, num_steps: int, decay: float) -> optax.GradientTransformation:
     schedule = optax.cosine_decay_schedule(rate, num_steps)
     matrices = lambda params: jax.tree.map(lambda leaf: leaf.ndim == 2, params)
-    # Decay apart from the gradient: within it, Adam divides it by the size of the gradient, and
-    # it takes over where choices are right already and hardly any gradient is left.
+    # The decay is separate from the gradient. As a part of the gradient, Adam would divide it by
+    # the size of the gradient. It would then dominate where choices are right already and the
+    # gradient is nearly 0.
     adam = optax.adamw(schedule, weight_decay=decay, mask=matrices)
     return optax.chain(optax.clip_by_global_norm(1.0), adam)
 
 
 def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
-    """What is trained on, and what candidates are compared on."""
+    """The data for training, and the data on which candidates are compared."""
     Y, X = train
     if val is not None:
         if (val[1] is None) != (X is None):
@@ -223,7 +226,8 @@ def _parts(train: Checked, val: Checked | None) -> tuple[Checked, Checked]:
         return train, (Y[-_JUDGED:], None)
     cut = len(Y) - max(len(Y) // 10, 1)
     if cut < 1:
-        _checks.fail(ValueError, "train Y", "at least 2 signals, one to choose by", str(len(Y)))
+        expected = "at least 2 signals, as one of them is for validation"
+        _checks.fail(ValueError, "train Y", expected, str(len(Y)))
     return (Y[:cut], X[:cut]), (Y[cut:], X[cut:])
 
 
@@ -233,12 +237,12 @@ def _joined(*pairs: Checked) -> Checked:
 
 
 def _resized(pairs: Checked, num: int) -> Checked:
-    """The signals again and again, until there are so many."""
+    """The signals, repeated until there are ``num``."""
     return jax.tree.map(lambda each: jnp.resize(each, (num, *each.shape[1:])), pairs)
 
 
 def _weights(net: Unrolled) -> Float[Array, " n"]:
-    """Those of the network, none of them 0."""
+    """The magnitudes of the network's weights, none of them 0."""
     weights = jnp.abs(net.atom_weights)
     if weights.ndim == 2:
         _checks.fail(ValueError, "net", "one weight per atom", "weights of each layer")
@@ -246,7 +250,7 @@ def _weights(net: Unrolled) -> Float[Array, " n"]:
 
 
 def _counted(judge: Judge, policy: Interactions, Y: Array) -> Interactions:
-    """The same with the weights that `count_weights` finds, here from the method's own answers."""
+    """The policy with weights as from `count_weights`, but from the answers of the method."""
     for _ in range(NUM_ROUNDS):
         counted = weights_of(judge.answers(Y, policy))
         policy = dataclasses.replace(policy, bias=jnp.log(counted).astype(policy.bias.dtype))

@@ -1,4 +1,4 @@
-"""Candidates compared: the hard solver with a policy, with its own fit and with a last one."""
+"""Comparison of policies for the hard solver, with the solver's own fit and with a last fit."""
 
 from typing import Any, NamedTuple
 
@@ -16,21 +16,22 @@ from greedyjax.nets import Unrolled
 from greedyjax.pursuit import GaussianPrior, batch_that_fits, in_blocks, recover
 from greedyjax.training._arguments import Checked
 
-# Settings of the last fit that are tried: the share of the other atoms, and that of the noise.
+# Settings of the last fit that are tried: the shares of the other atoms and of the noise.
 ELSEWHERE = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 NOISE = (1e-3, 1e-2)
-# Folds of hidden measurements that they are tried on; the best predicts the other folds too.
+# The number of folds of hidden measurements on which these settings are tried. Only the best
+# setting is used on the other folds.
 _FOLDS_TO_TRY_ON = 3
 
 
 class Candidate(NamedTuple):
-    """Something that may be kept.
+    """A candidate that may be kept.
 
     Attributes:
-        name: what it is.
-        policy: of the hard solver.
-        prior: of its last fit, or None.
-        errors: of each signal that candidates are compared on.
+        name: the name of the candidate.
+        policy: the policy of the hard solver.
+        prior: the prior of its last fit, or None.
+        errors: the error of each signal on which candidates are compared.
     """
 
     name: str
@@ -42,8 +43,9 @@ class Candidate(NamedTuple):
 class Judge:
     """Compares candidates by the errors of the hard solver on the same signals.
 
-    They are relative squared errors: of the signals where these are known, else of a tenth of the
-    measurements at a time, which was hidden from the solver.
+    Errors are relative squared errors of the signals, if signals are known. Otherwise they are
+    errors of predicted measurements: in turn, each tenth of the measurements is hidden from the
+    solver.
     """
 
     def __init__(self, net: Unrolled, Y: Array, X: Array | None) -> None:
@@ -51,9 +53,10 @@ class Judge:
         self.table: dict[str, float] = {}
 
     def better(self, best: Candidate | None, name: str, policy: Any, pairs: Checked) -> Candidate:
-        """The last that is better of ``best`` and a policy with its own fit and with a last one.
+        """Compares ``best`` with a policy under its own fit, and then with a last fit.
 
-        The covariance of that is of the signals of ``pairs``, or of the answers.
+        A candidate replaces ``best`` if it is clearly better. The last fit uses the covariance of
+        the signals of ``pairs``, or of the answers if no signals are known.
         """
         Y, X = pairs
         own, prior, fitted = self._errors(
@@ -68,15 +71,15 @@ class Judge:
         return best
 
     def answers(self, Y: Array, policy: Any) -> Array:
-        """Of the hard solver, by its own fit."""
+        """The answers of the hard solver, with its own fit."""
         return _answers(self._method, self._A, policy, Y)
 
     def _errors(
         self, policy: Any, covariance: Array
     ) -> tuple[np.ndarray, GaussianPrior, np.ndarray]:
-        """Of each signal, by the solver's own fit and by the best last fit, which is returned.
+        """The errors with the solver's own fit, the best prior, and the errors with this prior.
 
-        Each part is a program of its own, so that all folds and all settings compile it once.
+        Each part is compiled separately and only once, for all folds and all settings.
         """
         problem = self._A, self._Y, self._X
         known = self._X is not None
@@ -95,20 +98,20 @@ class Judge:
 
 
 def clearly_less(errors: np.ndarray, than: np.ndarray) -> bool:
-    """Whether their mean is less, by more than the standard error of the difference."""
+    """Whether the mean of ``errors`` is less, by more than the difference's standard error."""
     gain = than - errors
     return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
 
 
 @jax.jit
 def covariance_of(X: Array) -> Array:
-    """Of signals at norm 1, as the choice of atoms does not depend on their units."""
+    """The covariance of signals scaled to norm 1; the choice of atoms does not see their scale."""
     unit = X * safe_inverse(jnp.linalg.norm(X, axis=1, keepdims=True))
     return unit.T @ unit.conj() / len(X)
 
 
 _SETTINGS = [(elsewhere, noise) for elsewhere in ELSEWHERE for noise in NOISE]
-# Rows that are hidden and rows that are not, or None where the solver sees all.
+# The hidden rows and the other rows, or None if the solver sees all rows.
 _Fold = tuple[Int[Array, " hidden"], Int[Array, " kept"]] | None
 
 
@@ -132,12 +135,12 @@ def _last(prior: GaussianPrior, support, A, Y, X, fold: _Fold) -> Float[Array, "
 
 
 def _seen(A, Y, fold: _Fold) -> tuple[Any, Array]:
-    """What the solver sees of the matrix and of the measurements."""
+    """The rows of the matrix and of the measurements that the solver sees."""
     return (A, Y) if fold is None else (restrict(A, fold[1]), Y[:, fold[1]])
 
 
 def _error(X_hat, A, Y, X, fold: _Fold) -> Float[Array, " num"]:
-    """Of the signals, or of the measurements that were hidden, relative to all of them."""
+    """The error of the signals, or of hidden measurements relative to all measurements."""
     if fold is None:
         return nmse(X_hat, X)
     energy = lambda Z: jnp.sum(abs_sq(Z), axis=-1)
@@ -146,6 +149,9 @@ def _error(X_hat, A, Y, X, fold: _Fold) -> Float[Array, " num"]:
 
 
 def _solved(method, A, policy, Y) -> Recovery:
-    """By the hard solver, in blocks that bound the memory; compiled faster than `recover_batch`."""
+    """Recovery by the hard solver in blocks that bound the memory.
+
+    It compiles faster than `recover_batch`.
+    """
     size = batch_that_fits(4 * A.shape[1] + 2 * A.shape[0] * method.sparsity, Y.dtype)
     return in_blocks(jax.vmap(lambda y: recover(method, A, y, weights=policy)), size, Y)

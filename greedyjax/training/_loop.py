@@ -1,6 +1,6 @@
-"""The epochs in turn: recorded, saved, shown, and ended early by Ctrl-C.
+"""The loop over epochs: it records, saves and shows them, and ends early at Ctrl-C.
 
-Nothing here depends on whether the parts of an epoch are of one network or of several.
+Nothing here depends on whether an epoch trains one network or several.
 """
 
 import signal
@@ -34,34 +34,37 @@ COLUMNS: tuple[str, ...] = (
 
 _DEAD = 1e-12  # A gradient with a smaller norm changes nothing.
 _DEAD_MESSAGE = (
-    "{who}: the gradient of the weights was below 1e-12, the mean of epoch {epoch}, so nothing is "
-    "learned. A temperature far below the gaps of the scores does that: try a larger tau, such as "
-    "relative_tau(A, y, 0.1), a schedule for it, or losses.selection; see docs/temperature.md"
+    "{who}: the gradient of the weights was below 1e-12 on average in epoch {epoch}, so nothing is "
+    "learned. A temperature far below the gaps between scores has this effect: try a larger tau, "
+    "such as relative_tau(A, y, 0.1), a schedule for tau, or losses.selection; see "
+    "docs/temperature.md"
 )
 _SKIPPED_MESSAGE = (
     "{who}: epoch {epoch} skipped {skipped} of its {steps} steps, whose gradients were not finite. "
     "{cause}; see docs/training.md, when steps are skipped"
 )
 _DERIVATIVE_OVERFLOWED = (
-    "Their losses were, so derivatives grew beyond all numbers on the way back through the layers: "
+    "Their losses were finite, so derivatives overflowed on the way back through the layers: "
     "try relaxation=Stepwise(SoftSort) of greedyjax.sorting, a larger tau, fewer layers, or "
-    "losses.selection; the first and the last pass through one choice at a time"
+    "losses.selection; Stepwise and losses.selection differentiate one choice at a time"
 )
 _LOSS_OVERFLOWED = (
-    "In {bad} of them the loss was not finite either: try a smaller step size of the network or "
-    "learning rate, and Y and columns of A of norm near 1"
+    "In {bad} of them the loss was not finite either: try a smaller step size of the network, a "
+    "smaller learning rate, and Y and columns of A with norms near 1"
 )
 
 
 class Plan(NamedTuple):
-    """How long training goes on, and who looks at it.
+    """How long training goes on, and how its progress is reported.
 
     Attributes:
-        num_epochs: epochs after epoch 0, which only validates.
-        val_every: validation takes place each so many epochs, and after the last.
-        patience: epochs without a lower validation loss, of any network, that end it; or None.
-        callback: called with each epoch and what is recorded of it; or None.
-        progress: whether to show a bar.
+        num_epochs: number of epochs after epoch 0, which only validates.
+        val_every: number of epochs from one validation to the next. The last epoch always
+            validates.
+        patience: training ends after this number of epochs without a lower validation loss of any
+            network; or None.
+        callback: called with the number of each epoch and its entries of the history; or None.
+        progress: whether to show a progress bar.
     """
 
     num_epochs: int
@@ -87,22 +90,22 @@ def run(
     checkpoints: Checkpoints | None,
     who: Callable[[list[int]], str],
 ) -> tuple[Best, list[np.ndarray]]:
-    """All epochs, until they are done, lead nowhere or are interrupted.
+    """Runs epochs until all are done, patience is lost, or training is interrupted.
 
     Args:
-        parts: what an epoch consists of.
-        now: where to start.
+        parts: the compiled parts of an epoch.
+        now: the state and the best epoch to start from.
         rest: the arrays of the networks that are not trained.
-        train: data ``(Y, X)``.
-        val: data ``(Y, X)``.
-        key: what the shuffles are drawn with.
-        plan: how long, and who looks at it.
-        checkpoints: where to begin, if there are any, and where to write more.
-        who: how a warning names the networks of these numbers.
+        train: data ``(Y, X)`` for training.
+        val: data ``(Y, X)`` for validation.
+        key: random key of the shuffles.
+        plan: how long to train, and how to report progress.
+        checkpoints: checkpoints to resume from and to write, or None.
+        who: function that returns the name of the networks with given numbers, for warnings.
 
     Returns:
-        The best epoch by validation, and for each epoch done its `COLUMNS`, with an axis for the
-        networks if there are several.
+        The best epoch by validation, and for each finished epoch its `COLUMNS`, with an axis for
+        the networks if there are several.
     """
     rows: list[np.ndarray] = []
     saved = checkpoints.restore(now) if checkpoints else None
@@ -125,7 +128,7 @@ def run(
             shown = {"train": row[COLUMNS.index("train_loss")], "val": now[1].val_loss}
             bar.set_postfix({name: f"{np.median(value):.3g}" for name, value in shown.items()})
     except KeyboardInterrupt:
-        pass  # The epoch under way is lost, the ones before it are not.
+        pass  # Only the unfinished epoch is lost.
     finally:
         bar.close()
     done = len(rows) - 1
@@ -141,13 +144,13 @@ def run(
 
 
 def _bar(epochs: Iterable[int], plan: Plan, resumed: int) -> Any:
-    """The epochs, shown as they are done."""
+    """The epochs, with a progress bar."""
     settings: dict[str, Any] = {"unit": "epoch", "disable": None if plan.progress else True}
     return tqdm(epochs, "fit", total=plan.num_epochs + 1, initial=resumed, **settings)
 
 
 def _next(parts: Parts, now: tuple[State, Best], rest, train, val, key, epoch, plan: Plan):
-    """One epoch, what is recorded of it, and what was learned; epoch 0 trains nothing."""
+    """Runs one epoch: the next state, its row of the history, and the record of its steps."""
     begin = perf_counter()
     state, best = now
     learned, val_loss = Learned(np.nan, np.nan, 0, np.nan, 0), np.nan
@@ -162,7 +165,7 @@ def _next(parts: Parts, now: tuple[State, Best], rest, train, val, key, epoch, p
 
 
 class _Waited:
-    """How long each network has waited for a lower validation loss, by the history alone."""
+    """How long each network has waited for a lower validation loss, according to the history."""
 
     def __init__(self, plan: Plan, rows: Sequence[np.ndarray]) -> None:
         self._plan, self._epoch = plan, -1
@@ -171,7 +174,7 @@ class _Waited:
             self.see(row)
 
     def see(self, row: np.ndarray) -> None:
-        """Takes the row of the next epoch, of which a NaN is never lower."""
+        """Takes the row of the next epoch. A NaN never counts as a lower loss."""
         self._epoch += 1
         val_loss = row[COLUMNS.index("val_loss")]
         self._lowest_at = np.where(val_loss < self._lowest, self._epoch, self._lowest_at)
@@ -179,7 +182,7 @@ class _Waited:
 
     @property
     def enough(self) -> bool:
-        """Whether an epoch that validated found that every network has lost its patience."""
+        """Whether the last epoch validated, and every network has run out of patience."""
         patience = self._plan.patience
         if patience is None or not self._plan.measures(self._epoch):
             return False
@@ -187,21 +190,21 @@ class _Waited:
 
 
 class _Warnings:
-    """What the steps of an epoch tell of a training that goes wrong, each thing said once."""
+    """Warns about a training that goes wrong, from the steps of its epochs, once per cause."""
 
     def __init__(self, who: Callable[[list[int]], str]) -> None:
         self._who, self._said = who, set()
         self._learned_at = np.inf  # The last temperature at which there was a gradient.
 
     def see(self, epoch: int, state: State, row: np.ndarray, learned: Learned) -> None:
-        """Looks at an epoch; ``state`` is the one after it."""
+        """Checks an epoch. ``state`` is the state after it."""
         tau = np.nan_to_num(row[COLUMNS.index("tau")])
         self._learned_at = np.where(learned.slope >= _DEAD, tau, self._learned_at)
-        # If there was a gradient at this temperature before, its vanishing means a minimum.
+        # If there was a gradient at this temperature before, a gradient of 0 means a minimum.
         dead = (learned.slope < _DEAD) & (tau != self._learned_at)
         self._say(_DEAD_MESSAGE, dead, epoch=epoch)
         skipped, bad = int(np.sum(learned.skipped_steps)), int(np.sum(learned.bad_losses))
-        steps = int(np.sum(state.step)) // max(epoch, 1)  # Each epoch has as many.
+        steps = int(np.sum(state.step)) // max(epoch, 1)  # Each epoch has the same number of steps.
         cause = _LOSS_OVERFLOWED.format(bad=bad) if bad else _DERIVATIVE_OVERFLOWED
         counts = {"skipped": skipped, "steps": steps, "cause": cause}
         self._say(_SKIPPED_MESSAGE, learned.skipped_steps > 0, epoch=epoch, **counts)
@@ -215,12 +218,12 @@ class _Warnings:
 
 
 def until_interrupted(epochs, shared: bool = False):
-    """Yields epochs until Ctrl-C, which ends the loop at the end of the epoch under way.
+    """Yields epochs until Ctrl-C, which ends the loop at the end of the current epoch.
 
-    Where several processes train together, all of them end when one of them is told to.
+    If several processes train together, Ctrl-C in one of them ends all of them.
 
-    An exception out of a signal can surface inside JAX, which wraps it into errors of its own; a
-    second Ctrl-C raises it all the same.
+    The first Ctrl-C raises no exception, because an exception from a signal can arise inside JAX,
+    which wraps it into other errors. A second Ctrl-C does raise an exception.
     """
     interrupts = []
 
@@ -229,7 +232,7 @@ def until_interrupted(epochs, shared: bool = False):
         if len(interrupts) > 1:
             signal.default_int_handler(number, frame)
 
-    # Signals reach the main thread alone, and a handler that Python did not set cannot be restored.
+    # Only the main thread receives signals. A handler that Python did not set cannot be restored.
     previous = signal.getsignal(signal.SIGINT)
     listens = threading.current_thread() is threading.main_thread() and previous is not None
     if listens:

@@ -66,7 +66,7 @@ def temper_weights(
     _checks.function("learn", learn)
     folds = _checks.static_int("folds", folds, minimum=2, maximum=len(Y), why=" signals")
     if not isinstance(powers, Sequence) or len(powers) == 0:
-        _checks.fail(TypeError, "powers", "a list of numbers, not empty", repr(powers))
+        _checks.fail(TypeError, "powers", "a list of at least one number", repr(powers))
     for i, power in enumerate(powers):
         _checks.scalar(f"powers[{i}]", power, positive=False)
     exponents = jnp.asarray(powers, jnp.float32)

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def _in_single(loss: Any) -> Any:
-    """A loss of data in single precision; the scalar goes out as the arguments came in."""
+    """Computes a loss in single precision or better, and returns the dtype of the arguments."""
 
     @wraps(loss)
     def door(net, Y, X=None):
@@ -52,7 +52,7 @@ def reconstruction(
     Y: Inexact[ArrayLike, "batch m *snapshots"],
     X: Inexact[ArrayLike, "batch n *snapshots"] | None,
 ) -> Float[Array, ""]:
-    """Batch mean of ``||x_hat - x||_2^2``, the paper's loss; of ``Re(x_hat)`` where ``X`` is real.
+    """Batch mean of ``||x_hat - x||_2^2``, the paper's loss. If ``X`` is real, of ``Re(x_hat)``.
 
     Args:
         net: maps ``Y`` to recovered signals.
@@ -78,8 +78,8 @@ def residual(
 ) -> Float[Array, ""]:
     """Batch mean of ``||y - A x_hat||_2^2``, which needs no true signal.
 
-    It is the loss of a learned dictionary, `greedyjax.nets.Atoms`. If the matrix is fixed, the loss
-    teaches little: on almost any atoms least squares has a small residual.
+    It is the loss for a learned dictionary, `greedyjax.nets.Atoms`. If the matrix is fixed, little
+    can be learned from it: least squares has a small residual on almost any atoms.
 
     Args:
         net: maps ``Y`` to recovered signals.
@@ -135,7 +135,7 @@ def straight_through(
 ) -> Float[Array, ""]:
     """`hard_reconstruction`, with the derivative of the network in place of the hard solver's.
 
-    The value is the error of the hard solver's answer, and the derivative is that of the soft
+    The value is the error of the hard solver's answer, and derivatives are taken through the soft
     answer. Arguments, result and errors are the same as for `reconstruction`.
 
     References:
@@ -145,7 +145,8 @@ def straight_through(
     X = _signals(X)
     frozen = lax.stop_gradient((net.method, net.A, net.policy))
     method, A, policy = frozen
-    # Few signals, and compiled into every step of a training: not by the solver for very many.
+    # A batch has few signals and this is compiled into every step of a training, so it does not use
+    # the solver for very many signals.
     hard = jax.vmap(lambda y: recover(method, A, y, weights=policy).x)(Y)
     soft = net(Y)
     return _error(hard + (soft - lax.stop_gradient(soft)), X)
@@ -191,7 +192,7 @@ def selection(
         net: its ``tau`` is the temperature of the choices, in the units of their scores. A learned
             temperature falls as the choices become more certain, whatever its start, and stays
             above 0 while some choices are wrong. Without ``X`` the solver judges its own answers,
-            so the temperature falls too far, and mistakes become permanent. So keep it fixed then.
+            so the temperature falls too far, and mistakes become permanent. Keep it fixed then.
         Y: measurements, shape ``(batch, m)``.
         X: signals, shape ``(batch, n)``, or None to learn from the measurements alone.
 
@@ -203,7 +204,7 @@ def selection(
     if X is not None and jnp.shape(X) != wanted:
         _checks.fail(ValueError, "X", f"shape {wanted}", f"shape {jnp.shape(X)}")
 
-    # Signal by signal, so that no choices of a whole batch are brought into order in memory.
+    # Signal by signal, so that the choices of a whole batch need not be rearranged in memory.
     def one(y, x):
         choices = net.choices(y)
         energy = abs_sq(choices.x if x is None else x)
@@ -264,7 +265,7 @@ def hidden_rows(*, folds: int = 10) -> Callable[..., Float[Array, ""]]:
         def mean(state, Y):
             net = nnx.merge(graph, state)
             hidden, kept = map(jnp.asarray, row_folds(m, folds))
-            # Signals of zeros fill up the last places: what they add is 0.
+            # Signals of zeros fill up the last places, and add 0 to the loss.
             filled = jnp.pad(Y, [(0, -num % len(hidden))] + [(0, 0)] * (Y.ndim - 1))
             parts = filled.reshape(-1, len(hidden), *Y.shape[1:]).swapaxes(0, 1)
             return jnp.sum(jax.vmap(partial(one_fold, net))(hidden, kept, parts)) / num
@@ -291,7 +292,7 @@ def _measured(
 
 def _error(X_hat: Array, X: Any) -> Float[Array, ""]:
     """The mean over the signals of ``||x_hat - x||^2``, over all entries of each."""
-    if jnp.shape(X_hat) == jnp.shape(X):  # Other shapes are an error, which names them.
+    if jnp.shape(X_hat) == jnp.shape(X):  # For other shapes `squared_error` raises.
         X_hat, X = (jnp.reshape(each, (len(each), -1)) for each in (X_hat, jnp.asarray(X)))
     return jnp.mean(squared_error(X_hat, X))
 

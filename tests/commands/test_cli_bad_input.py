@@ -1,4 +1,4 @@
-"""What a user can get wrong: exit code 2 and one clear line, before anything is computed."""
+"""Mistakes of a user end with exit code 2 and one clear line, before anything is computed."""
 
 import gc
 import subprocess

@@ -1,4 +1,4 @@
-"""`greedyjax train --checkpoint-dir`: the same command again goes on where it was stopped."""
+"""`greedyjax train --checkpoint-dir`: the same command again continues a stopped training."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""`greedyjax demo`, once, as a user runs it."""
+"""`greedyjax demo` runs, once, as a user runs it."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What somebody meets first: help with examples, the version, the name of a missing extra."""
+"""The help has examples, the version is printed, and a missing extra is named."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""`greedyjax info` says what is there, and computes nothing."""
+"""`greedyjax info` prints versions and devices, and computes nothing."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""`greedyjax recover` on models of known weights; as a program it runs in test_cli_train.py."""
+"""`greedyjax recover` with models of known weights; test_cli_train.py runs it as a program."""
 
 import re
 
@@ -182,7 +182,7 @@ def test_a_folder_shard_by_shard(recover_folder, method, real, capsys):
     assert "1 of 3 shards" in capsys.readouterr().out
     assert open_shards(out).finished.tolist() == [False, True, False]
     assert recover_folder(stored, Y)[0] == 0
-    assert "NaN or infinity in them: 1 signals: 4\n" in capsys.readouterr().out
+    assert "NaN or infinity, which are not recovered: 4 (1 in all)\n" in capsys.readouterr().out
     found = open_shards(out)
     assert found.finished.all()
     assert found.bad.tolist() == [4]
@@ -214,7 +214,7 @@ def test_what_a_folder_cannot_have_and_what_needs_one(recover_folder, recover, c
     stored, Y = model(), measurements()
     bad = [
         (recover_folder, Y, ["--overwrite"], "--overwrite: only with Y.npy"),
-        (recover_folder, Y, ["--rank", "1"], "rank: expected both it and num_processes"),
+        (recover_folder, Y, ["--rank", "1"], "rank: expected both rank and num_processes"),
         (recover_folder, Y[:, :-1], [], "expected shape"),
         (recover, Y, ["--shard-size", "9"], "--shard-size: only with a folder"),
         (recover, Y, ["--num-processes", "2"], "--num-processes: only with a folder"),

@@ -1,4 +1,4 @@
-"""`greedyjax reproduce` as a command: its files, its folder, its messages."""
+"""`greedyjax reproduce` as a command: its files, its folder and its messages."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Compiled programs are kept for the next run of a command, unless that is turned off."""
+"""Commands store compiled programs for the next run, unless the user turns this off."""
 
 import os
 import subprocess

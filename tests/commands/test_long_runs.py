@@ -1,4 +1,4 @@
-"""What is said of runs that take long: nothing of others, and right where it can be known."""
+"""Runs that take much time or memory are announced, and no others; the amounts are right."""
 
 import jax
 import jax.numpy as jnp

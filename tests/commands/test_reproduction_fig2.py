@@ -1,4 +1,4 @@
-"""What `greedyjax reproduce fig2` computes: at tiny sizes, against plain NumPy."""
+"""`greedyjax reproduce fig2` computes the right numbers: at tiny sizes, against plain NumPy."""
 
 import jax
 import jax.numpy as jnp

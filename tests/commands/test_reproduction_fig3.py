@@ -1,4 +1,4 @@
-"""What `greedyjax reproduce fig3` computes: its errors against plain NumPy, and its training."""
+"""`greedyjax reproduce fig3` computes the right errors, against plain NumPy, and trains."""
 
 from functools import partial
 from itertools import product

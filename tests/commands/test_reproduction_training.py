@@ -1,4 +1,4 @@
-"""How `greedyjax reproduce fig3` trains: the paper's optimizer step by step, and tiny real runs."""
+"""`greedyjax reproduce fig3` trains with the paper's optimizer, step by step; tiny real runs."""
 
 import jax
 import jax.numpy as jnp

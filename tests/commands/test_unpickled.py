@@ -1,4 +1,4 @@
-"""Nothing is ever unpickled: a pickle runs whatever code it likes."""
+"""No function unpickles a file, because a pickle can run any code."""
 
 import ast
 import io

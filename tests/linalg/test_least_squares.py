@@ -1,4 +1,4 @@
-"""Least squares over rows, some dependent, and its own derivative."""
+"""Least squares over rows, some linearly dependent, and its own derivative rule."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Non-negative least squares over rows, some dependent, and its own derivative."""
+"""Non-negative least squares over rows, some linearly dependent, and its own derivative rule."""
 
 import jax
 import jax.numpy as jnp
@@ -43,9 +43,11 @@ def test_equals_scipy(dtype, coherent):
     B, y = (each.astype(dtype) for each in problems(300, coherent=coherent))
     expected, found = scipy_of(*map(np.float64, (B, y))), each(B, y)
     assert found.coefficients.dtype == found.residual.dtype == dtype
-    # Coherent rows amplify rounding, as often as their Gram matrix has it.
+    # Coherent rows amplify rounding, as often as their Gram matrix has it. Small coefficients carry
+    # the rounding of the large ones, which are of the size of 1.
     rtol = {} if coherent == 0 else {"rtol": 1e-3 if dtype == np.float32 else 1e-9}
-    assert_close(found.coefficients, expected, **rtol, atol=10 * rtol.get("rtol", 1e-6) * 1e-2)
+    atol = 0.1 * rtol.get("rtol", 1e-5 if dtype == np.float32 else 1e-6)
+    assert_close(found.coefficients, expected, **rtol, atol=atol)
     assert 0.1 < np.mean(expected == 0) < 0.9
     residual = y - np.einsum("bkm,bk->bm", B, np.asarray(found.coefficients))
     assert_close(found.residual, residual, atol=1e-5 if dtype == np.float32 else 1e-11)

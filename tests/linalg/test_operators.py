@@ -1,4 +1,4 @@
-"""Products, columns and column norms of matrices, and operators that have no matrix."""
+"""Products, columns and column norms of matrices, and of operators without a matrix."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Signals on a background, against the formulas of linear estimation in NumPy."""
+"""Signals on a random background, against the formulas of linear estimation in NumPy."""
 
 import itertools
 
@@ -78,8 +78,8 @@ def test_derivative_is_that_of_the_formula():
     ("covariance", "message"),
     [
         (np.ones(3), r"covariance: expected shape \(10,\) or \(10, 10\), got shape \(3,\)"),
-        (-np.eye(N), "covariance: expected one without negative eigenvalues"),
-        (np.zeros(N), "covariance: expected one without negative eigenvalues, whose"),
+        (-np.eye(N), "covariance: expected no negative eigenvalues"),
+        (np.zeros(N), "covariance: expected no negative eigenvalues, and measurements that vary"),
         (np.full(N, np.nan), "covariance: expected finite numbers, got NaN or infinity"),
     ],
 )

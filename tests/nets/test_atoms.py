@@ -1,4 +1,4 @@
-"""Networks that learn their matrix: the directions of its columns, which keep their norms."""
+"""Networks that learn their matrix: column directions are trained, and column norms are kept."""
 
 import io
 import pickle
@@ -358,9 +358,9 @@ class Unknown:
 
 @pytest.mark.parametrize("make", [matrix_free, gj.dictionary, lambda A: Unknown()])
 def test_operators_and_prepared_dictionaries_are_refused(make):
-    with pytest.raises(TypeError, match=r"^A: expected an array, as atoms are learned; of an op"):
+    with pytest.raises(TypeError, match=r"^A: expected an array, as atoms are learned; with an"):
         learning(A=make(A))
-    with pytest.raises(TypeError, match=r"^A: expected an array, as atoms are learned; of an op"):
+    with pytest.raises(TypeError, match=r"^A: expected an array, as atoms are learned; with an"):
         learning().rebuild(A=make(A))
 
 

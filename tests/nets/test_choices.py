@@ -1,4 +1,4 @@
-"""What a network's hard path chose from, and the losses of one choice, against closed forms."""
+"""The choices of a network's hard solver, and the losses of one choice, against closed forms."""
 
 import jax
 import jax.numpy as jnp

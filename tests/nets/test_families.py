@@ -1,4 +1,4 @@
-"""Every network against its solver step by step: weights per layer, and what `choices` records."""
+"""Every network against its solver, step by step: weights per layer, and recorded choices."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""OMP-Net and IHT-Net: the solvers' oracles over batches, and what makes them nnx modules."""
+"""OMP-Net and IHT-Net, in batches, against the oracles of their solvers; and as nnx modules."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""How networks are parametrised: against the oracles with weights worked out by hand."""
+"""The parameters of networks, against oracles with weights that are computed by hand."""
 
 from functools import partial
 
@@ -128,7 +128,7 @@ def test_the_temperature_reads_and_sets_what_is_learned():
     each.tau = TAUS[::-1]
     assert_close(each.tau, TAUS[::-1])
     assert_close(each.rebuild().log_tau[...], np.log(TAUS[::-1]))
-    with pytest.raises(ValueError, match=r"^tau: expected a scalar, as one is .*shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"^tau: expected a scalar, as all .*shape \(3,\)"):
         one.tau = TAUS[:K]
 
 

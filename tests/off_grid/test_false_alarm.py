@@ -1,4 +1,4 @@
-"""How many paths there are: thresholds against SciPy's, rates against noise, and bad calls."""
+"""The number of paths: thresholds against SciPy, rates of false alarm on noise, and bad calls."""
 
 import itertools
 

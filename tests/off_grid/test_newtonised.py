@@ -1,4 +1,4 @@
-"""Newtonised OMP against NumPy's, and what it promises of dtypes, batches and degenerate input."""
+"""Newtonised OMP against NumPy: its values, dtypes, batches and degenerate input."""
 
 import dataclasses
 

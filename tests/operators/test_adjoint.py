@@ -1,4 +1,4 @@
-"""`check_adjoint` passes right operators, and says what is wrong with others."""
+"""`check_adjoint` accepts right operators, and says what is wrong with others."""
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def test_a_factor_is_named(dtype):
 @every_dtype
 def test_a_wrong_adjoint_is_named(dtype):
     A = matrix(dtype)
-    differ = r"got one whose products differ by \d\.\de[+-]\d\d of their size"
+    differ = r"got an operator whose products differ by \d\.\de[+-]\d\d of their size"
     adjoint = A.conj().T
     assert_wrong(pair(A, adjoint[::-1]), differ)
     assert_wrong(pair(A, adjoint.at[2, 3].add(0.1)), differ)

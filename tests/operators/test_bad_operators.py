@@ -1,4 +1,4 @@
-"""Operators that cannot be taken: each is named before anything is compiled, with the way out."""
+"""Invalid operators are named before anything is compiled, and the message says what to do."""
 
 import dataclasses
 import re
@@ -158,7 +158,7 @@ OPERATORS = {
     "a leaf that is no array": (
         Named("A"),
         TypeError,
-        "A: expected an operator whose leaves are arrays, got one of type str; what is no array",
+        "A: expected an operator whose leaves are arrays, got a leaf of type str; make it",
     ),
 }  # fmt: skip
 PARTS = {

@@ -1,4 +1,4 @@
-"""Arguments that no ready-made operator can take: each is named, with the way out."""
+"""Invalid arguments of ready-made operators are named, and the message says what to do."""
 
 import re
 import sys
@@ -69,8 +69,8 @@ CASES = {
     ),
     "complex DCT": (
         lambda: DCT(4, np.complex64),
-        "TypeError: dtype: expected real floating-point numbers, got complex64; products of "
-        "complex vectors are complex as it is",
+        "TypeError: dtype: expected real floating-point numbers, got complex64; "
+        "a real operator takes complex vectors too",
     ),
     "DCT of integers": (
         lambda: DCT(4, int), "TypeError: dtype: expected floating-point or complex numbers, got <cl"
@@ -161,11 +161,11 @@ CASES = {
     ),
     "an image for a vector": (
         lambda: DCT((2, 2)).matvec(np.ones((2, 2))),
-        "ValueError: x: expected shape (4,), got shape (2, 2); many vectors, one a row: jax.vmap(",
+        "ValueError: x: expected shape (4,), got shape (2, 2); many vectors, one per row: jax.vmap",
     ),
     "many vectors": (
         lambda: DCT(4).rmatvec(np.ones((3, 4))),
-        "ValueError: y: expected shape (4,), got shape (3, 4); many vectors, one a row: "
+        "ValueError: y: expected shape (4,), got shape (3, 4); many vectors, one per row: "
         "jax.vmap(A.rmatvec)(Y)",
     ),
     "@": (lambda: DCT(4) @ np.ones(4), "TypeError: @: expected arrays, got DCT, an operator"),
@@ -174,7 +174,7 @@ CASES = {
     "@ of functions": (
         lambda: np.ones((2, 3)) @ MatrixFree(abs, abs, shape=(3, 3), dtype=jnp.float32),
         "TypeError: @: expected arrays, got MatrixFree, an operator A; its products are "
-        "A.matvec(x), A.rmatvec(y), or of many vectors, one a row, jax.vmap(A.matvec)(X)",
+        "A.matvec(x), A.rmatvec(y), or for many vectors in rows, jax.vmap(A.matvec)(X)",
     ),
     "x for y": (
         lambda: Steering(4, 8).rmatvec(np.ones(8)),
@@ -183,7 +183,7 @@ CASES = {
     "PyLops without JAX": (
         lambda: from_pylops(pylops.Identity(3)),
         "TypeError: operator: expected a pylops.JaxOperator, got a Identity; "
-        "pylops.JaxOperator(operator) makes one of it",
+        "pylops.JaxOperator(operator) makes it one",
     ),
     "no PyLops": (
         lambda: from_pylops(H), "TypeError: operator: expected a pylops.JaxOperator, got ndarray"

@@ -1,4 +1,4 @@
-"""Operators of every kind multiply as the matrices that they stand for."""
+"""Operators of every type give the products of the matrices that they stand for."""
 
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """An operator without a matrix needs no memory for one: 4,096 frequencies of 128 x 128 pixels.
 
-Nothing is run. What is compiled says how much memory it takes beside its arguments, and what the
-largest array in it is. A matrix would have 67,108,864 complex numbers, of 512 MiB.
+Nothing is run. A compiled function says how much memory it takes beside its arguments, and which
+is its largest array. A matrix would have 67,108,864 complex numbers, of 512 MiB.
 """
 
 import math

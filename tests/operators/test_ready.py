@@ -1,4 +1,4 @@
-"""Ready-made operators multiply as the matrices of their definitions, in every way JAX has."""
+"""Ready-made operators give the products of their matrices, under all JAX transformations."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Every solver with an operator in place of the matrix, and derivatives in what it is made of."""
+"""Every solver with an operator in place of the matrix, and derivatives in its arrays."""
 
 import zlib
 

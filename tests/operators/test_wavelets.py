@@ -1,4 +1,4 @@
-"""Wavelets against PyWavelets: every filter, also on signals shorter than it, and the tree."""
+"""Wavelets against PyWavelets: every filter, signals shorter than the filter, and the tree."""
 
 import types
 import warnings

@@ -1,4 +1,4 @@
-"""Interactions: their formula in solvers, their simplest case, and learning them."""
+"""The policy `Interactions`: its formula in solvers, its simplest case, and its training."""
 
 import re
 

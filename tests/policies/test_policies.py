@@ -1,4 +1,4 @@
-"""Policies in every place that takes weights: what they see, and what derivatives they have."""
+"""Policies wherever weights are allowed: the context that they see, and their derivatives."""
 
 import dataclasses
 import functools

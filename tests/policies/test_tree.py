@@ -1,4 +1,4 @@
-"""Atoms that wait for their parent: growth from the roots, and what it gains on such signals."""
+"""The policy `Tree`: supports grow from the roots, and fewer measurements are enough."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The real recording, against its file, PyWavelets, SciPy and the numbers known for it."""
+"""The real recordings, against their files, PyWavelets, SciPy and known numbers."""
 
 import functools
 import socket

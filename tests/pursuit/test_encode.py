@@ -1,4 +1,4 @@
-"""Sparse answers: those of the dense batch without its zeros, whatever the form of the steps."""
+"""Sparse answers equal dense answers without their zeros, in every form of the steps."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Fits are parts: the library's own, and one from outside, in methods that take any."""
+"""Fits can be exchanged: the library's fits, and a user's own fit, in methods that take any."""
 
 import dataclasses
 

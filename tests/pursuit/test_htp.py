@@ -1,4 +1,4 @@
-"""Hard thresholding pursuit against its oracle, and what its fits are for."""
+"""Hard thresholding pursuit against its oracle; a few steps are exact where IHT is not."""
 
 import functools
 

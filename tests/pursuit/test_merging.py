@@ -1,4 +1,4 @@
-"""CoSaMP and subspace pursuit against their oracles: they can drop an atom that was a mistake."""
+"""CoSaMP and subspace pursuit against their oracles; both can drop an atom chosen by mistake."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Methods as values: compared, printed, pickled, run by hand, and refused where they are none."""
+"""Methods as values: compared, printed, pickled and run by hand; invalid methods are refused."""
 
 import dataclasses
 import pickle

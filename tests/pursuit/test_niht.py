@@ -1,4 +1,4 @@
-"""Normalised IHT against a loop in NumPy, and where a step of fixed length fails."""
+"""Normalised IHT against a NumPy loop, and on problems where a fixed step size fails."""
 
 import itertools
 

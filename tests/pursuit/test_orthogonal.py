@@ -1,4 +1,4 @@
-"""The derivative of the steps of OMP, against that of the loop that takes them."""
+"""The derivative rule of OMP, against derivatives of a loop over its steps."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""The last fit by a full prior: its formula, its limits, and the mean that it stands for."""
+"""The last fit by a Gaussian prior: its formula, its limits, and the posterior mean."""
 
 import functools
 import re

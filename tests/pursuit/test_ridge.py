@@ -1,4 +1,4 @@
-"""Ridge penalties in the fits, weights of each step's own, and fits at the end of IHT."""
+"""Ridge penalties in fits, weights per step, and fits at the end of IHT."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Atoms chosen, and the pursuit stopped, by how much the loss of the square-root LASSO falls."""
+"""OMP chooses atoms, and stops, by how much the loss of the square-root LASSO falls."""
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def test_what_is_no_level_is_named(level, error, message):
 def test_a_level_in_the_place_of_the_penalty_is_named():
     A, _, y = random_problem(6, M, N, K, np.float64)
     with pytest.raises(
-        ValueError, match=r"^fit.penalty: .* got one number; RootLasso\(level=...\)"
+        ValueError, match=r"^fit.penalty: .* got one number; .*RootLasso\(level=...\)"
     ):
         gj.recover(OMP(K, fit=RootLasso(0.3)), A, y)
 

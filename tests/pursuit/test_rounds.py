@@ -1,4 +1,4 @@
-"""Batches that stop at a tolerance, in rounds: against the same signals one by one."""
+"""Batches that stop at a tolerance, solved in rounds, give the answers of single signals."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""stack_real and relative_tau."""
+"""`stack_real` and `relative_tau`."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where OMP stops: relative and absolute tolerances, for one signal and for each of a batch."""
+"""OMP stops at relative and absolute tolerances, for one signal and for each of a batch."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What HTP, CoSaMP and subspace pursuit are for: weights that know where signals live."""
+"""With good weights, HTP, CoSaMP and subspace pursuit reach the fit on the true support."""
 
 import jax
 import numpy as np

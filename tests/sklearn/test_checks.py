@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, without exceptions."""
+"""The estimators pass all of scikit-learn's own checks, without exceptions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The transformer beside scikit-learn's."""
+"""The transformer `SparseCoder` beside scikit-learn's."""
 
 import pickle
 
@@ -136,7 +136,7 @@ def test_pickle_and_clone(digits):
         (
             {"transform_algorithm": "lasso_lars"},
             "transform_algorithm: expected 'omp', got 'lasso_lars'; "
-            "sklearn.decomposition.SparseCoder has the others",
+            "sklearn.decomposition.SparseCoder has the other algorithms",
         ),
         (
             {"transform_n_nonzero_coefs": 97},
@@ -144,7 +144,7 @@ def test_pickle_and_clone(digits):
         ),
         ({"transform_alpha": -1.0}, "The 'transform_alpha' parameter of SparseCoder must be"),
         ({"dictionary": np.ones((64, 96))}, "got shape (64, 96); one atom is a row, so give its"),
-        ({"dictionary": np.ones((9, 8))}, "dictionary: expected shape (n_components, 64), as X"),
+        ({"dictionary": np.ones((9, 8))}, "dictionary: expected shape (n_components, 64), one"),
         ({"dictionary": np.full((9, 64), np.nan)}, "Input dictionary contains NaN"),
         ({"dictionary": None}, "dictionary"),
     ],

@@ -1,4 +1,4 @@
-"""The transformer that learns its dictionary, with data and classes of scikit-learn."""
+"""The transformer `DictionaryLearning`, with data and classes of scikit-learn."""
 
 import pickle
 
@@ -138,7 +138,7 @@ def test_pickle_and_clone(digits):
         ({"max_iter": 0}, "The 'max_iter' parameter of DictionaryLearning must be"),
         ({"fit_algorithm": "lars"}, "The 'fit_algorithm' parameter of DictionaryLearning must be"),
         ({"batch_size": 0}, "The 'batch_size' parameter of DictionaryLearning must be"),
-        ({"dict_init": np.ones((24, 63))}, r"dict_init: expected shape \(24, 64\), one atom a row"),
+        ({"dict_init": np.ones((24, 63))}, r"expected shape \(24, 64\), one atom per row"),
     ],
 )
 def test_parameters_that_are_refused(digits, parameters, message):

@@ -1,4 +1,4 @@
-"""The regressor beside scikit-learn's."""
+"""The regressor `OrthogonalMatchingPursuit` beside scikit-learn's."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Relaxations that are none, or not what a solver needs: named before anything is traced."""
+"""Invalid relaxations, or relaxations that do not fit a solver, are named before tracing."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""hardsort, topk_mask and the hard selector, against NumPy."""
+"""`hardsort`, `topk_mask` and the hard selector, against NumPy."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""softsort and soft_topk_mask, against NumPy, their dense definition and finite differences."""
+"""`softsort` and `soft_topk_mask`, against NumPy, a dense definition and finite differences."""
 
 import functools
 

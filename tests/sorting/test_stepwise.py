@@ -1,4 +1,4 @@
-"""Derivatives within steps: against masks held fixed, differences, and a line search."""
+"""Derivatives of `Stepwise`: against fixed masks, finite differences, and a line search."""
 
 from functools import partial
 

@@ -246,7 +246,7 @@ BAD = {
         np.repeat([0, 2], N // 2),
         1,
         ValueError,
-        "structure.ids: .*no 1 beside 2",
+        "structure.ids: .*got 2 without 1",
     ),
     "too few ids": (np.zeros(3, int), 1, ValueError, r"structure.ids: expected shape \(18,\)"),
     "no integers": (np.zeros(N), 1, TypeError, "structure.ids: expected integers, a block"),

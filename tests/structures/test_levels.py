@@ -1,4 +1,4 @@
-"""Sparsity in levels, in every solver: against plain NumPy, at its limits, and where it pays."""
+"""Sparsity in levels, in every solver: against plain NumPy, at its limits, and its advantage."""
 
 import dataclasses
 
@@ -326,7 +326,7 @@ BAD = {
     "another sum": (LEVELS, 4, ValueError, "sparsity: expected 5, the sum .* local .* got 4"),
     "too few levels": (Levels(IDS, (1, 2)), 3, ValueError, "structure.sparsities: expected 3, one"),
     "too many atoms": (Levels(IDS, (5, 0, 0)), 5, ValueError, "at most the 4 atoms of level 0"),
-    "an id is missing": (Levels(IDS * 2, LOCAL), 5, ValueError, "structure.ids: .*no 1 beside 4"),
+    "an id is missing": (Levels(IDS * 2, LOCAL), 5, ValueError, "structure.ids: .*4 without 1"),
     "none at all": (Levels(IDS, (0, 0, 0)), 1, ValueError, "structure.sparsities: .* at least one"),
 }
 

@@ -1,4 +1,4 @@
-"""Local sparsities from signals: those that keep the most of their energy."""
+"""Local sparsities from signals are those that keep the most energy of the signals."""
 
 import itertools
 

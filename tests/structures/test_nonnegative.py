@@ -1,4 +1,4 @@
-"""Answers that are not negative, against SciPy's non-negative least squares."""
+"""Answers with non-negative entries, against SciPy's non-negative least squares."""
 
 import dataclasses
 from typing import Any
@@ -368,10 +368,10 @@ def test_fits_of_any_sign_are_refused(method, error, got):
 @pytest.mark.wrong_types
 def test_structures_that_do_not_go_together_are_refused():
     A, Y, _ = problem(num=3)
-    message = r"structure.inner: expected .* of any signs: NonNegative\(SharedSupport\(\)\), got"
+    message = r"structure.inner: expected .*, got NonNegative; write NonNegative\(SharedSupport\(\)"
     with pytest.raises(TypeError, match=message):
         gj.omp(A, Y.T, sparsity=K, structure=SharedSupport(POSITIVE))
-    with pytest.raises(TypeError, match="structure.inner: expected a structure of any signs, got"):
+    with pytest.raises(TypeError, match="structure.inner: .* that allows negative entries, got"):
         gj.omp(A, Y[0], sparsity=K, structure=NonNegative(POSITIVE))
     with pytest.raises(TypeError, match=r"structure.inner: expected a greedyjax.structures.Struct"):
         gj.omp(A, Y[0], sparsity=K, structure=NonNegative("blocks"))

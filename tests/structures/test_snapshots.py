@@ -1,4 +1,4 @@
-"""Several snapshots of one support, and blocks in all solvers, against NumPy and least squares."""
+"""Snapshots with one support, and blocks in all solvers, against NumPy and least squares."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Structures from outside of the package that are not what they should be."""
+"""Invalid structures of a user's own are refused, and the message names what is wrong."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ BAD = {
     "members that are floats": (Table(((0.0, 1.0),)), "integers of shape"),
     "an atom below 0": (Table(((0, 1), (-1, 3))), "atoms from 0 to 5, and 6 to fill up, got -1"),
     "an atom too far": (Table(((0, 1), (2, 7))), "atoms from 0 to 5, and 6 to fill up, got 7"),
-    "an atom twice": (Table(((0, 1), (1, 2))), "each atom once at most, got atom 1 2 times"),
+    "an atom twice": (Table(((0, 1), (1, 2))), "each atom at most once, got atom 1 2 times"),
     "an empty row": (Table(((0, 1), (6, 2))), "at least one atom in each row.*none in row 1"),
     "a pool of another shape": (Table(GOOD, pooled=2), r"pool\(scores\): expected shape \(3,\)"),
 }

@@ -18,9 +18,12 @@ TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "promises.md"
 
 INTRODUCTION = """\
-# What is promised, and where it is tested
+# What the library promises, and where it is tested
 
-*Made by `python tests/support/promises.py`, and a test compares it with the tests.*
+This page is for readers who want to know which promise is tested, and where. After it you can find
+the test of every promise. It is a list to look things up in, and not a text to read.
+
+*`python tests/support/promises.py` writes this page, and a test checks that it is current.*
 
 ## The contract
 
@@ -28,7 +31,7 @@ The tests check every promise below for every algorithm, on {cases} inputs, most
 The oracles are plain NumPy. [`tests/test_contract.py`](../tests/test_contract.py) has the promises,
 [`algorithms.py`](../tests/support/algorithms.py) the algorithms, and
 [`degenerate.py`](../tests/support/degenerate.py) the inputs. An algorithm of your own
-[needs two lines](own_algorithm.md#the-contract).
+[joins them with two lines](own_algorithm.md#the-contract).
 
 A setting is one algorithm at one dtype, number of measurements and sparsity. Quick settings run
 with `pytest`, and all others with `pytest -m slow`.
@@ -70,7 +73,7 @@ PARTS_OF_TESTS = {
 
 
 def page() -> str:
-    """The page as the tests are now."""
+    """The page for the present tests."""
     table = cases(np.float64, M)
     counts = {
         "algorithms": len(ALGORITHMS),
@@ -82,12 +85,12 @@ def page() -> str:
     }
     sections = [
         _paragraphs(INTRODUCTION.format(cases=len(table))),
-        _table("| promise | settings | of them quick |", _promises("test_contract")),
+        _table("| promise | settings | quick settings |", _promises("test_contract")),
         f"### Inputs\n\n{'; '.join(table)}.\n",
         _paragraphs(ALGORITHMS_OF.format(**counts)),
         _table("| algorithms | settings |", _algorithms()),
         _paragraphs(SORTING),
-        _table("| promise | cases | of them quick |", _promises("test_contract_sorting")),
+        _table("| promise | cases | quick cases |", _promises("test_contract_sorting")),
         _paragraphs(FILES),
     ]
     for folder, rows in sorted(_files().items()):
@@ -96,7 +99,7 @@ def page() -> str:
 
 
 def _promises(module: str):
-    """The tests of a table: what each says, and for how many settings."""
+    """The tests of a table: the promise of each, and its numbers of settings."""
     spec = importlib.util.spec_from_file_location(module, TESTS / f"{module}.py")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
@@ -108,7 +111,7 @@ def _promises(module: str):
 
 
 def _settings(marks) -> tuple[int, int]:
-    """How many combinations of parameters are quick, and how many are slow."""
+    """The numbers of quick and of slow combinations of parameters."""
     quick, slow = 1, 0
     for mark in marks:
         if mark.name == "slow":
@@ -124,7 +127,7 @@ def _settings(marks) -> tuple[int, int]:
 
 
 def _algorithms():
-    """Settings, the quick ones in bold type, and all algorithms that have these."""
+    """The algorithms that share settings, and the settings, with quick settings in bold type."""
     settings = defaultdict(list)
     for parameters in every_row.mark.args[1]:
         (row,) = parameters.values
@@ -138,7 +141,7 @@ def _algorithms():
 
 
 def _files():
-    """By folder, the first sentence of every file of tests, and a link to it."""
+    """For each folder, the first sentence of every file of tests, and a link to the file."""
     found = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
@@ -150,7 +153,7 @@ def _files():
 
 
 def _paragraphs(text: str) -> str:
-    """Each paragraph in a line of its own."""
+    """The text with each paragraph in one line."""
     return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n")) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a training that was stopped, killed or damaged ends as if it had not been."""
+"""A training that was stopped or killed, even with damaged files, ends as if uninterrupted."""
 
 import contextlib
 import json
@@ -156,7 +156,7 @@ def test_a_damaged_history_is_found_too(tmp_path):
     content = json.loads(numbers(tmp_path, 2).read_text())
     content["rows"][1][0] += 1e-9
     numbers(tmp_path, 2).write_text(json.dumps(content))
-    with pytest.warns(RuntimeWarning, match=r"damaged \(epoch 2: the numbers are not .* at 1"):
+    with pytest.warns(RuntimeWarning, match=r"damaged \(epoch 2: its checksum does not .* at 1"):
         assert_same_bits(run(tmp_path), run())
 
 

@@ -1,4 +1,4 @@
-"""Dictionaries learned from signals: what is found, and what every call promises."""
+"""Dictionaries learned from signals: what is found, and what every call guarantees."""
 
 import signal
 

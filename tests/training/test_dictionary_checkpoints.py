@@ -1,4 +1,4 @@
-"""Dictionary learning that was stopped or killed ends as if it had not been."""
+"""Dictionary learning that was stopped or killed ends as if uninterrupted."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""One step of each way to improve a dictionary, against plain NumPy."""
+"""One step of each dictionary update, against plain NumPy."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`fit`: structure that must be found, and epochs whose every number is known in advance.
+"""`fit` finds structure that is there; and epochs with numbers that are known in advance.
 
 The first half learns. The second trains on losses so plain that the weights after any number of
 steps have a closed form, so that shuffling, batching, keeping the best and skipping are counted

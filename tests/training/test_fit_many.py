@@ -1,4 +1,4 @@
-"""Several networks at once: each as `fit` would train it alone; and validation now and then."""
+"""Several networks, each trained as `fit` would train it alone; and less frequent validation."""
 
 import jax
 import jax.numpy as jnp
@@ -126,7 +126,7 @@ def test_networks_that_learn_nothing_are_named():
     slope = lambda net: jnp.where(jnp.max(net.tau) > 1e-6, 1.0, 1e-13)
     loss = lambda net, Y, X: slope(net) * jnp.mean(net.weights[...])
     settings = {**SETTINGS, "loss": loss, "num_epochs": 2}
-    message = r"fit_many, networks \[0, 2\]: .*below 1e-12, the mean of epoch 1.*try a larger tau"
+    message = r"fit_many, networks \[0, 2\]: .*below 1e-12 on average in epoch 1.*try a larger tau"
     with pytest.warns(RuntimeWarning, match=message) as said:
         fit_many(nets, TRAIN[0], VAL[0], **settings)
     assert len(said) == 1

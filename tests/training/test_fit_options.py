@@ -1,4 +1,4 @@
-"""`fit` as people expect it: any optimizer, a callback, patience, and no validation set given.
+"""The options of `fit`: any optimizer, a callback, patience, and no validation set.
 
 No solver runs: losses are functions of the weights and of the signals alone, so that every number
 is known in advance, from SciPy or from the history.

@@ -1,4 +1,4 @@
-"""Learning interactions: what they find, when they are kept, and that nothing is lost by trying."""
+"""Learned interactions: what they find, when they are kept, and no loss without structure."""
 
 import re
 

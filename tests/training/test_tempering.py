@@ -1,4 +1,4 @@
-"""Learned weights raised to the power that predicts hidden measurements best, against a loop."""
+"""Learned weights, raised to the power that predicts hidden measurements best, against a loop."""
 
 import jax
 import jax.numpy as jnp

@@ -1,1 +1,1 @@
-"""The figures of the paper: what each computes, what was published, and how it is drawn."""
+"""The figures of the paper: their computations, the published numbers, and their pictures."""

@@ -13,12 +13,13 @@ TAUS = (0.01, 0.1, 1.0)
 
 
 def fig1(seeds: list[int]) -> dict[str, Any]:
-    """Softsort's matrix of normal scores and the values it sorts them to, for several tau.
+    """The matrix of softsort for normal scores, and the sorted values, for several tau.
 
     Returns:
-        The scores, the matrix of `hardsort`, and for each tau the matrix of `softsort`, the values
-        ``P v`` and the distance to the hard matrix, ``max_i ||row_i - e_i||_1``, beside its bound
-        ``2 (n - 1) exp(-gap / tau)`` with ``gap`` the smallest difference of two scores.
+        The scores and the matrix of `hardsort`. For each tau, the matrix ``P`` of `softsort`, the
+        values ``P v``, the distance to the hard matrix, ``max_i ||row_i - e_i||_1``, and the bound
+        of this distance, ``2 (n - 1) exp(-gap / tau)``. Here ``gap`` is the smallest difference of
+        two scores.
     """
     scores = jax.random.normal(jax.random.key(seeds[0]), (NUM_SCORES,))
     hard = hardsort(scores)

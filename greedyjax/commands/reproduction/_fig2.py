@@ -1,4 +1,4 @@
-"""Figure 2: how close the soft algorithms come to the hard ones as the temperature falls."""
+"""Figure 2: how the soft algorithms approach the hard algorithms as the temperature falls."""
 
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ NUM_ATOMS, NUM_MEASUREMENTS, SPARSITY = 400, 200, 15
 TAUS = 10.0 ** np.arange(-10, 2, 0.5)
 NOISES = (1e-5, 1e-3, 1e-1)
 NOISE_OF_ITERATES = 1e-3
-STEP_SIZE = 0.6  # Of IHT.
+STEP_SIZE = 0.6  # Step size of IHT.
 RECOVERY_STEPS = {"omp": SPARSITY, "iht": 30}
 ITERATES = {"omp": (5, 15, 30), "iht": (1, 10, 30)}
 REPEATS = {"omp": 50, "iht": 100}
@@ -26,18 +26,18 @@ FLOOR = 1e-12  # Added to the relative differences before the logarithm, as publ
 
 
 def fig2(algorithm: str, seeds: list[int], *, quick: bool = False) -> dict[str, Any]:
-    """Both experiments with one algorithm, in double precision whatever the process uses.
+    """Runs both experiments with one algorithm, always in double precision.
 
-    Every seed adds as many repeats as the published tables average.
+    Every seed adds the number of repeats over which the published tables average.
 
     Returns:
-        ``recovery``: errors ``||x_hat - x||`` by noise level and tau, with the hard algorithm's;
-        ``difference``: ``||x - x_soft|| / ||x||`` of the iterates by their number and tau; for OMP
-        ``certificate``: how often `same_path` knew, by noise level and tau.
+        ``recovery`` has the errors ``||x_hat - x||`` of the soft and the hard algorithm by noise
+        level and tau. ``difference`` has ``||x - x_soft|| / ||x||`` by number of steps and tau. For
+        OMP, ``certificate`` says how often `same_path` found a proof, by noise level and tau.
     """
     steps = ITERATES[algorithm]
     with jax.enable_x64(True):
-        # Recovery was published as averages over 50 repeats for either algorithm.
+        # For both algorithms the published recovery errors are averages over 50 repeats.
         recovery = _recovery(algorithm, _keys(seeds, 0, 4 if quick else REPEATS["omp"]))
         difference = _difference(algorithm, _keys(seeds, 1, 4 if quick else REPEATS[algorithm]))
         recovery, difference = jax.tree.map(np.asarray, (recovery, difference))
@@ -133,7 +133,7 @@ def _draw(key, noise):
 
 
 def _statistics(errors: np.ndarray, floor: float = 0.0) -> dict[str, Any]:
-    """Over the repeats, the first axis: of the logarithm as published, and quantiles."""
+    """Statistics over the repeats, the first axis: of the logarithm as published, and quantiles."""
     logs = np.log10(errors + floor)
     low, median, high = np.quantile(errors, (0.1, 0.5, 0.9), axis=0)
     return {
@@ -145,13 +145,14 @@ def _statistics(errors: np.ndarray, floor: float = 0.0) -> dict[str, Any]:
 
 
 def _comparison(algorithm: str, hard, soft, difference) -> list[dict[str, Any]]:
-    """Geometric means beside the published ones."""
+    """Our geometric means beside the published means."""
     rows = []
 
     def add(what, tau, published, errors, num_published=REPEATS["omp"], floor=0.0):
         logs = np.log10(errors + floor)
         ours = float(10 ** logs.mean())
-        # Two averages of as many independent draws differ by more than this once in twenty times.
+        # Two averages over these numbers of independent draws differ by more than this factor in
+        # one of twenty cases.
         chance = float(10 ** (1.96 * logs.std() * (1 / len(logs) + 1 / num_published) ** 0.5))
         row = {"what": what, "tau": tau, "published": published, "ours": ours}
         rows.append(row | {"ratio": ours / published, "factor_by_chance": chance})
@@ -175,7 +176,7 @@ def _comparison(algorithm: str, hard, soft, difference) -> list[dict[str, Any]]:
 
 
 def _certificates(certificate) -> list[dict[str, Any]]:
-    """Shares of the runs by noise level and tau, and how often the certificate was wrong."""
+    """Shares of runs with a proof and with the same atoms, and the number of wrong proofs."""
     proven, same, within = certificate
     wrong = proven & ~(same & within)
     return [

@@ -1,4 +1,4 @@
-"""Figure 3: OMP-Net and IHT-Net, trained as the paper trains them and as we do."""
+"""Figure 3: OMP-Net and IHT-Net, trained as in the paper and by the selection loss."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -31,7 +31,7 @@ PAPER_RATE = 1e-2
 HALVED_EVERY = 500
 CHECKED_EVERY = 10
 
-# Ours: the selection loss, with settings that serve both problems and both systems.
+# Our training: the selection loss, with the same settings for both problems and both systems.
 OUR_TAU = 0.1
 OUR_EPOCHS = 5
 OUR_RATE = 3e-2
@@ -40,7 +40,7 @@ PAPER, OURS = "the paper's training", "selection loss"
 
 
 class Problem(NamedTuple):
-    """One draw: data as ``(Y, X)``, and the hidden set."""
+    """One draw of the problem: pairs ``(Y, X)``, and the hidden set."""
 
     A: Array
     train: tuple[Array, Array]
@@ -53,10 +53,11 @@ def fig3(algorithm: str, seeds: list[int], *, quick: bool = False) -> dict[str, 
     """Trains and compares on one draw of the problem per seed.
 
     Returns:
-        ``rows``: errors of every method, system and seed on the validation and the test set;
-        ``training``: the losses of the paper's training, per seed; ``weights``: what each training
-        learned, per seed, and ``hidden_set_found``, how many of the hidden set are its largest.
-        Quickly: two epochs, few test signals, and the complex system alone.
+        ``rows`` has the errors of every method, system and seed on the validation and the test
+        set. ``training`` has the losses of the paper's training, per seed. ``weights`` has the
+        weights that each training learned, per seed. ``hidden_set_found`` says how many atoms of
+        the hidden set are among the largest weights. With ``quick`` there are two epochs, few test
+        signals, and only the complex system.
     """
     systems = ("complex",) if quick else ("complex", "stacked")
     num_test, paper_epochs = (512, 2) if quick else (NUM_TEST, PAPER_EPOCHS)
@@ -101,7 +102,7 @@ def draw(algorithm: str, seed: int, num_test: int) -> Problem:
         "num_measurements": MEASUREMENTS[algorithm],
         "num_signals": NUM_TRAIN + NUM_VAL + num_test,
     }
-    make = jax.jit(partial(problems.sparse_in_levels, **sizes))  # Step by step takes far longer.
+    make = jax.jit(partial(problems.sparse_in_levels, **sizes))  # Without jit this is far slower.
     A, Y, X, support = make(jax.random.key(seed))
     edges = (0, NUM_TRAIN, NUM_TRAIN + NUM_VAL, None)
     train, val, test = [(Y[a:b], X[a:b]) for a, b in pairwise(edges)]
@@ -124,7 +125,7 @@ def _net(algorithm: str, A: Array, tau: float, weights: Array | None = None):
 
 @lru_cache
 def _paper_optimizer() -> optax.GradientTransformation:
-    """RMSprop as PyTorch has it, after clipping."""
+    """RMSprop as in PyTorch, after clipping of the gradient."""
     steps = HALVED_EVERY * (NUM_TRAIN // BATCH_SIZE)
     rate = optax.exponential_decay(PAPER_RATE, steps, 0.5, staircase=True)
     rmsprop = optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
@@ -132,7 +133,7 @@ def _paper_optimizer() -> optax.GradientTransformation:
 
 
 def train_as_published(algorithm, drawn, num_epochs) -> list[FitResult]:
-    """All seeds at once, from w = 1, with the loss, optimizer and temperature of the paper."""
+    """Trains all seeds at once from w = 1, with the paper's loss, optimizer and temperature."""
     return fit_many(
         [_net(algorithm, problem.A, PAPER_TAU) for problem in drawn],
         [problem.train for problem in drawn],
@@ -192,7 +193,7 @@ def _answers(
 
 @jax.jit
 def _least_squares(A, Y, X):
-    """The fit on the true support: OMP, where every other atom weighs nothing."""
+    """The fit on the true support: OMP with weight 0 for every other atom."""
 
     def one(signal):
         y, x = signal
@@ -202,7 +203,7 @@ def _least_squares(A, Y, X):
 
 
 def _errors(problem: Problem, X_hat: np.ndarray) -> dict[str, Any]:
-    """Errors on either set; signals have norm 1, so absolute errors are relative ones."""
+    """Errors on both sets. Signals have norm 1, so absolute errors are also relative errors."""
     parts = {"val": (X_hat[:NUM_VAL], problem.val[1]), "test": (X_hat[NUM_VAL:], problem.test[1])}
     return {
         name: _summary(np.asarray(squared_error(jnp.asarray(pair[0]), pair[1])))
@@ -221,7 +222,7 @@ def _summary(squared: np.ndarray) -> dict[str, Any]:
 
 
 def _published(algorithm: str, system: str, method: str) -> dict[str, Any]:
-    """The published values for this row, where there are any."""
+    """The published values for this row, if there are any."""
     if system != "complex" or method not in LEARNING[algorithm]:
         return {}
     mse, median, share = LEARNING[algorithm][method]
@@ -229,7 +230,7 @@ def _published(algorithm: str, system: str, method: str) -> dict[str, Any]:
 
 
 def _history(result: FitResult) -> dict[str, Any]:
-    """Losses at the epochs that were checked."""
+    """Losses at the epochs with a validation."""
     losses_ = np.array([result.history["train_loss"], result.history["val_loss"]])
     epochs = np.flatnonzero(np.isfinite(losses_[1]))
     train, val = losses_[:, epochs]
@@ -248,6 +249,6 @@ def _weights(results: list[FitResult]) -> list[list[float]]:
 
 
 def _found(weights: list[float], hidden: list[int]) -> int:
-    """How many of the hidden set are among as many largest weights."""
+    """The number of atoms of the hidden set among the same number of largest weights."""
     largest = np.argsort(weights)[::-1][: len(hidden)]
     return len(set(largest.tolist()) & set(hidden))

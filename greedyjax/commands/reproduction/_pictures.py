@@ -1,4 +1,4 @@
-"""The pictures of the figures, drawn from what their JSON files hold."""
+"""The pictures of the figures, drawn from the contents of their JSON files."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ NAMES = {"omp": "OMP", "iht": "IHT"}
 
 
 def draw_fig1(result: dict[str, Any], *, figure: Figure) -> Figure:
-    """The hard and the soft matrices as heat maps, and the values they sort to."""
+    """The hard and the soft matrices as heat maps, and the sorted values."""
     ranks = np.arange(len(result["scores"]))
     panels = [("sort", result["hard_matrix"])]
     panels += [(f"softsort, τ = {row['tau']:g}", row["matrix"]) for row in result["soft"]]
@@ -90,7 +90,7 @@ def draw_fig3(result: dict[str, Any], algorithm: str, *, figure: Figure) -> Figu
 
 
 def draw_quick(draw: Callable[..., Figure], text: str, *, figure: Figure) -> Figure:
-    """What another function draws, under a line that says what it is."""
+    """The picture of another function, under a line with the given text."""
     draw(figure=figure)
     figure.suptitle(text, color=RED)
     return figure

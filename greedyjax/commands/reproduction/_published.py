@@ -1,7 +1,7 @@
-"""What the paper's own experiments gave: numbers to stand beside ours.
+"""The published numbers of the paper's experiments, for comparison with ours.
 
-Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661; the values
-are those of the result files its authors released. The first figure's settings were not published.
+Mohammad-Taheri, Colbrook and Brugiapaglia, "Deep greedy unfolding", arXiv 2505.15661. The values
+come from the result files that its authors released. The settings of figure 1 were not published.
 """
 
 from typing import Any
@@ -31,8 +31,8 @@ RECOVERY: dict[str, Any] = {
     },
 }
 
-# Figure 2, relative difference to the hard iterates: geometric means over 50 draws for OMP and 100
-# for IHT, 1e-12 added before the logarithm. By number of steps, then tau.
+# Figure 2, relative difference to the hard iterates, by number of steps and then by tau: geometric
+# means over 50 draws for OMP and 100 for IHT, with 1e-12 added before the logarithm.
 _TAUS = (1e-8, 1e-6, 1e-5, 1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2, 1e-1)
 
 
@@ -53,8 +53,8 @@ DIFFERENCE: dict[str, dict[int, dict[float, float]]] = {
     },
 }
 
-# Figure 3, on the 512 signals that also chose the epoch: mean squared error, median relative error
-# and share of the signals with an error below 1e-2. One draw of the problem.
+# Figure 3, for one draw of the problem, on the 512 signals that also chose the epoch: mean squared
+# error, median relative error, and share of the signals with an error below 1e-2.
 LEARNING: dict[str, dict[str, tuple[float, float, float | None]]] = {
     "omp": {
         "hard, w = 1": (0.3300, 0.364, 0.35),

@@ -1,4 +1,4 @@
-"""Fits: what turns chosen atoms into coefficients."""
+"""Fits, which compute the coefficients of chosen atoms."""
 
 from greedyjax.pursuit.fits._fit import Fit
 from greedyjax.pursuit.fits._gram_matrix import GramMatrix

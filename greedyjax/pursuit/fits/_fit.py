@@ -1,4 +1,4 @@
-"""What a fit is."""
+"""The protocol of a fit."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from greedyjax.sorting import Rows
 
 @runtime_checkable
 class Fit(Protocol):
-    """Coefficients over the atoms that have been added so far. A frozen dataclass, a pytree."""
+    """Computes coefficients over the atoms added so far. It is a frozen dataclass and a pytree."""
 
     uses_gram: bool
 
@@ -19,15 +19,15 @@ class Fit(Protocol):
         ...
 
     def prepared(self, system: System) -> "Fit":
-        """The fit with what depends on the matrix alone."""
+        """The fit with everything that depends only on the matrix."""
         ...
 
     def start(self, problem: Problem, turn: Any, num: int) -> Any:
-        """Nothing added yet, and room for ``num`` atoms."""
+        """The state without atoms, with room for ``num`` atoms."""
         ...
 
     def correlations(self, problem: Problem, state: Any) -> Float[Array, "parts n"]:
-        """``a_j* r`` of what the fit leaves of ``y``, over columns of norm 1, by parts."""
+        """``a_j* r`` with the residual ``r`` of the fit, over columns of norm 1, by parts."""
         ...
 
     def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
@@ -35,7 +35,7 @@ class Fit(Protocol):
         ...
 
     def add(self, problem: Problem, state: Any, row: Rows, active: Any) -> Any:
-        """The fit on one atom more; where not ``active``, a step that changes nothing."""
+        """The state with one more atom. If not ``active``, the fit does not change."""
         ...
 
     def known(self, problem: Problem, state: Any) -> Known:
@@ -43,5 +43,5 @@ class Fit(Protocol):
         ...
 
     def answer(self, problem: Problem, state: Any) -> Answer:
-        """What the fit means."""
+        """The answer that the state stands for."""
         ...

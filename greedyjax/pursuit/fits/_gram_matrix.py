@@ -1,11 +1,11 @@
-"""Least squares by the Gram matrix: no step touches the ``m`` measurements.
+"""Least squares by the Gram matrix, in which no step reads the ``m`` measurements.
 
-With ``q_i`` the orthonormal basis of the atoms chosen, the correlations ``c = A* r`` obey
-``c <- c - alpha_i d_i`` with ``d_i = A* q_i = (g_j - sum_l h_l d_l) / nu``, ``g_j`` a row of the
-Gram matrix, ``h_l = conj(d_l[j])`` and ``nu^2 = 1 + p_j - ||h||^2`` with ``p`` the penalty. A
-step reads ``i n`` numbers per signal, where the residual form multiplies ``m n``: it wins while
-``i`` is well below ``m``, as long as the ``d_l`` of a block of signals stay in the processor's
-cache.
+Let ``q_i`` be the orthonormal basis of the chosen atoms. A step updates the correlations
+``c = A* r`` by ``c <- c - alpha_i d_i``. Here ``d_i = A* q_i = (g_j - sum_l h_l d_l) / nu``, where
+``g_j`` is a row of the Gram matrix, ``h_l = conj(d_l[j])``, and ``nu^2 = 1 + p_j - ||h||^2`` with
+the penalty ``p``. Step ``i`` reads ``i n`` numbers per signal, whereas the residual form multiplies
+``m n``. So the Gram form is faster while ``i`` is well below ``m``, as long as the ``d_l`` of a
+block of signals stay in the processor's cache.
 """
 
 import dataclasses
@@ -36,19 +36,19 @@ _MIN_WIDTH, _MAX_BUFFERS = 8, 8
 
 
 class Correlated(NamedTuple):
-    """The pursuit of one signal by a Gram matrix.
+    """The state of the pursuit of one signal by a Gram matrix.
 
     Attributes:
         correlations: ``A* r``.
-        rows: the ``d_l``, in up to eight buffers of which the last one is being filled: a step
-            reads those that are begun, so little more than what is filled.
+        rows: the ``d_l``, in up to eight buffers, of which the last is being filled. A step reads
+            only these buffers, so little more than the filled rows.
         support: atoms in the order of choice; any atom where no step was taken.
         projections: ``q_i* y``.
-        nu_sq: the squared length of what is new in each atom.
-        h: ``h_l`` of each atom, one row an atom.
+        nu_sq: the squared length of each atom's part outside the span of earlier atoms.
+        h: ``h_l`` of each atom, one row per atom.
         taken: which steps were taken before nothing was left to fit.
         chosen: which atoms have been chosen.
-        count: how many.
+        count: the number of steps so far.
     """
 
     correlations: Inexact[Array, " n"]
@@ -63,7 +63,7 @@ class Correlated(NamedTuple):
 
     @property
     def triangle(self) -> Inexact[Array, "k k"]:
-        """Upper triangular ``R`` with ``A_S^T = R^T Q``, one atom a row of ``A_S^T``."""
+        """Upper triangular ``R`` with ``A_S^T = R^T Q``, where each row of ``A_S^T`` is an atom."""
         guard = _guard(self.nu_sq.dtype)
         diagonal = jnp.where(self.taken, jnp.sqrt(jnp.maximum(self.nu_sq, guard)), 1)
         above = jnp.where(self.taken[None, :], self.h.T, 0)
@@ -72,9 +72,9 @@ class Correlated(NamedTuple):
 
     @property
     def accurate(self) -> Bool[Array, ""]:
-        """Whether no atom chosen was close to the span of those before it.
+        """Whether no chosen atom was close to the span of earlier atoms.
 
-        There rounding, which a Gram matrix squares, may have mattered.
+        A Gram matrix squares the effect of rounding, which may matter close to this span.
         """
         return jnp.all((self.nu_sq > _guard(self.nu_sq.dtype)) | ~self.taken)
 
@@ -82,16 +82,16 @@ class Correlated(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GramMatrix(LeastSquares):
-    """`LeastSquares` of hard rows, from the Gram matrix ``A* A``.
+    """`LeastSquares` for hard rows, from the Gram matrix ``A* A``.
 
-    It knows no residual, so it stops only where no correlation exceeds the rounding of the first
-    ones. First derivatives are those of least squares on the atoms found.
+    It does not know the residual. So it stops only if no correlation exceeds the rounding of the
+    first correlations. First derivatives are those of least squares on the chosen atoms.
     """
 
     uses_gram = True
 
     def start(self, problem: Problem, turn: Any, num: int) -> Correlated:
-        """Nothing added yet, and room for ``num`` atoms, in one buffer."""
+        """The state without atoms, with room for ``num`` atoms in one buffer."""
         if not turn.is_hard:
             raise ValueError("fit: expected LeastSquares for a soft solver, got GramMatrix")
         dtype, n = problem.system.gram.dtype, problem.shape[1]
@@ -112,12 +112,12 @@ class GramMatrix(LeastSquares):
         )
 
     def grown(self, state: Correlated, width: int) -> Correlated:
-        """With room for more rows."""
+        """The state with a new buffer for ``width`` more rows."""
         like = state.correlations
         return state._replace(rows=(*state.rows, jnp.zeros((width, len(like)), like.dtype)))
 
     def all_steps(self, method: Method, problem: Problem, turns: Turns) -> Correlated:
-        """All steps, in a scan for each buffer of rows; a constant to derivatives."""
+        """The last state, by one scan for each buffer of rows. It is a constant to derivatives."""
         problem = lax.stop_gradient(problem)
         method, turns = lax.stop_gradient((method, turns))
         state, start = self.start(problem, turns.first, turns.num_steps)._replace(rows=()), 0
@@ -128,23 +128,24 @@ class GramMatrix(LeastSquares):
         return state
 
     def correlations(self, problem: Problem, state: Correlated) -> Float[Array, "parts n"]:
-        """``a_j* r`` over columns of norm 1, by parts, 0 for the atoms chosen."""
+        """``a_j* r`` over columns of norm 1, by parts, and 0 for chosen atoms."""
         del problem
         return split(jnp.where(state.chosen, 0, state.correlations))
 
     def goes_on(self, problem: Problem, state: Correlated) -> Bool[Array, ""]:
         """Whether any correlation is more than rounding."""
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
-        # Not `>`: a NaN must show.
+        # Not `>`, so that a NaN is passed on.
         return ~(jnp.max(magnitude_of(self.correlations(problem, state))) <= nothing)
 
     def add(self, problem: Problem, state: Correlated, row: Indices, active: Any) -> Correlated:
-        """The fit on one atom more."""
+        """The state with one more atom."""
         j, slot, gram = row.index, state.count, problem.system.gram
         penalty = 0 if self.penalty is None else _entry(self.penalty, j)
         at_j = lambda buffer: buffer.at[:, j].get(mode="promise_in_bounds").conj()
         h = jnp.concatenate([at_j(buffer) for buffer in state.rows])
-        # Read back from where they are kept, so that XLA takes one thread for them, not all.
+        # The values are read back from the stored array. Otherwise XLA would use all threads for
+        # them, not one.
         kept = lax.optimization_barrier(state.h.at[slot, : len(h)].set(h))
         h = kept[slot, : len(h)]
         along, start = jnp.zeros_like(state.correlations), 0
@@ -157,7 +158,8 @@ class GramMatrix(LeastSquares):
 
         d = times_real(inverse, gram.at[j].get(mode="promise_in_bounds") - along)
         place = slot - sum(len(buffer) for buffer in state.rows[:-1])
-        # Read back from where it is kept, or it would be computed twice.
+        # This value is read back from the stored array, because it would be computed twice
+        # otherwise.
         last = lax.optimization_barrier(state.rows[-1].at[place].set(d))
         projection = times_real(inverse, _entry(state.correlations, j))
         return Correlated(
@@ -182,11 +184,11 @@ class GramMatrix(LeastSquares):
         return Known(lambda: state.chosen, coefficients)
 
     def answer(self, problem: Problem, state: Correlated) -> Answer:
-        """Least squares on the atoms found, refined once by residuals.
+        """Least squares on the chosen atoms, refined once by residuals.
 
-        The refinement restores what the Gram matrix lost to rounding. As a step of Newton's method
-        from a constant it also has the derivative of least squares,
-        ``(B* B + p)^-1 (dB* r + B* (dy - dB z) - dp z)``, though ``z`` and the triangle are
+        The refinement corrects the rounding errors of the Gram matrix. It is a step of Newton's
+        method from a constant. So it also has the derivative of least squares,
+        ``(B* B + p)^-1 (dB* r + B* (dy - dB z) - dp z)``, although ``z`` and the triangle are
         constants.
         """
         found = lax.stop_gradient(state)
@@ -208,13 +210,19 @@ class GramMatrix(LeastSquares):
 
 
 def widths(sparsity: int) -> list[int]:
-    """Widths of the buffers, which hold ``sparsity`` rows together."""
+    """The widths of the buffers, which together hold ``sparsity`` rows."""
     width = max(_MIN_WIDTH, -(-sparsity // _MAX_BUFFERS))
     return [min(width, sparsity - start) for start in range(0, sparsity, width)]
 
 
+def rows_read(sparsity: int) -> int:
+    """The rows that ``sparsity`` steps read together: each those of all buffers so far."""
+    sizes = widths(sparsity)
+    return sum(sum(sizes[: i + 1]) * width for i, width in enumerate(sizes))
+
+
 def _guard(dtype) -> float:
-    """Of ``nu^2``, which is good to ``eps``: leaves a step most of its digits."""
+    """The least accepted ``nu^2``. Its error is ``eps``, so a larger ``nu^2`` has enough digits."""
     return eps(dtype) ** (1 / 3)
 
 

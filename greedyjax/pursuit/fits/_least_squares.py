@@ -16,19 +16,19 @@ from greedyjax.sorting import Rows
 
 
 class Span(NamedTuple):
-    """The atoms added so far; vectors are flat, by parts, and of the length of atoms.
+    """The atoms added so far. Vectors are flat, as in `Basis`, and have the length of atoms.
 
     Attributes:
-        residual: what is left of ``y``, with a leading axis for snapshots where there are several.
-        along: what each atom took from it, ``q_i* r``.
-        basis: of the atoms.
-        rows: that chose them; None where they are not kept.
-        support: the atom that each row points at.
-        taken: which were added before the stop.
-        chosen: which atoms have been added; None where nobody asks.
-        count: how many.
-        x: the coefficients spread over all atoms, by parts, where they are known already.
-        lengths_sq: the squared length of what the basis leaves of each atom, where a fit asks.
+        residual: the residual of ``y``, with a leading axis if there are several snapshots.
+        along: the component of the residual along each new basis vector, ``q_i* r``.
+        basis: an orthonormal basis of the atoms.
+        rows: the rows that chose the atoms; None if they are not stored.
+        support: the atom that each row selects.
+        taken: which rows were added before the solver stopped.
+        chosen: the record of added atoms; None if no choice depends on it.
+        count: the number of steps so far.
+        x: the coefficients over all atoms, by parts, if they are known already; else None.
+        lengths_sq: the squared length of each atom's part outside the basis, if a fit needs it.
     """
 
     residual: Float[Array, "*snapshots row"]
@@ -46,30 +46,31 @@ class Span(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LeastSquares:
-    """Least squares on the chosen atoms, grown by one step of Gram-Schmidt an atom.
+    """Least squares on the chosen atoms, with one step of Gram-Schmidt per atom.
 
     A penalty makes it a ridge regression, ``||y - A x||^2 + sum_j penalty_j |x_j|^2`` with
-    ``x = P^T z``. That is least squares of longer vectors: below ``A p`` an atom has the entries
-    ``sqrt(penalty_j) p_j``, of those atoms that rows can select, and ``y`` has 0 there.
+    ``x = P^T z``. This is least squares with longer vectors. Below ``A p``, an atom has the entries
+    ``sqrt(penalty_j) p_j`` for the atoms that rows can select, and ``y`` has zeros there.
 
     Attributes:
-        penalty: real and >= 0, shape ``(n,)``, in the units of ``A^2``; None for none.
+        penalty: ridge penalty, real and >= 0, shape ``(n,)``, in the units of ``A^2``; None means
+            no penalty.
     """
 
     penalty: Any = None
 
     uses_gram = False
-    #: Whether all atoms may be fitted at once, as no score depends on those added before.
+    #: Whether all atoms can be fitted at once, because no score depends on earlier atoms.
     at_once = True
 
     def checked(self, num_atoms: int) -> "LeastSquares":
-        """With a penalty that is none checked."""
+        """The fit with a checked penalty."""
         if self.penalty is None:
             return self
         return dataclasses.replace(self, penalty=_checks.penalty(self.penalty, num_atoms))
 
     def prepared(self, system: System) -> "LeastSquares":
-        """With the penalty of coefficients over columns of norm 1."""
+        """The fit with the penalty for coefficients over columns of norm 1."""
         if self.penalty is None:
             return self
         scale = system.column_scale
@@ -79,11 +80,11 @@ class LeastSquares:
     # --- Atoms one by one ------------------------------------------------------------------------
 
     def start(self, problem: Problem, turn: Any, num: int, *, keep_rows: bool = True) -> Span:
-        """Nothing added yet, and room for ``num`` atoms."""
+        """The state without atoms, with room for ``num`` atoms."""
         parts, (m, n), dtype = problem.parts, problem.shape, problem.y.dtype
         kind = turn.selector.rows
         length = self.length(kind, m, num, n)
-        has_room = turn.structure.sparsity is not None  # Which depends on what was chosen.
+        has_room = turn.structure.sparsity is not None  # The room depends on the chosen atoms.
         seen = kind.constant or has_room or not turn.weighting.is_fixed
         return Span(
             residual=self.target(problem, length),
@@ -101,13 +102,13 @@ class LeastSquares:
         return problem.correlations(self.measured(problem, state.residual))
 
     def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
-        """``||r|| > problem.enough``, or 0 where that is None."""
-        # Not `>`: a NaN must run to the end and show, not look like a signal that has converged.
+        """Whether ``||r|| > problem.enough``, where None means 0."""
+        # Not `>`, so that a signal with NaN runs to the end and does not seem to have converged.
         left = norm(self.measured(problem, state.residual))
         return ~(left <= (0 if problem.enough is None else problem.enough))
 
     def add(self, problem: Problem, state: Span, row: Rows, active: Any) -> Span:
-        """The fit on one atom more."""
+        """The state with one more atom."""
         slot, length = state.count, state.residual.shape[-1] // problem.parts
         atom = self.atom(problem, row, slot, length)
         basis, q = extend(state.basis, atom, slot, active)
@@ -139,7 +140,7 @@ class LeastSquares:
         return problem.each(one)(state.along)
 
     def answer(self, problem: Problem, state: Any) -> Answer:
-        """What the fit means."""
+        """The answer that the state stands for."""
         return Answer(
             x=problem.signal(problem.over_columns(self.spread(problem, state))),
             residual=self.measured(problem, state.residual),
@@ -153,11 +154,11 @@ class LeastSquares:
         return jax.vmap(one, 0, 1)(residual) if problem.has_snapshots else one(residual)
 
     def length(self, kind: type[Rows], m: int, num: int, num_atoms: int) -> int:
-        """The length of each part of an atom, where so many are selected."""
+        """The length of each part of an atom, if ``num`` rows are selected."""
         return m if self.penalty is None else m + kind.room(num, num_atoms)
 
     def atom(self, problem: Problem, row: Rows, slot, length: int) -> Float[Array, " row"]:
-        """The atom of a row, flat; of two parts where ``y`` is complex and ``A`` is not."""
+        """The atom of a row as a flat vector, with two parts if ``y`` or ``A`` is complex."""
         parts, m = problem.parts, problem.shape[0]
         atom = row.atom(problem.atoms)
         atom = jnp.pad(atom, ((0, parts - len(atom)), (0, length - m)))
@@ -171,10 +172,10 @@ class LeastSquares:
     def solve(
         self, problem: Problem, rows: Rows
     ) -> tuple[Float[Array, "parts *snapshots n"], Float[Array, "parts *snapshots m"]]:
-        """``x = P^T z`` with ``z`` the coefficients of ``y`` over the atoms ``A P^T``.
+        """``x = P^T z``, where ``z`` has the coefficients of ``y`` over the atoms ``A P^T``.
 
         Returns:
-            ``x`` over columns of norm 1 and the residual ``y - A x``, by parts.
+            ``x`` over columns of norm 1, and the residual ``y - A x``, by parts.
         """
         parts, (m, n) = problem.parts, problem.shape
         slots = rows.slots()
@@ -193,12 +194,12 @@ class LeastSquares:
         return x, self.measured(problem, residual)
 
     def fitted(self, parts: int, atoms: Float[Array, "k row"], target: Float[Array, " row"]):
-        """The coefficients of a target over atoms, all of them flat, and the residual."""
+        """The coefficients of a target over atoms, and the residual, all as flat vectors."""
         found = least_squares(parts, atoms, target)
         return found.coefficients, found.residual
 
     def target(self, problem: Problem, length: int) -> Float[Array, "*snapshots row"]:
-        """``y``, each part filled up with zeros to a length, flat, one for each snapshot."""
+        """``y`` of each snapshot as a flat vector, each part padded with zeros to ``length``."""
         y = problem.y
         padded = jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, length - y.shape[-1])])
         return jnp.moveaxis(padded, 0, -2).reshape(*y.shape[1:-1], -1)
@@ -206,10 +207,10 @@ class LeastSquares:
     # --- Signs -----------------------------------------------------------------------------------
 
     def for_nonnegative(self) -> "LeastSquares":
-        """The fit whose coefficients are at least 0.
+        """The fit with coefficients that are at least 0.
 
         Raises:
-            ValueError: a fit that is made of this one, and has no such form.
+            ValueError: a subclass of this fit has no non-negative form.
         """
         from greedyjax.pursuit.fits._nonnegative import NonNegativeLeastSquares
 
@@ -220,7 +221,7 @@ class LeastSquares:
 
 
 def check_at_once(fit: Any) -> None:
-    """Raises where a method fits all atoms at once, and the fit scores one after the other."""
+    """Raises a ValueError if ``fit`` cannot fit all atoms at once."""
     if not getattr(fit, "at_once", True):
         got = f"{type(fit).__name__}, which scores atoms one by one, for OMP"
         _checks.fail(ValueError, "fit", "LeastSquares()", got)

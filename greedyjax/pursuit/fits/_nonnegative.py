@@ -1,8 +1,7 @@
 """Least squares on rows, hard or soft, with coefficients that are at least 0.
 
-By residuals, or for hard rows from the Gram matrix: the correlations ``c = A* y`` and a few rows of
-``G = A* A`` are all that non-negative least squares needs, so that no step touches the ``m``
-measurements.
+It uses residuals, or for hard rows the Gram matrix. Non-negative least squares needs only the
+correlations ``c = A* y`` and a few rows of ``G = A* A``, so no step reads the ``m`` measurements.
 """
 
 import dataclasses
@@ -21,17 +20,17 @@ from greedyjax.sorting import Indices, Rows
 
 
 class Cone(NamedTuple):
-    """The atoms added so far, and what is fitted with coefficients that are at least 0.
+    """The atoms added so far, and a fit with coefficients that are at least 0.
 
     Attributes:
-        residual: what is left of ``y``, with a leading axis for snapshots where there are several.
-        coefficients: of each atom.
-        atoms: flat, as the residual; 0 where none was added.
-        rows: that chose them.
-        support: the atom that each row points at.
-        taken: which were added before the stop.
-        chosen: which atoms have been added; None where nobody asks.
-        count: how many.
+        residual: the residual of ``y``, with a leading axis if there are several snapshots.
+        coefficients: the coefficient of each atom.
+        atoms: the atoms as flat vectors, like the residual; 0 in unused places.
+        rows: the rows that chose the atoms.
+        support: the atom that each row selects.
+        taken: which rows were added before the solver stopped.
+        chosen: the record of added atoms; None if no choice depends on it.
+        count: the number of steps so far.
     """
 
     residual: Float[Array, "*snapshots row"]
@@ -47,21 +46,22 @@ class Cone(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NonNegativeLeastSquares(LeastSquares):
-    """`LeastSquares` with ``z >= 0``, for signals that a structure keeps from being negative.
+    """`LeastSquares` with ``z >= 0``, for the structure `greedyjax.structures.NonNegative`.
 
-    Each atom may send coefficients of earlier ones to 0, so all are fitted again in each step, from
-    where they were. A row has no negative entries, so ``x = P^T z >= 0`` too.
+    A new atom may send coefficients of earlier atoms to 0. So each step fits all atoms again, and
+    starts from their present coefficients. Rows have no negative entries, so ``x = P^T z >= 0``
+    too.
 
     Attributes:
         penalty: as in `LeastSquares`.
     """
 
     def for_nonnegative(self) -> "LeastSquares":
-        """Itself."""
+        """The fit itself."""
         return self
 
     def start(self, problem: Problem, turn: Any, num: int, *, keep_rows: bool = True) -> Cone:
-        """Nothing added yet, and room for ``num`` atoms."""
+        """The state without atoms, with room for ``num`` atoms."""
         span = super().start(problem, turn, num, keep_rows=keep_rows)
         dtype, row = span.residual.dtype, span.residual.shape[-1]
         return Cone(
@@ -76,14 +76,14 @@ class NonNegativeLeastSquares(LeastSquares):
         )
 
     def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
-        """Whether anything is left to fit, and an atom correlates with it positively."""
+        """Whether anything is left to fit, and an atom has a positive correlation with it."""
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
         best = jnp.max(self.correlations(problem, state))
-        # Not `>`: a NaN must show.
+        # Not `>`, so that a NaN is passed on.
         return super().goes_on(problem, state) & ~(best <= nothing)
 
     def add(self, problem: Problem, state: Cone, row: Rows, active: Any) -> Cone:
-        """The fit on one atom more."""
+        """The state with one more atom."""
         slot, length = state.count, state.residual.shape[-1]
         atom = self.atom(problem, row, slot, length)
         atoms = state.atoms.at[slot].set(jnp.where(active, atom, 0))
@@ -108,23 +108,23 @@ class NonNegativeLeastSquares(LeastSquares):
         return problem.each(combine)(state.coefficients[None])
 
     def fitted(self, parts: int, atoms: Float[Array, "k row"], target: Float[Array, " row"]):
-        """The coefficients >= 0 of a target over atoms, and the residual."""
-        del parts  # One, as all is real.
+        """The non-negative coefficients of a target over atoms, and the residual."""
+        del parts  # It is 1, because all numbers are real.
         found = nonnegative_least_squares(atoms, target, jnp.zeros(len(atoms), target.dtype))
         return found.coefficients, found.residual
 
 
 class Correlated(NamedTuple):
-    """The pursuit of one signal by a Gram matrix.
+    """The state of the pursuit of one signal by a Gram matrix.
 
     Attributes:
         projections: ``A* y``.
         correlations: ``A* r``.
-        coefficients: of each atom.
+        coefficients: the coefficient of each atom.
         support: atoms in the order of choice.
-        taken: which were added before the stop.
+        taken: which atoms were added before the solver stopped.
         chosen: which atoms have been added.
-        count: how many.
+        count: the number of steps so far.
     """
 
     projections: Float[Array, " n"]
@@ -137,22 +137,22 @@ class Correlated(NamedTuple):
 
     @property
     def accurate(self) -> Bool[Array, ""]:
-        """Always: the form by residuals decides by the same Gram matrix."""
+        """Always True, because the form by residuals uses the same Gram matrix."""
         return jnp.asarray(True)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NonNegativeGram(NonNegativeLeastSquares):
-    """`NonNegativeLeastSquares` of hard rows, from the Gram matrix ``A* A``.
+    """`NonNegativeLeastSquares` for hard rows, from the Gram matrix ``A* A``.
 
-    The steps are constants to derivatives. The answer fits the atoms found once more, by residuals.
+    The steps are constants to derivatives. The answer fits the chosen atoms again, by residuals.
     """
 
     uses_gram = True
 
     def start(self, problem: Problem, turn: Any, num: int, *, keep_rows: bool = True) -> Correlated:
-        """Nothing added yet, and room for ``num`` atoms."""
+        """The state without atoms, with room for ``num`` atoms."""
         del turn, keep_rows
         n, dtype = problem.shape[1], problem.y.dtype
         projections = problem.projections
@@ -175,13 +175,13 @@ class NonNegativeGram(NonNegativeLeastSquares):
         return state.correlations[None]
 
     def goes_on(self, problem: Problem, state: Correlated) -> Bool[Array, ""]:
-        """Whether an atom correlates positively with what is left."""
+        """Whether an atom has a positive correlation with the residual."""
         nothing = 8 * eps(problem.y.dtype) * norm(problem.y)
-        # Not `>`: a NaN must show.
+        # Not `>`, so that a NaN is passed on.
         return lax.stop_gradient(~(jnp.max(state.correlations) <= nothing))
 
     def add(self, problem: Problem, state: Correlated, row: Indices, active: Any) -> Correlated:
-        """The fit on one atom more."""
+        """The state with one more atom."""
         slot, y = state.count, lax.stop_gradient(problem.y)
         support = state.support.at[slot].set(row.index)
         taken = state.taken.at[slot].set(active)
@@ -211,7 +211,7 @@ class NonNegativeGram(NonNegativeLeastSquares):
         return Known(lambda: state.chosen, lambda: rows.combine(state.coefficients[None], n)[0])
 
     def answer(self, problem: Problem, state: Correlated) -> Answer:
-        """A fit of the atoms found; where none was added the first one stands again."""
+        """The fit of the chosen atoms. The first atom is repeated in unused places."""
         support, taken = state.support, state.taken
         x, residual = self.solve(problem, Indices(jnp.where(taken, support, support[0])))
         return Answer(

@@ -1,4 +1,4 @@
-"""Least squares whose next atom is the one that leaves the smallest residual."""
+"""Least squares in which the next atom is the atom that leaves the smallest residual."""
 
 import dataclasses
 from typing import Any
@@ -29,19 +29,19 @@ from greedyjax.sorting import Rows
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OrderRecursive(LeastSquares):
-    """Least squares that divides each correlation by what the chosen atoms leave of its atom.
+    """Least squares in which a score is the correlation with the new part of an atom.
 
     With ``P`` the projection to the chosen atoms, the score of atom ``j`` is
-    ``|a_j* r| / ||a_j - P a_j||``. The atom of the largest score leaves the smallest residual, so
-    that `OMP` becomes orthogonal least squares. An atom that the chosen ones already span has score
-    0. Each step costs one product with the matrix more.
+    ``|a_j* r| / ||a_j - P a_j||``. The atom with the largest score leaves the smallest residual, so
+    `OMP` becomes orthogonal least squares. An atom in the span of the chosen atoms has score 0.
+    Each step costs one additional product with the matrix.
 
     Attributes:
         penalty: as in `LeastSquares`.
-        rank_aware: of several snapshots, whether an orthonormal basis of the residuals takes their
-            place, so that the score does not depend on how the snapshots are correlated. Noise has
-            all directions: give ``atol``, below which a direction of the residuals is left out.
-            The basis is a constant to derivatives.
+        rank_aware: whether scores of several snapshots use an orthonormal basis of the residuals in
+            their place. Then scores do not depend on how the snapshots are correlated. Noise has
+            all directions, so pass ``atol``: directions of the residuals below it are left out. The
+            basis is a constant to derivatives.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -63,12 +63,12 @@ class OrderRecursive(LeastSquares):
     at_once = False
 
     def checked(self, num_atoms: int) -> "LeastSquares":
-        """With a flag that is one."""
+        """The fit with its settings checked."""
         _checks.flag("fit.rank_aware", self.rank_aware)
         return super().checked(num_atoms)
 
     def start(self, problem: Problem, turn: Any, num: int, *, keep_rows: bool = True) -> Span:
-        """Nothing added yet, and each atom as long as it is."""
+        """The state without atoms, in which every atom has its full length."""
         lengths = jnp.ones(problem.shape[1], problem.y.dtype)
         if self.penalty is not None:
             lengths = lengths + self.penalty
@@ -80,13 +80,13 @@ class OrderRecursive(LeastSquares):
         if self.rank_aware and problem.has_snapshots:
             residual = lax.stop_gradient(_orthonormal(problem, residual))
         found = problem.correlations(residual)
-        # Rounding of the lengths; an atom that is as short depends on those chosen.
+        # An atom whose length is within rounding depends on the chosen atoms.
         left = state.lengths_sq
         left = jnp.where(left > 64 * eps(left.dtype), left, 0)
         return times_atoms(safe_inverse(safe_sqrt(left)), found)
 
     def add(self, problem: Problem, state: Span, row: Rows, active: Any) -> Span:
-        """The fit on one atom more, which is taken from all others too."""
+        """The state with one more atom, whose direction is removed from all other atoms."""
         new = super().add(problem, state, row, active)
         q = new.basis.vectors[state.count, 0].reshape(problem.parts, -1)[:, : problem.shape[0]]
         along = problem.atoms.adjoint_times(q)
@@ -94,10 +94,10 @@ class OrderRecursive(LeastSquares):
 
 
 def _orthonormal(problem: Problem, residual: Float[Array, "parts snapshots m"]):
-    """An orthonormal basis of the residuals, as many vectors, some of them 0, by parts."""
+    """An orthonormal basis of the residuals by parts, filled up with zeros to their number."""
     parts, num, m = residual.shape
     flat = jnp.moveaxis(residual, 0, 1).reshape(num, -1)
-    # The largest singular value of noise of which this is the norm over all entries.
+    # The largest singular value of noise whose norm over all entries is problem.enough.
     enough = 0 if problem.enough is None else problem.enough * (num**-0.5 + m**-0.5)
 
     def step(basis, inputs):

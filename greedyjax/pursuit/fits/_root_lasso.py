@@ -1,4 +1,4 @@
-"""Least squares whose next atom serves the square-root LASSO best, which says when to stop."""
+"""Least squares that chooses atoms, and stops, by the loss of the square-root LASSO."""
 
 import dataclasses
 from typing import Any
@@ -16,23 +16,24 @@ from greedyjax.pursuit.fits._least_squares import LeastSquares, Span
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RootLasso(LeastSquares):
-    """Least squares whose next atom lets ``||y - A x|| + sum_j level_j |x_j|`` fall most.
+    """Least squares in which the next atom lowers ``||y - A x|| + sum_j level_j |x_j|`` most.
 
-    With one more entry in ``x``, at an atom of norm 1 whose correlation with the residual ``r`` is
-    ``||r|| sin(alpha_j)``, the least value of that loss is ``||r|| cos(alpha_j - beta_j)``, where
-    ``level_j = sin(beta_j)``. So the score of the atom is ``||r|| sin(alpha_j - beta_j)``, or 0
-    where that is negative. With a level of 0 that is the correlation.
+    Let an atom of norm 1 have the correlation ``||r|| sin(alpha_j)`` with the residual ``r``, and
+    let ``level_j = sin(beta_j)``. With an additional entry of ``x`` at this atom, the least value
+    of the loss is ``||r|| cos(alpha_j - beta_j)``. So the score of the atom is
+    ``||r|| sin(alpha_j - beta_j)``, or 0 if that is negative. With a level of 0 the score is the
+    correlation.
 
-    `OMP` stops where all scores are 0: no atom makes an angle with ``r`` that is less than its
-    level asks for. That depends on the size of neither the signal nor the noise, so one level
-    serves measurements of any quality. An atom points by chance at noise in ``m`` dimensions no
-    better than ``sqrt(2 log(n) / m)``, about; somewhat less than that is a good level. A level for
-    each atom asks less of those that are likely.
+    `OMP` stops if all scores are 0, so if no correlation exceeds ``level_j ||r||``. This does not
+    depend on the size of the signal or of the noise, so one level serves measurements of any
+    quality. For noise in ``m`` dimensions, the largest correlation over ``||r||`` is about
+    ``sqrt(2 log(n) / m)`` by chance. A good level is somewhat below this number. With a level per
+    atom, likely atoms can have lower levels.
 
     Attributes:
-        penalty: of the fit, as in `LeastSquares`.
-        level: real, at least 0; one number below 1, or one per atom, shape ``(n,)``, where an atom
-            whose level is 1 or more is never chosen.
+        penalty: ridge penalty of the fit, as in `LeastSquares`.
+        level: real, at least 0; one number below 1, or one per atom, shape ``(n,)``. An atom whose
+            level is 1 or more is never chosen.
 
     Example:
         >>> import greedyjax as gj, jax.numpy as jnp
@@ -44,8 +45,8 @@ class RootLasso(LeastSquares):
     References:
         Mohammad-Taheri and Brugiapaglia, "The greedy side of the LASSO: new algorithms for weighted
         sparse recovery via loss function-based orthogonal matching pursuit", arXiv 2303.00844
-        (2023), who choose atoms by the fall of this and of other losses. The form by angles, and
-        stopping by it, are derived here.
+        (2023), who choose atoms by how much this and other losses fall. The form by angles, and the
+        rule for stopping, are derived here.
     """
 
     level: Any = 0.0
@@ -53,10 +54,10 @@ class RootLasso(LeastSquares):
     at_once = False
 
     def checked(self, num_atoms: int) -> "LeastSquares":
-        """With levels that are at least 0."""
+        """The fit with its settings checked. Levels have to be at least 0."""
         if self.penalty is not None and jnp.ndim(self.penalty) == 0:
             expected = f"shape ({num_atoms},), a ridge penalty for each atom"
-            got = "one number; RootLasso(level=...) is by what atoms are chosen"
+            got = "one number; atoms are chosen by RootLasso(level=...)"
             _checks.fail(ValueError, "fit.penalty", expected, got)
         if jnp.ndim(self.level) == 0:
             level = _checks.scalar("fit.level", self.level, positive=False)
@@ -73,7 +74,7 @@ class RootLasso(LeastSquares):
         return dataclasses.replace(super().checked(num_atoms), level=level)
 
     def correlations(self, problem: Problem, state: Span) -> Float[Array, "parts *snapshots n"]:
-        """``a_j* r`` at the size of the scores, by parts."""
+        """``a_j* r`` scaled so that magnitudes are the scores, by parts."""
         residual = self.measured(problem, state.residual)
         # A residual of rounding errors has an arbitrary direction, and so has its derivative.
         rounding = 64 * eps(residual.dtype)
@@ -89,5 +90,5 @@ class RootLasso(LeastSquares):
         return times_atoms(score * safe_inverse(size), found)
 
     def goes_on(self, problem: Problem, state: Any) -> Bool[Array, ""]:
-        """Whether anything is left to fit, and an atom has a score."""
+        """Whether anything is left to fit, and a score is not 0."""
         return super().goes_on(problem, state) & jnp.any(self.correlations(problem, state) != 0)
