@@ -25,12 +25,14 @@ class Source:
         news: sequences of news, in multiples of ``Sizes.learning``.
         code: the same of Python source.
         epochs: of learning.
+        longer: whether sequences have ``Sizes.long_tokens``, and not ``Sizes.tokens``.
         baselines: whether dictionaries that were not learned are made too.
     """
 
     news: int = 1
     code: int = 0
     epochs: int = 1
+    longer: bool = False
     baselines: bool = False
 
     def of(self, texts: Texts, learning: int) -> np.ndarray:
@@ -107,7 +109,9 @@ def collected(settings, params, tokens: np.ndarray, kinds=KINDS) -> tuple[dict, 
             return turned, v
 
         seen: list[np.ndarray] = []
-        kv_model.forward(settings, params, batch, keep, queries=seen.append)
+        # Of the losses, which nobody asks for, only the last.
+        last = batch.shape[1] - 2
+        kv_model.forward(settings, params, batch, keep, start=last, queries=seen.append)
         for kind, of_kind in zip(KINDS, zip(*layers, strict=True), strict=True):
             if kind in parts:
                 parts[kind].append(np.stack(of_kind))

@@ -315,10 +315,9 @@ def test_every_row_has_coders(script, of_tiny_model):
             assert len(keys) == len(values) == 2
 
 
-def test_longer_sequences_have_the_first_rows(script):
-    assert script.LONG == (
-        "as it is", "learned from both, 11 atoms", "learned from both, 6 atoms", "KIVI, 2 bits",
-    )  # fmt: skip
+def test_longer_sequences_have_some_of_the_rows(script):
+    assert "as it is" in script.LONG
+    assert set(script.LONG) <= set(script.ROWS)
 
 
 class Characters:
@@ -334,19 +333,23 @@ def test_nothing_is_learned_from_what_is_predicted(script, monkeypatch):
     assert not set(kv_texts.MODULES) & set(kv_texts.LEARNED_MODULES)
     assert len(set(kv_texts.MODULES)) == sizes.batch * sizes.batches
     monkeypatch.setattr(kv_texts, "_news", lambda tokenizer: np.arange(20_000, dtype=np.int32))
-    most = max(max(source.news, source.code) for source in script.SOURCES.values())
-    learned = kv_texts.learned_from(Characters(), most * sizes.learning, sizes.tokens)
-    assert learned.news.shape == learned.code.shape == (3 * 28, 96)
+    learned = [
+        kv_texts.learned_from(Characters(), script.most(longer) * sizes.learning, tokens)
+        for longer, tokens in ((False, sizes.tokens), (True, sizes.long_tokens))
+    ]
+    assert learned[0].news.shape == learned[0].code.shape == (3 * 28, 96)
+    assert learned[1].news.shape == learned[1].code.shape == (28, 384)
+    starts = {tuple(row[:96]) for texts in learned for row in texts.code}
     for num, tokens in (
         (sizes.batch * sizes.batches, sizes.tokens),
         (sizes.long_batch * sizes.long_batches, sizes.long_tokens),
     ):
         held_out = kv_texts.predicted(Characters(), num, tokens)
         assert held_out.news.shape == held_out.code.shape == (num, tokens)
-        assert not np.isin(held_out.news, learned.news).any()
-        rows = {tuple(row[:96]) for row in held_out.code}
-        assert len(rows) == num
-        assert not rows & set(map(tuple, learned.code))
+        assert not any(np.isin(held_out.news, texts.news).any() for texts in learned)
+        mine = {tuple(row[:96]) for row in held_out.code}
+        assert len(mine) == num
+        assert not mine & starts
     with pytest.raises(SystemExit, match="15904"):
         kv_texts.learned_from(Characters(), 200, sizes.tokens)
 
