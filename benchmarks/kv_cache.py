@@ -92,6 +92,7 @@ class Row(NamedTuple):
         source: a key of `SOURCES`.
         rotated_first: whether keys are coded after the rotary embedding.
         everywhere: whether on all sequences; others are compared on half of them.
+        exact: how many of the first tokens are stored as they are.
     """
 
     coder: Callable | int | None
@@ -99,6 +100,7 @@ class Row(NamedTuple):
     source: str = "news"
     rotated_first: bool = False
     everywhere: bool = False
+    exact: int = 0
 
 
 _sparse = lambda sparsity, **options: partial(Sparse, sparsity=sparsity, bits=6, **options)
@@ -146,12 +148,20 @@ ROWS: dict[str, Row] = {
     "drawn, no metric, 6 atoms": Row(_sparse(6), "drawn plain"),
     "drawn after rotary, 6 atoms": Row(_sparse(6), "drawn", rotated_first=True),
 }
+# Those that are tried with the first token stored as it is too.
+EXACT = (
+    "learned from both, 6 atoms", "learned from both in 3 epochs, 6 atoms",
+    "learned from longer texts of both in 3 epochs, 11 atoms",
+    "learned from longer texts of both in 3 epochs, 6 atoms",
+)  # fmt: skip
+ROWS |= {f"{name}, the first token exact": ROWS[name]._replace(exact=1) for name in EXACT}
 # Those that are also judged on longer sequences.
 LONG = (
     "as it is", "learned from both, 11 atoms", "learned from both, 6 atoms", "KIVI, 2 bits",
     "learned from 3 times as much of both in 3 epochs, 6 atoms",
     "learned from longer texts of both in 3 epochs, 11 atoms",
     "learned from longer texts of both in 3 epochs, 6 atoms",
+    *(f"{name}, the first token exact" for name in EXACT),
 )  # fmt: skip
 
 
@@ -230,7 +240,8 @@ def judged(settings, params, found: dict, texts: Texts, row: Row, batch: int, ba
     cache = None
     if row.coder is not None:
         coders = coders_of(row, found[row.source])
-        cache = CodedCache(*coders, base=settings.base, rotated_first=row.rotated_first)
+        options = {"rotated_first": row.rotated_first, "exact": row.exact}
+        cache = CodedCache(*coders, base=settings.base, **options)
     losses = []
     for text in texts:
         start = text.shape[1] // 2

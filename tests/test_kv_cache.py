@@ -239,6 +239,20 @@ def test_a_cache_turns_keys_once_and_counts_bytes(coders, model, rotated_first):
     assert cache.share == pytest.approx(1.5)
 
 
+def test_the_first_tokens_may_be_stored_as_they_are(coders, model):
+    _, settings, _ = model
+    integers = coders.Integers(1, group=6)
+    settled = {"base": settings.base, "rotated_first": True}
+    cache = coders.CodedCache([integers], [integers], **settled, exact=2)
+    x = np.random.default_rng(8).standard_normal((3, 5, 2, 6)).astype(np.float32)
+    _, values = cache(0, jnp.asarray(x), jnp.asarray(x))
+    np.testing.assert_array_equal(values[:, :2], x[:, :2].astype(np.float16))
+    np.testing.assert_array_equal(values[:, 2:], integers(x[:, 2:]).values)
+    # Of keys and values: 3 x 2 tokens of 12 numbers, and 3 x 3 of 2 groups of 1, 2 and 2 bytes.
+    assert cache.nbytes == 2 * (6 * 12 * 2 + 9 * 2 * (1 + 2 + 2))
+    assert cache.numbers == 2 * x.size
+
+
 @pytest.fixture(scope="module")
 def of_tiny_model(script, model):
     """What is learned of each source, from the model's sequences; settings and parameters."""
