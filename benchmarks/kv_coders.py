@@ -188,23 +188,31 @@ class CodedCache:
         values: the same.
         base: of the rotary embedding.
         rotated_first: whether keys are coded after the rotary embedding.
+        exact: how many of the first tokens are stored in float16, and not coded.
         nbytes: stored so far.
         numbers: stored so far.
     """
 
-    def __init__(self, keys: list, values: list, *, base: float, rotated_first: bool):
+    def __init__(
+        self, keys: list, values: list, *, base: float, rotated_first: bool, exact: int = 0
+    ):
         self.keys, self.values = keys, values
-        self.base, self.rotated_first = base, rotated_first
+        self.base, self.rotated_first, self.exact = base, rotated_first, exact
         self.nbytes = self.numbers = 0
 
     def __call__(self, layer: int, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
         turn = lambda k: kv_model.rotated(jnp.asarray(k), base=self.base)
-        keys = self.keys[layer](np.asarray(turn(k) if self.rotated_first else k))
-        values = self.values[layer](np.asarray(v))
+        keys = self._stored(self.keys[layer], np.asarray(turn(k) if self.rotated_first else k))
+        values = self._stored(self.values[layer], np.asarray(v))
         self.nbytes += keys.nbytes + values.nbytes
         self.numbers += k.size + v.size
         seen = jnp.asarray(keys.values) if self.rotated_first else turn(keys.values)
         return seen, jnp.asarray(values.values)
+
+    def _stored(self, coder, x: np.ndarray) -> Stored:
+        first, coded = x[:, : self.exact].astype(np.float16), coder(x[:, self.exact :])
+        values = np.concatenate([first.astype(x.dtype), coded.values], axis=1)
+        return Stored((first, *coded.arrays), values)
 
     @property
     def share(self) -> float:

@@ -1,6 +1,9 @@
 """The functions of benchmarks/kv_cache.py, on a random model of two layers."""
 
+import importlib
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -237,26 +240,161 @@ def test_a_cache_turns_keys_once_and_counts_bytes(coders, model, rotated_first):
     assert cache.share == pytest.approx(1.5)
 
 
-@pytest.mark.slow  # Each kind compiles a learning of its own.
-def test_dictionaries_of_all_layers_are_learned_in_one_call(script, model):
-    """They code what they were learned from better than where learning started."""
-    _, settings, params = model
-    sizes = script.Sizes(tokens=8, learning=12, num_atoms=16, sparsity=2, epochs=2)
-    tokens = np.random.default_rng(5).integers(0, 30, (12, 8))
+def test_the_first_tokens_may_be_stored_as_they_are(coders, model):
+    _, settings, _ = model
+    integers = coders.Integers(1, group=6)
+    settled = {"base": settings.base, "rotated_first": True}
+    cache = coders.CodedCache([integers], [integers], **settled, exact=2)
+    x = np.random.default_rng(8).standard_normal((3, 5, 2, 6)).astype(np.float32)
+    _, values = cache(0, jnp.asarray(x), jnp.asarray(x))
+    np.testing.assert_array_equal(values[:, :2], x[:, :2].astype(np.float16))
+    np.testing.assert_array_equal(values[:, 2:], integers(x[:, 2:]).values)
+    # Of keys and values: 3 x 2 tokens of 12 numbers, and 3 x 3 of 2 groups of 1, 2 and 2 bytes.
+    assert cache.nbytes == 2 * (6 * 12 * 2 + 9 * 2 * (1 + 2 + 2))
+    assert cache.numbers == 2 * x.size
+
+
+@pytest.fixture(scope="module")
+def of_tiny_model(script, model):
+    """What is learned of each source, from the model's sequences; settings and parameters."""
+    learning, (_, settings, params) = sys.modules["kv_learning"], model
+    draw = np.random.default_rng(5).integers(0, 30, (2, 12, 8))
+    texts = sys.modules["kv_texts"].Texts(*draw)
     arrays = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
-    found, known = script.learned(settings, arrays, tokens, sizes)
-    assert (known["dictionaries"], known["signals"]) == (4, 12 * 8 * 2)
-    for kind in script.LEARNED_KINDS:
-        assert found[f"{kind}, learned"].shape == (2, 6, 16)
-        assert known["errors"][kind][-1] < known["errors"][kind][0]
-    for which in ("learned", "random", "drawn", "drawn plain"):
-        keys, values = script.coders_of((script.Sparse, which, 2, 6), found, False)
-        assert len(keys) == len(values) == 2
-        x = np.random.default_rng(6).standard_normal((2, 4, 2, 6)).astype(np.float32)
-        assert keys[1](x).values.shape == x.shape
+    sources = {
+        "news": learning.Source(epochs=2, baselines=True),
+        "both": learning.Source(code=1, epochs=2),
+    }
+    found, known = {}, {}
+    for name, source in sources.items():
+        tokens = source.of(texts, 12)
+        found[name], known[name] = learning.learned(settings, arrays, tokens, source, 16, 2)
+    return found, known, texts, settings, arrays
 
 
-def test_every_row_has_a_coder_and_as_many_modules_as_sequences(script):
-    kinds = [spec[0] for spec, _, _ in script.ROWS.values() if isinstance(spec, tuple)]
-    assert set(kinds) == {script.Sparse, script.Packed}
-    assert len(script.MODULES) == script.FULL.batch * script.FULL.batches >= 25
+@pytest.mark.slow  # Each kind compiles a learning of its own.
+def test_dictionaries_of_all_layers_are_learned_in_one_call(script, of_tiny_model):
+    """They code what they were learned from better than where learning started."""
+    found, known, *_ = of_tiny_model
+    for name, signals in (("news", 12 * 8 * 2), ("both", 24 * 8 * 2)):
+        assert (known[name]["dictionaries"], known[name]["signals"]) == (4, signals)
+        for kind in ("keys before", "values"):
+            assert found[name][f"{kind}, learned"].shape == (2, 6, 16)
+            assert known[name]["errors"][kind][-1] < known[name]["errors"][kind][0]
+    assert "keys after, drawn" in found["news"]
+    assert "keys after, drawn" not in found["both"]
+
+
+@pytest.mark.slow  # Uses what the test before learned.
+def test_dictionaries_of_both_texts_code_the_second_better(script, of_tiny_model):
+    """Layer 0 of the second text's keys, coded by dictionaries that saw it and that did not."""
+    found, _, texts, settings, arrays = of_tiny_model
+    signals, moments = sys.modules["kv_learning"].collected(settings, arrays, texts.code)
+    assert signals["keys before"].shape == (2, 12, 8, 2, 6)
+    assert moments.shape == (2, 2, 6, 6)
+    left = {}
+    for source in ("news", "both"):
+        keys, _ = script.coders_of(script.Row(script._sparse(2), source=source), found[source])
+        x = signals["keys before"][0]
+        left[source] = np.sum(
+            keys[0].frame.entered(x - keys[0](x).values + keys[0].frame.mean) ** 2
+        )
+    assert left["both"] < left["news"]
+
+
+@pytest.mark.slow  # Uses what the test before learned.
+def test_rows_are_judged_on_the_second_half_of_as_many_sequences_as_they_say(script, of_tiny_model):
+    found, _, texts, settings, arrays = of_tiny_model
+    small = settings.__class__(**{**vars(settings), "block": 2})
+    exact = script.judged(small, arrays, found, texts, script.Row(None), 3, 2)
+    assert exact["share"] == 1.0
+    for text, losses in zip(texts, exact["losses"], strict=True):
+        expected = sys.modules["kv_model"].forward(small, arrays, text[:6], start=4).mean(axis=1)
+        np.testing.assert_allclose(losses, expected, atol=1e-5)
+    for name in ("learned", "random", "drawn", "drawn plain"):
+        row = script.Row(script._sparse(2), name)
+        coded = script.judged(small, arrays, found, texts, row, 3, 1)
+        # Two atoms of 4 and 6 bits in 3 bytes, and a scale, of 6 numbers.
+        assert coded["share"] == pytest.approx(5 / 12)
+        assert [len(losses) for losses in coded["losses"]] == [3, 3]
+        assert not np.allclose(coded["losses"], np.array(exact["losses"])[:, :3], atol=1e-3)
+
+
+@pytest.mark.slow  # Uses what the test before learned.
+def test_every_row_has_coders(script, of_tiny_model):
+    found, *_ = of_tiny_model
+    for row in script.ROWS.values():
+        source = "news" if script.SOURCES[row.source].baselines else "both"
+        if row.coder is not None:
+            keys, values = script.coders_of(row, found[source])
+            assert len(keys) == len(values) == 2
+
+
+def test_longer_sequences_have_some_of_the_rows(script):
+    assert "as it is" in script.LONG
+    assert set(script.LONG) <= set(script.ROWS)
+
+
+class Characters:
+    """A tokenizer with a token for each character."""
+
+    def encode(self, text):
+        return SimpleNamespace(ids=[ord(c) for c in text])
+
+
+def test_nothing_is_learned_from_what_is_predicted(script, monkeypatch):
+    """Of news whose tokens are all different, and of modules that are in one list alone."""
+    kv_texts, sizes = sys.modules["kv_texts"], script.FULL
+    assert not set(kv_texts.MODULES) & set(kv_texts.LEARNED_MODULES)
+    assert len(set(kv_texts.MODULES)) == sizes.batch * sizes.batches
+    monkeypatch.setattr(kv_texts, "_news", lambda tokenizer: np.arange(20_000, dtype=np.int32))
+    learned = [
+        kv_texts.learned_from(Characters(), script.most(longer) * sizes.learning, tokens)
+        for longer, tokens in ((False, sizes.tokens), (True, sizes.long_tokens))
+    ]
+    assert learned[0].news.shape == learned[0].code.shape == (3 * 28, 96)
+    assert learned[1].news.shape == learned[1].code.shape == (28, 384)
+    starts = {tuple(row[:96]) for texts in learned for row in texts.code}
+    for num, tokens in (
+        (sizes.batch * sizes.batches, sizes.tokens),
+        (sizes.long_batch * sizes.long_batches, sizes.long_tokens),
+    ):
+        held_out = kv_texts.predicted(Characters(), num, tokens)
+        assert held_out.news.shape == held_out.code.shape == (num, tokens)
+        assert not any(np.isin(held_out.news, texts.news).any() for texts in learned)
+        mine = {tuple(row[:96]) for row in held_out.code}
+        assert len(mine) == num
+        assert not mine & starts
+    with pytest.raises(SystemExit, match="15904"):
+        kv_texts.learned_from(Characters(), 200, sizes.tokens)
+
+
+def test_each_multiple_of_a_source_takes_further_sequences_of_all_modules(script, monkeypatch):
+    kv_texts = sys.modules["kv_texts"]
+    monkeypatch.setattr(kv_texts, "_news", lambda tokenizer: np.arange(20_000, dtype=np.int32))
+    num = len(kv_texts.LEARNED_MODULES)
+    texts = kv_texts.learned_from(Characters(), 2 * num, 10)
+    source = importlib.import_module(kv_texts.LEARNED_MODULES[1]).__file__
+    ids = [ord(c) for c in Path(source).read_text(encoding="utf-8")][kv_texts.FIRST :]
+    np.testing.assert_array_equal(texts.code[1], ids[:10])
+    np.testing.assert_array_equal(texts.code[num + 1], ids[10:20])
+    of = sys.modules["kv_learning"].Source(news=2, code=1).of(texts, num)
+    np.testing.assert_array_equal(of, np.concatenate([texts.news, texts.code[:num]]))
+
+
+@pytest.mark.slow  # Compiles four trainings.
+def test_selections_are_compared_on_signals_that_nothing_was_learned_from(script):
+    """Signals whose atoms come in pairs, so that weights have something to learn."""
+    selection, rng = sys.modules["kv_selection"], np.random.default_rng(7)
+    A = rng.standard_normal((8, 16)).astype(np.float32)
+    A /= np.linalg.norm(A, axis=0)
+    atoms = rng.choice(4, (300, 2))
+    Y = (A.T[atoms] * rng.standard_normal((300, 2, 1))).sum(axis=1).astype(np.float32)
+    row = selection.compared(jnp.asarray(A), jnp.asarray(Y[:200]), jnp.asarray(Y[200:]), 2)
+    codes = [oracle_omp(A.astype(np.float64), y.astype(np.float64), 2) for y in Y[200:]]
+    left = sum(np.sum((y - A @ c.x) ** 2) for y, c in zip(Y[200:], codes, strict=True))
+    np.testing.assert_allclose(row["errors"]["OMP"], left / np.sum(Y[200:] ** 2), rtol=1e-3)
+    # Four atoms of sixteen are used at all, which every weight can learn.
+    for way in ("trained weights", "interactions", "interactions, small rate"):
+        assert row["errors"][way] < row["errors"]["OMP"]
+    assert row["kept"] in row["judged"]
