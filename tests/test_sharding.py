@@ -254,6 +254,7 @@ def test_derivatives_of_a_batch(kind):
         assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "shards"), slow_but([(AxisType.Explicit, 2)], itertools.product(KINDS, [1, 2]))
 )

@@ -273,12 +273,14 @@ def checked_measurements(
         y = _checks.inexact(name, y, ndim=ndim + 1)
         return y.astype(promoted(operator_dtype(A), y.dtype))
     if ndim == 1 and len(shape) == 2:
-        way = "for many signals, one per row, use recover_batch, another batch function or jax.vmap"
+        way = (
+            "for many signals, one per row, use omp_batch, recover_batch or another batch function"
+        )
         if shape == (m, 1):
             way = f"one column: {name}[:, 0]"
         _checks.fail(ValueError, name, "an array with 1 axes", f"shape {shape}; {way}")
     if ndim == 2 and len(shape) == 1:
-        way = f"for one signal, use a function without batch, such as omp, or {name}[None]"
+        way = f"for one signal, use omp, recover or another function without batch, or {name}[None]"
         _checks.fail(ValueError, name, "an array with 2 axes", f"shape {shape}; {way}")
     y = _checks.inexact(name, y, ndim=ndim)
     if shape[-1] != m:

@@ -96,6 +96,7 @@ def test_nothing_is_found_once_no_degrees_of_freedom_are_left():
 # --- Rates ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("snapshots", "known"),
     slow_but([(1, True), (4, False)], itertools.product([1, 4], [True, False])),

@@ -233,6 +233,7 @@ def test_units_of_signals_and_of_atoms_do_not_matter(scale):
     assert other.count == small.count == found.count == K
 
 
+@pytest.mark.slow
 def test_coefficients_are_differentiated_on_the_parameters_found():
     Y = jnp.asarray(draw("waves"))
     found = solve("waves", Y)
@@ -249,6 +250,7 @@ def test_coefficients_are_differentiated_on_the_parameters_found():
     assert_close(jax.grad(loss)(Y), 2 * np.conj(B @ (np.linalg.pinv(B) @ Y)))
 
 
+@pytest.mark.slow
 def test_arrays_of_an_atom_are_traced_and_differentiated():
     Y = jnp.asarray(draw("waves"))
 

@@ -151,7 +151,7 @@ def test_fewer_atoms_than_the_codes_have_are_refused():
 @pytest.mark.wrong_types
 def test_one_signal_is_sent_to_recover():
     A, Y = signals(np.float32)
-    with pytest.raises(ValueError, match=r"^Y: .* 2 axes, got shape \(24,\); one signal is for r"):
+    with pytest.raises(ValueError, match=r"^Y: .* 2 axes, got shape \(24,\); for one signal, use"):
         gj.encode(OMP(K), A, Y[1])
 
 

@@ -99,6 +99,7 @@ def test_atoms_kept_do_not_hang_on_one_of_weight_zero():
         assert_close(found.x, [3, 2.9, 0, 0, 0])
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_iterate_of_least_residual():
     Y = np.stack([random_problem(seed, M, N, 6, np.float64, noise=0.3)[2] for seed in range(32)])
     A = random_problem(0, M, N, 6, np.float64)[0]
@@ -117,6 +118,7 @@ def test_the_answer_is_the_iterate_of_least_residual():
         assert np.any(falls < -0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("soft", slow_but([True], [False, True]), ids=["hard", "soft"])
 def test_residuals_that_are_rounding_decide_nothing(soft):
     """With as many rows as measurements all fits are exact: the first is the answer."""

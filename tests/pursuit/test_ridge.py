@@ -139,6 +139,7 @@ def test_equals_the_oracle_and_so_does_the_derivative(name, soft, dtype):
         assert soft or i != 2 or np.all(np.asarray(gradient) == 0)
 
 
+@pytest.mark.slow
 @both_dtypes
 def test_a_hard_answer_is_the_closed_form_on_its_support(dtype):
     A, y, weights, penalty = problem(dtype)

@@ -161,6 +161,7 @@ def test_a_matrix_that_is_not_copied_gives_the_same_answers(dtype, unit, monkeyp
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_a_large_matrix_is_in_memory_once(monkeypatch):
     monkeypatch.setattr(operators, "_LARGE_NUMBERS", 0)
     jax.clear_caches()

@@ -48,6 +48,7 @@ def test_it_learns_what_the_function_learns(digits, dtype, update):
     assert model.error_[2] < model.error_[0]
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_orthogonal_mp(digits):
     X, _ = digits
     model = learner().fit(X)

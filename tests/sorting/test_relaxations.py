@@ -265,6 +265,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "net"), slow_but([("SparseSort", "OMPNet")], itertools.product(BY_ROWS, NETS))
 )

@@ -65,6 +65,7 @@ def test_a_planted_dictionary_is_found(update, dtype):
     assert_close(np.linalg.norm(found.A, axis=0), np.ones(N))
 
 
+@pytest.mark.slow
 @mostly_slow("MOD")
 def test_history_has_the_errors(update):
     Y, val = planted()[1], planted(1, num=50)[1]
@@ -123,6 +124,7 @@ def test_files_and_arrays_of_jax_give_what_arrays_in_memory_do(tmp_path):
     assert np.array_equal(learn(jnp.asarray(Y)).A, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [pytest.param(KSVD(), marks=pytest.mark.slow), MOD(0.5)])
 def test_several_dictionaries_are_those_of_several_calls(update):
     Y = np.stack([planted(seed)[1] for seed in range(2)])
@@ -173,6 +175,7 @@ def test_no_array_has_a_number_for_each_signal_and_atom(update, observed):
     assert memory < num * n * 4 / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", slow_but([np.complex64], [np.float32, np.complex64]))
 @mostly_slow("gradient")
 def test_no_dtype_is_promoted_in_silence(update, dtype):

@@ -76,6 +76,7 @@ def test_a_line_search_reaches_the_minimum_of_scipy():
     assert_close(fitted.net.weights[...], expected.x, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_several_line_searches_at_once():
     """Each takes the steps that it would alone, though all search together."""
     starts = [OMPNet(A, sparsity=2, weights=start) for start in (np.ones(N), np.full(N, 0.3))]
