@@ -4,21 +4,25 @@ Gaussian dictionary with unit columns, (m, n, k) = (64, 256, 8), float32. The si
 are made from its index when they are read: one atom of each eighth of the dictionary, with
 standard normal coefficients and no noise. So no number of signals is too large.
 
-    python benchmarks/shards.py [--num 10000000] [--out DIR]
+    python benchmarks/shards.py [--num 100000000] [--kills 5] [--out DIR]
 
 In memory, `streaming.recover` gets as many signals as four shards have, which are there already;
 it is timed before and after the run. What the run does beside it is to make signals and to store
 answers, and that counts. The same command again, with the same --out, goes on with a run that was
-ended; its times are then those of the rest.
+ended; its times are then those of the rest. With --kills, a second process does the same run, is
+killed at as many random moments and started again each time. Then all bytes of the two stores are
+compared.
 """
 
 import argparse
+import hashlib
+import multiprocessing
 import resource
-import shutil
 import tempfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import perf_counter, sleep, thread_time
 
 import jax
 import numpy as np
@@ -35,17 +39,23 @@ REPEATS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num", type=int, default=10_000_000)
+    parser.add_argument("--num", type=int, default=100_000_000)
+    parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     A = dictionary()
-    solve = partial(jax.jit(partial(gj.encode, OMP(K))), jax.jit(gj.dictionary)(A))
+    solve = solver(A)
     Y = np.concatenate([signals(A, index)[0] for index in range(4)])
     streaming.recover(solve, Y)  # Compiles.
 
-    before = in_memory(solve, Y)
-    run = by_shards(solve, A, options.num, options.out)
-    after = in_memory(solve, Y)
+    folder = nullcontext(options.out) if options.out else tempfile.TemporaryDirectory()
+    with folder as out:
+        before = in_memory(solve, Y)
+        run = by_shards(solve, A, options.num, Path(out))
+        after = in_memory(solve, Y)
+        if options.kills:
+            seconds = run["seconds"] / (options.kills + 1)
+            run["killed"] = killed_and_resumed(options.num, options.kills, seconds, Path(out))
     per_s = float(np.median([*before, *after]))
     content = {
         "m": M, "n": N, "k": K, "num": options.num, "shard_size": SHARD,
@@ -56,7 +66,48 @@ def main() -> None:
     write_result("shards", content)
 
 
-def by_shards(solve, A: np.ndarray, num: int, out: Path | None) -> dict:
+def killed_and_resumed(num: int, kills: int, seconds: float, out: Path) -> dict:
+    """A run that is killed every ``seconds`` or sooner, beside the one that ``out`` holds."""
+    rng, processes = np.random.default_rng(2), multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        finished = []
+        for _ in range(kills + 1):
+            process = processes.Process(target=run_alone, args=(num, folder))
+            process.start()
+            begun = len(finished_in(folder))
+            while process.is_alive() and len(finished_in(folder)) == begun:
+                sleep(0.1)
+            if len(finished) < kills:
+                sleep(rng.uniform(0, seconds))
+                process.kill()
+                finished.append(len(finished_in(folder)))
+            process.join()
+        identical = digest(Path(folder)) == digest(out)
+    print(f"killed with {finished} shards finished; the same bytes: {identical}")
+    return {"finished_shards": finished, "same_bytes": identical}
+
+
+def run_alone(num: int, folder: str) -> None:
+    A = dictionary()
+    source = lambda index: signals(A, index)[0][: num - index * SHARD]
+    streaming.recover_shards(solver(A), source, folder, num=num, shard_size=SHARD)
+
+
+def finished_in(folder: str) -> list[Path]:
+    return list(Path(folder).glob("finished/*.json"))
+
+
+def digest(folder: Path) -> str:
+    """Of the names and the bytes of all files."""
+    found = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if not file.name.endswith(".__lock"):  # What a killed process may leave.
+            found.update(str(file.relative_to(folder)).encode())
+            found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def by_shards(solve, A: np.ndarray, num: int, folder: Path) -> dict:
     """Throughput, memory and the share of right supports of a run."""
     made, making, memory = [], [], []
 
@@ -68,18 +119,13 @@ def by_shards(solve, A: np.ndarray, num: int, out: Path | None) -> dict:
         memory.append(peak_bytes())
         return Y
 
-    folder = out or Path(tempfile.mkdtemp())
-    try:
-        begin = perf_counter()
-        settings = {"num": num, "shard_size": SHARD, "progress": True}
-        found = streaming.recover_shards(solve, source, folder, **settings)
-        seconds = perf_counter() - begin
-        support = np.asarray(found.arrays["support"][:SHARD])
-        right = np.all(np.sort(support) == signals(A, 0)[1][: len(support)], axis=1)
-        stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    finally:
-        if out is None:
-            shutil.rmtree(folder)
+    begin = perf_counter()
+    settings = {"num": num, "shard_size": SHARD, "progress": True}
+    found = streaming.recover_shards(solve, source, folder, **settings)
+    seconds = perf_counter() - begin
+    support = np.asarray(found.arrays["support"][:SHARD])
+    right = np.all(np.sort(support) == signals(A, 0)[1][: len(support)], axis=1)
+    stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     early = memory[min(10, len(memory) - 1)]  # By then everything has its size.
     return {
         "seconds": seconds, "recovered": sum(made), "per_s": sum(made) / seconds,
@@ -97,6 +143,10 @@ def in_memory(solve, Y: np.ndarray) -> list[float]:
         streaming.recover(solve, Y)
         runs.append(len(Y) / (perf_counter() - begin))
     return runs
+
+
+def solver(A: np.ndarray):
+    return partial(jax.jit(partial(gj.encode, OMP(K))), jax.jit(gj.dictionary)(A))
 
 
 def dictionary() -> np.ndarray:
