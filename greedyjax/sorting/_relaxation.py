@@ -164,7 +164,10 @@ def _made_by(relaxation: Any) -> tuple[Any, str]:
     try:
         leaves = jax.eval_shape(make, jax.ShapeDtypeStruct((), jnp.float32))
     except TypeError as error:
-        expected = "a class that is called with tau and that JAX knows as a pytree"
+        expected = (
+            "a class that is called with tau, registered by jax.tree_util.register_dataclass or "
+            "another way of making pytrees"
+        )
         raise TypeError(f"relaxation: expected {expected}, got {kind}: {error}") from error
     if not leaves:
         got = f"{kind}, which keeps no tau in its fields"

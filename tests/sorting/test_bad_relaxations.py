@@ -90,7 +90,7 @@ BAD = {
     ),
     "one that JAX does not know": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=NoPytree),
-        "that JAX knows as a pytree, got NoPytree",
+        "jax.tree_util.register_dataclass or another way of making pytrees, got NoPytree",
     ),
     "one without temperature": (
         lambda: gj.soft_omp(A, Y, sparsity=2, tau=0.1, relaxation=lambda tau: ()),
