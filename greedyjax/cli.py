@@ -186,7 +186,7 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--learn", choices=("interactions", "weights"), default="interactions",
         help="weights, interactions and a last fit, of which the best candidate is kept "
-        "(default), or only one weight per column",
+        "(default; a last fit gives more nonzeros than --sparsity), or only one weight per column",
     )  # fmt: skip
     add(
         "--real", action="store_true",

@@ -59,7 +59,9 @@ def _checked(arrays: dict[str, np.ndarray], options: Namespace):
     """The matrix and the given arrays of signals, with checked shapes."""
     for name in ("A", "Y"):
         if name not in arrays:
-            raise CommandError(f"{options.data}: expected a key {name!r}, got {sorted(arrays)}")
+            hint = f"; rename {name.lower()!r} to {name!r}" if name.lower() in arrays else ""
+            expected = f"expected a key {name!r}, got {sorted(arrays)}{hint}"
+            raise CommandError(f"{options.data}: {expected}")
     for given, missing in (("X_val", "X"), ("X_val", "Y_val"), ("Y_val", "X_val")):
         needed = given in arrays and (missing != "X_val" or "X" in arrays)
         if needed and missing not in arrays:

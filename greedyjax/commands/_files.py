@@ -101,7 +101,9 @@ def numbers(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.nd
         raise CommandError(f"{name}: expected at least one number, got shape {array.shape}")
     largest = max(float(np.max(np.abs(extremes))) for extremes in _extremes(array))
     if not largest < np.inf:
-        raise CommandError(f"{name}: expected finite numbers, got NaN or infinity")
+        bad = np.argwhere(~np.isfinite(array))
+        where = f" in row {bad[0, 0]}" if array.ndim and len(bad) else ""
+        raise CommandError(f"{name}: expected finite numbers, got NaN or infinity{where}")
     if array.dtype.itemsize > np.dtype(np.float64).itemsize * (1 + np.iscomplexobj(array)):
         raise CommandError(f"{name}: expected double precision at most, got {array.dtype}")
     if not array.dtype.isnative:

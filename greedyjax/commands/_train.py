@@ -342,6 +342,8 @@ def _report(content: dict[str, Any], folder: Path, pictures: bool) -> None:
         print(f"errors: {error}, mean over the validation signals, hard solver (* is kept)")
         for name, value in content["errors"].items():
             print(f"{'*' if name == content['kept'] else ' ':>2}{name:34} {value:.4g}")
+    if "last fit" in (content["kept"] or ""):
+        print("the last fit gives more nonzeros than --sparsity; --learn weights has no last fit")
     if not pictures:
         print('no pictures: they need matplotlib, pip install "greedyjax[demo]"')
     print(f"wrote {folder}/")
