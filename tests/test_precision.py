@@ -44,6 +44,7 @@ def test_beside_single_precision_results_are_single(name, half):
     assert {leaf.dtype for leaf in floating(found)} == {jnp.dtype(jnp.float32)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(QUICK, CALLS))
 def test_results_are_those_of_single_precision_rounded(name):
     half = jnp.bfloat16

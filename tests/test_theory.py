@@ -319,6 +319,7 @@ def recursion(A, y, w, step_size, tau, x, soft_x):
     return np.reshape(table, (-1, 4)).T
 
 
+@pytest.mark.slow
 @examples(max_examples=200)
 @given(seeds, dtypes, log_uniform(0.5, 40), st.just(0.0) | log_uniform(1e-6, 0.3), st.data())
 def test_soft_iht_recursion(seed, dtype, coldness, apart, data):

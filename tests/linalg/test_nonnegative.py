@@ -104,6 +104,7 @@ def loss(B, y):
 gradients_of, value = jit(jax.grad(loss, (0, 1))), jit(loss)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences():
     B, y = problems(1, seed=3)
     B, y = B[0], y[0]

@@ -22,6 +22,7 @@ def thinned(dtype=np.complex128):
     return A, A @ x + 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.complex128])
 def test_solvers_take_sparse_matrices(dtype):
     A, y = thinned(dtype)

@@ -195,6 +195,7 @@ BY_HAND = {
 
 
 # Of CoSaMP that the policy changes something, and no more: see below.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["iht", "htp", "subspace_pursuit"], SOLVERS))
 def test_every_solver_follows_the_policy(name):
     policy = mixed()

@@ -68,6 +68,7 @@ def test_unused_slots_are_minus_one(name):
     assert nothing.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", EACH_DTYPE)
 @every_solver
 def test_what_scores_nothing_is_not_merged(name, dtype):

@@ -46,6 +46,7 @@ def cases():
                 yield pytest.param(made, check, id=f"{title}-{name}", marks=slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "check"), list(cases()))
 def test_check_of_scikit_learn(estimator, check):
     check(estimator)

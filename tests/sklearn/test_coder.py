@@ -26,6 +26,7 @@ def digits():
     return atoms, (X - X.mean(axis=0))[:300] / 16, labels[:300]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float32, np.float64]))
 @pytest.mark.parametrize(
     "parameters",

@@ -49,6 +49,7 @@ def assert_same(ours, theirs, X, y):
     assert_close(ours.score(X, y), theirs.score(X, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parameters",
     [

@@ -202,6 +202,7 @@ def test_soft_solvers_tend_to_the_hard_ones(name):
     assert_close(_soft(name, A, Y, 1e-6), np.asarray(hard.x))
 
 
+@pytest.mark.slow
 @some_solvers
 def test_gradients_are_those_of_finite_differences(name):
     A, Y, w = problem(np.float64)

@@ -41,6 +41,7 @@ def assert_same(many, alone):
         assert_close(got[known], expected[known], np.float32)
 
 
+@pytest.mark.slow
 def test_each_on_its_own_data():
     nets = [net(i) for i in range(3)]
     many = fit_many(nets, TRAIN, VAL, **SETTINGS)

@@ -56,6 +56,7 @@ def learned():
     return net, train, test, learn_interactions(net, train, key=KEY, **QUICK)
 
 
+@pytest.mark.slow
 def test_pairs_are_found_and_used(learned):
     net, _, test, found = learned
     assert found.kept.startswith("interactions")
@@ -65,6 +66,7 @@ def test_pairs_are_found_and_used(learned):
     assert error(found.solver, test) < 0.8 * error(net.harden(), test)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_signals_held_out(learned):
     net, (Y, X), _, found = learned
     cut = len(Y) - len(Y) // 10
