@@ -90,7 +90,7 @@ ROWS = {
     "a column": (lambda: gj.omp(A, y[:, None], sparsity=1),
                  ValueError, r"y: .*got shape \(3, 1\); one column: y\[:, 0\]"),
     "batch to omp": (lambda: gj.omp(A, Y, sparsity=1),
-                     ValueError, r"y: .*got shape \(8, 3\); for many signals, one per row, use omp_batch"),
+                     ValueError, r"y: .*got shape \(8, 3\); for many signals.* use omp_batch"),
     "transposed A": (lambda: gj.omp(A.T, y, sparsity=1),
                      ValueError, r"y: .*; that would fit the transpose of A, .* \(4, 3\): atoms"),
     "transposed A, batch": (lambda: gj.omp_batch(A.T, Y, sparsity=1),
