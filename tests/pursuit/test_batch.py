@@ -313,7 +313,7 @@ def test_blocks_are_even():
         sizes.append(rows.shape)
         return 2 * rows
 
-    Y = np.arange(15.0).reshape(5, 3)
+    Y = jnp.arange(15.0).reshape(5, 3)
     np.testing.assert_array_equal(in_blocks(solve, 4, Y), 2 * Y)
     assert set(sizes) == {(3, 3)}
 
